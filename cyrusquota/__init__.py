@@ -1,0 +1,75 @@
+"""Read Cyrus IMAP's quota data from its files, tell who is over quota, and write maps for Exim.
+
+import cyrusquota
+for root in cyrusquota.read("/var/lib/cyrus/quotas.db"):
+    print(root.name, root.storage.used, root.storage.limit)
+"""
+
+from __future__ import annotations
+
+from cyrusquota import cyrusdb
+from cyrusquota.errors import (
+    BadDump,
+    BadReport,
+    BadValue,
+    CannotCreateMap,
+    ConfigError,
+    CyrusQuotaError,
+    DamagedDatabase,
+    DataError,
+    MapError,
+    MapForbidden,
+    NoSuchSource,
+    OptionError,
+    Place,
+    SourceError,
+    SourceForbidden,
+    UnsupportedBackend,
+    raise_problem,
+)
+from cyrusquota.imapdconf import ImapdConf, load
+from cyrusquota.mailbox import Naming, Recipient, recipient
+from cyrusquota.overquota import LMTPD, Policy, Verdict, verdicts
+from cyrusquota.quota import QuotaRoot, Resource, Usage
+from cyrusquota.source import Source, configured, database, dumped, read, reported
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "LMTPD",
+    "BadDump",
+    "BadReport",
+    "BadValue",
+    "CannotCreateMap",
+    "ConfigError",
+    "CyrusQuotaError",
+    "DamagedDatabase",
+    "DataError",
+    "ImapdConf",
+    "MapError",
+    "MapForbidden",
+    "Naming",
+    "NoSuchSource",
+    "OptionError",
+    "Place",
+    "Policy",
+    "QuotaRoot",
+    "Recipient",
+    "Resource",
+    "Source",
+    "SourceError",
+    "SourceForbidden",
+    "UnsupportedBackend",
+    "Usage",
+    "Verdict",
+    "configured",
+    "cyrusdb",
+    "database",
+    "dumped",
+    "load",
+    "raise_problem",
+    "read",
+    "recipient",
+    "reported",
+    "verdicts",
+]

@@ -1,0 +1,102 @@
+"""Mailbox names: internal, external as `quota` prints them, and the recipient behind a root.
+
+Internal names are `[DOMAIN!]COMPONENT[.COMPONENT...]`, where `^` stands for a dot inside a
+component (imap/mboxname.c). They are str throughout, bytes that are not UTF-8 as surrogate escapes.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import attrs
+
+#: The value of defaultdomain built into Cyrus since 3.0; it names no real domain.
+BUILT_IN_DOMAIN = "internal"
+
+
+@attrs.frozen
+class Recipient:
+    """A user as the MTA addresses mail to him: a local part, and a domain where one is known."""
+
+    local: str
+    domain: Optional[str] = None
+
+    def __str__(self) -> str:
+        return self.local if self.domain is None else f"{self.local}@{self.domain}"
+
+
+@attrs.frozen
+class Naming:
+    """How a server makes user names of the addresses that lmtpd is given.
+
+    `virtdomains` is None where it is not known (no imapd.conf): then a domain in a name is taken
+    for real. `defaultdomain` is the domain of users who have none in their name, or None.
+    `downcase` says that lmtpd folds local part and domain to lower case before it looks
+    (lmtp_downcase_rcpt), so that a name with capitals is out of reach.
+    """
+
+    virtdomains: Optional[bool] = None
+    defaultdomain: Optional[str] = None
+    downcase: bool = True
+
+
+def split_domain(name: str) -> tuple[Optional[str], str]:
+    """An internal name as its domain (None if it has none) and the rest."""
+    domain, mark, rest = name.partition("!")
+    return (domain, rest) if mark else (None, name)
+
+
+def inbox_owner(name: str) -> Optional[tuple[Optional[str], str]]:
+    """The domain and the local part of the user whose INBOX is called `name`, or None.
+
+    None for everything else: subfolders, shared folders, deleted mailboxes, whole domains.
+    """
+    domain, rest = split_domain(name)
+    parts = rest.split(".")
+    if len(parts) != 2 or parts[0] != "user" or not parts[1] or domain == "":
+        return None
+    return domain, parts[1].replace("^", ".")
+
+
+def recipient(name: str, naming: Naming) -> Optional[Recipient]:
+    """Whose mail the quota root `name` can bounce, or None if no mail is addressed to it."""
+    owner = inbox_owner(name)
+    if owner is None:
+        return None
+    domain, local = owner
+    if domain is not None and naming.virtdomains is False:
+        # lmtpd ignores the recipient's domain then and looks for user.LOCAL.
+        return None
+    if domain is None and "@" in local:
+        # 2.x without virtdomains kept whole addresses as user names: user.jane@example^org.
+        local, _, domain = local.rpartition("@")
+    elif domain is None and naming.virtdomains:
+        domain = naming.defaultdomain
+    to = Recipient(local, domain or None)
+    # `+` begins the detail of an address, so no address leads to a user who has one in his name.
+    if not local or "+" in local or "\0" in str(to):
+        return None
+    return None if naming.downcase and str(to) != _folded(str(to)) else to
+
+
+def _folded(text: str) -> str:
+    """`text` with ASCII capitals folded, which is all that Cyrus (and Exim) folds."""
+    return "".join(char.lower() if "A" <= char <= "Z" else char for char in text)
+
+
+def internal_name(printed: str) -> str:
+    """The internal name of a root that `quota` printed as `printed`.
+
+    A slash is the hierarchy separator wherever there is one (unixhierarchysep; dots are literal
+    then), a domain stands behind the last `@`. Names that are internal already, as Cyrus 2.5
+    prints them, stay as they are.
+    """
+    if "!" in printed:
+        return printed
+    rest, mark, domain = printed.rpartition("@")
+    if not mark or "/" in domain or (rest.count("/") == 0 and "^" in domain):
+        # No domain; or user.jane@example^org, whose `@` belongs to the user name.
+        rest, domain = printed, ""
+    if "/" in rest:
+        rest = rest.replace(".", "^").replace("/", ".")
+    return f"{domain}!{rest}" if domain else rest

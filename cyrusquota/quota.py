@@ -1,0 +1,107 @@
+"""The model: a quota root and what its four resources use and may use.
+
+Sizes are bytes, counts are counts. The arithmetic is Cyrus's: signed, 64 bits wide, wrapping.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Iterator, Mapping, Optional
+
+import attrs
+
+KIB = 1024
+
+
+class Resource(enum.Enum):
+    """A resource that a quota root can limit, under its RFC 9208 name (imap/quota_db.c)."""
+
+    STORAGE = "STORAGE"
+    MESSAGE = "MESSAGE"
+    ANNOTATION_STORAGE = "ANNOTATION-STORAGE"
+    MAILBOX = "MAILBOX"
+
+    @property
+    def code(self) -> bytes:
+        """The key of this resource in a database value."""
+        return _CODES[self]
+
+    @property
+    def unit(self) -> int:
+        """What one unit of a limit is: 1024 bytes, or 1 where things are counted."""
+        return KIB if self in _MEASURED else 1
+
+
+_CODES = {
+    Resource.STORAGE: b"S",
+    Resource.MESSAGE: b"M",
+    Resource.ANNOTATION_STORAGE: b"AS",
+    Resource.MAILBOX: b"NF",
+}
+_MEASURED = frozenset((Resource.STORAGE, Resource.ANNOTATION_STORAGE))
+
+
+def wrap64(number: int) -> int:
+    """`number` as a signed 64-bit integer of C holds it."""
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
+@attrs.frozen
+class Usage:
+    """What is used of one resource, and its limit.
+
+    Both are bytes (STORAGE, ANNOTATION-STORAGE) or counts (MESSAGE, MAILBOX). A limit of None
+    means unlimited, 0 that nothing is allowed. A limit below 0 is what Cyrus gets where limit
+    times 1024 does not fit 64 bits. `exact` is False where the source cut `used` down to KiB:
+    up to 1023 bytes more may be in use then.
+    """
+
+    used: int = 0
+    limit: Optional[int] = None
+    exact: bool = True
+
+    @classmethod
+    def in_units(
+        cls, resource: Resource, used: int, limit: Optional[int], *, exact: bool = True
+    ) -> Usage:
+        """The usage that Cyrus makes of `limit` units (any limit below 0 is unlimited)."""
+        if limit is None or limit < 0:
+            return cls(used, None, exact)
+        return cls(used, wrap64(limit * resource.unit), exact)
+
+    def is_over(self, more: int = 0) -> bool:
+        """Whether Cyrus refuses `more` in addition: use strictly above the limit.
+
+        Source: quota_check in imap/quota_db.c. Where the usage is not exact this is True only
+        if it is certain.
+        """
+        return self.limit is not None and wrap64(self.used + more) > self.limit
+
+
+UNSET = Usage()
+
+
+@attrs.frozen
+class QuotaRoot:
+    """A quota root: its internal mailbox name and its usage of each resource.
+
+    Names that are not UTF-8 carry surrogate escapes.
+    """
+
+    name: str
+    storage: Usage = UNSET
+    message: Usage = UNSET
+    annotation_storage: Usage = UNSET
+    mailbox: Usage = UNSET
+
+    @classmethod
+    def of(cls, name: str, usages: Mapping[Resource, Usage]) -> QuotaRoot:
+        """The root `name`; a resource that `usages` leaves out is unused and unlimited."""
+        return cls(name, *(usages.get(resource, UNSET) for resource in Resource))
+
+    def usages(self) -> Iterator[tuple[Resource, Usage]]:
+        """Each resource with its usage, in Cyrus's order."""
+        yield Resource.STORAGE, self.storage
+        yield Resource.MESSAGE, self.message
+        yield Resource.ANNOTATION_STORAGE, self.annotation_storage
+        yield Resource.MAILBOX, self.mailbox
