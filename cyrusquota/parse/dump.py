@@ -1,0 +1,67 @@
+"""Dumps of a database: `cyr_dbtool FILE BACKEND show`, and conversions to flat (cvt_cyrusdb).
+
+One record a line: KEY, TAB, VALUE. `show` writes the bytes as they are, or both in base64 with
+-b (3.13 and later); a flat file since 2.5 escapes NUL, TAB, LF, CR and 0xFF behind a 0xFF
+(lib/cyrusdb_flat.c). The two are told apart by what follows: a name with a Latin-1 0xFF before
+one of the five escapes' second bytes is the one thing that would be misread.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import BinaryIO, Iterator, Optional
+
+from cyrusquota.errors import BadDump, OnProblem, Place, raise_problem
+
+_ESCAPE = re.compile(rb"\xff([\x80\x89\x8a\x8d\xff])")
+_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_LOOKS_LIKE_VALUE = re.compile(rb"%\(|[+-]?[0-9]+[ \t\n]")
+_CUT = "the dump was not kept whole; make it again"
+
+
+def records(
+    stream: BinaryIO, *, source: str = "-", on_problem: OnProblem = raise_problem
+) -> Iterator[tuple[bytes, bytes]]:
+    """Every (key, value) of a dump, in its order.
+
+    A line without a TAB is handed to `on_problem` as `BadDump` and left out. A last line without
+    its line break raises it: the dump breaks off there, and what is missing is not known.
+    """
+    for number, line in enumerate(stream, 1):
+        place = Place(source, line=number)
+        if not line.endswith(b"\n"):
+            expected = "a line break at the end of the last line"
+            raise BadDump(expected, place=place, found=line, advice=_CUT)
+        key, tab, value = line[:-1].partition(b"\t")
+        if not tab:
+            on_problem(BadDump("KEY TAB VALUE", place=place, found=line[:-1]))
+        else:
+            yield _plain(key, value)
+
+
+def _plain(key: bytes, value: bytes) -> tuple[bytes, bytes]:
+    # Quota values hold a blank or a parenthesis, which base64 never does.
+    decoded = _decoded(value)
+    if decoded is not None and _LOOKS_LIKE_VALUE.match(decoded):
+        decoded_key = _decoded(key)
+        if decoded_key is not None:
+            return decoded_key, decoded
+    if b"\xff" in key or b"\xff" in value:
+        return _ESCAPE.sub(_unescaped, key), _ESCAPE.sub(_unescaped, value)
+    return key, value
+
+
+def _unescaped(match: re.Match[bytes]) -> bytes:
+    code = match[1][0]
+    return b"\xff" if code == 0xFF else bytes((code & 0x7F,))
+
+
+def _decoded(text: bytes) -> Optional[bytes]:
+    if not text or not _BASE64.fullmatch(text):
+        return None
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return None

@@ -1,0 +1,175 @@
+"""What the `quota` command prints, text of Cyrus 2.1 to 3.13 and JSON (imap/quota.c).
+
+Read as a stream, one quota root at a time. The text cuts usage to whole KiB, so it is not exact:
+Used equal to Quota means anything from exactly full to 1023 bytes over. Roots that Cyrus could
+not name and printed as `(null)` are passed over, as are the messages of `quota -f`.
+
+A report that breaks off is not believed at all: its end may be half a name. A single row that
+makes no sense is a problem for the caller to weigh.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import BinaryIO, Iterator, Optional
+
+import attrs
+
+from cyrusquota.errors import BadReport, OnProblem, Place, raise_problem
+from cyrusquota.mailbox import internal_name
+from cyrusquota.parse import report_json
+from cyrusquota.quota import KIB, QuotaRoot, Resource, Usage
+
+_HEADER = re.compile(rb" *Quota +% Used +Used +(?P<resource>Resource +)?Root\s*")
+#: Cyrus 2.5 and later: four rows a root. One number: used of unlimited; two: limit 0, used.
+_ROW = re.compile(rb"((?: +-?[0-9]{1,19}){1,3}) +([A-Z][A-Z-]*) (.+)", re.DOTALL)
+#: Up to 2.4: one row a root, columns fixed, because a root may begin with digits.
+_OLD_ROW = re.compile(
+    rb"(?: {16}| {7}(?P<zero>0) {8}| +(?P<limit>[0-9]{1,19}) +-?[0-9]+)"
+    rb" +(?P<used>-?[0-9]{1,19}) (?P<root>.+)",
+    re.DOTALL,
+)
+_NOISE = re.compile(
+    rb".+: (?:quota root .* --> .*|removed|(?:[A-Z-]+ )?usage was -?[0-9]+, now -?[0-9]+)",
+    re.DOTALL,
+)
+_NO_NAME = b"(null)"
+_NAMES = {resource.value.encode(): resource for resource in Resource}
+_NAMES[b"X-ANNOTATION-STORAGE"] = Resource.ANNOTATION_STORAGE
+_NAMES[b"X-NUM-FOLDERS"] = Resource.MAILBOX
+_CUT = "`quota` was interrupted, or its output was not kept whole; run it again"
+
+
+def roots(
+    stream: BinaryIO, *, source: str = "-", on_problem: OnProblem = raise_problem
+) -> Iterator[QuotaRoot]:
+    """Every quota root of a report, text or JSON, under its internal name.
+
+    Raises `BadReport` for what is no report or breaks off; hands single rows that cannot be read
+    to `on_problem` as `BadReport` and leaves their root out.
+    """
+    first = stream.readline()
+    while first and not first.strip():
+        first = stream.readline()
+    if first.lstrip().startswith(b"{"):
+        return report_json.roots(first, stream, source=source, on_problem=on_problem)
+    return _text(first, stream, source, on_problem)
+
+
+def _text(
+    first: bytes, stream: BinaryIO, source: str, on_problem: OnProblem
+) -> Iterator[QuotaRoot]:
+    lines = _Lines(source, on_problem)
+    modern = _header(first, stream, lines)
+    rows = _rows(stream, lines)
+    return _grouped(rows, lines) if modern else _single(rows, lines)
+
+
+@attrs.define
+class _Lines:
+    """Where a report is being read, for error messages."""
+
+    source: str
+    on_problem: OnProblem
+    number: int = 0
+
+    def bad(self, line: Optional[bytes], expected: str, advice: str = "") -> BadReport:
+        place = Place(self.source, line=self.number or None)
+        return BadReport(expected, place=place, found=line, advice=advice)
+
+
+def _header(first: bytes, stream: BinaryIO, lines: _Lines) -> bool:
+    """Read up to the header line; whether it is the one of Cyrus 2.5 and later."""
+    line = first
+    while line:
+        lines.number += 1
+        match = _HEADER.fullmatch(line)
+        if match is not None:
+            return match["resource"] is not None
+        if not _NOISE.fullmatch(line.rstrip(b"\n")):
+            advice = "this is not what `quota` prints (a database dump goes to --dump)"
+            raise lines.bad(line.rstrip(b"\n"), "the header line of `quota`", advice)
+        line = stream.readline()
+    raise lines.bad(None, "the output of `quota`, found nothing", "`quota` failed; see its stderr")
+
+
+def _rows(stream: BinaryIO, lines: _Lines) -> Iterator[bytes]:
+    """The lines after the header that are not messages of `quota -f`."""
+    for line in stream:
+        lines.number += 1
+        if not line.endswith(b"\n"):
+            raise lines.bad(line, "a line break at the end of the last line", _CUT)
+        row = line[:-1]
+        if row.startswith(b" ") or not _NOISE.fullmatch(row):
+            yield row
+
+
+def _single(rows: Iterator[bytes], lines: _Lines) -> Iterator[QuotaRoot]:
+    for row in rows:
+        match = _OLD_ROW.fullmatch(row)
+        usage = None
+        if match is not None:
+            limit = match["zero"] or match["limit"]
+            usage = _usage(Resource.STORAGE, match["used"], limit)
+        if match is None or usage is None:
+            lines.on_problem(lines.bad(row, "QUOTA %USED USED ROOT"))
+        elif match["root"] != _NO_NAME:
+            yield QuotaRoot.of(_name(match["root"]), {Resource.STORAGE: usage})
+
+
+def _grouped(rows: Iterator[bytes], lines: _Lines) -> Iterator[QuotaRoot]:
+    """Four rows make a root; one with fewer is a problem, because a limit may be missing."""
+    name, usages = b"", dict[Resource, Usage]()
+    for row in rows:
+        parsed = _row(row)
+        if parsed is None:
+            lines.on_problem(lines.bad(row, "[QUOTA %USED] USED RESOURCE ROOT"))
+            continue
+        root, resource, usage = parsed
+        if usages and (root != name or resource in usages):
+            lines.on_problem(_incomplete(lines, name))
+            usages = {}
+        name = root
+        usages[resource] = usage
+        if len(usages) == len(Resource):
+            if name != _NO_NAME:
+                yield QuotaRoot.of(_name(name), usages)
+            usages = {}
+    if usages:
+        raise _incomplete(lines, name)
+
+
+def _incomplete(lines: _Lines, name: bytes) -> BadReport:
+    problem = lines.bad(None, f"{len(Resource)} rows for each root", _CUT)
+    return BadReport(
+        problem.expected,
+        place=attrs.evolve(problem.place, key=name),
+        advice=problem.advice,
+    )
+
+
+def _row(row: bytes) -> Optional[tuple[bytes, Resource, Usage]]:
+    match = _ROW.fullmatch(row)
+    resource = _NAMES.get(match[2]) if match is not None else None
+    if match is None or resource is None:
+        return None
+    numbers = match[1].split()
+    limit = numbers[0] if len(numbers) > 1 else None
+    if len(numbers) == 2 and limit != b"0":
+        return None
+    usage = _usage(resource, numbers[-1], limit)
+    return None if usage is None else (match[3], resource, usage)
+
+
+def _usage(resource: Resource, used: bytes, limit: Optional[bytes]) -> Optional[Usage]:
+    """The usage behind two columns, or None for numbers that no 64-bit Cyrus prints."""
+    amount, most = int(used) * resource.unit, 0 if limit is None else int(limit)
+    if not -(1 << 63) <= amount < 1 << 63 or most >= 1 << 63:
+        return None
+    return Usage.in_units(
+        resource, amount, None if limit is None else most, exact=resource.unit != KIB
+    )
+
+
+def _name(printed: bytes) -> str:
+    return internal_name(printed.decode("utf-8", "surrogateescape"))

@@ -1,0 +1,221 @@
+"""The value of one record of the quota database (imap/quota_db.c, imap/dlist.c).
+
+Two grammars: `USED LIMIT`, written up to Cyrus 2.4 and read by all, and the dlist form
+`%(S (USED LIMIT) M (...) AS (...) NF (...) MODSEQ n)`, written since 2.5. Read exactly as lmtpd
+reads them, which is stricter in places than a reader would guess (a number with a sign is 0) and
+laxer in others (a value that breaks off sets nothing, so its root is unlimited).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Mapping, Optional, Union
+
+import attrs
+
+from cyrusquota.errors import BadValue, CyrusQuotaError, DataError, OnProblem, Place, raise_problem
+from cyrusquota.quota import QuotaRoot, Resource, Usage
+
+#: What comes of a value: nothing (no such root), or the usage of the resources it names.
+Usages = Mapping[Resource, Usage]
+
+_WHITE = rb" \t\r\n\v\f"
+_TOKEN = re.compile(
+    rb"[%(w)s]*(?:(?P<open>%%?\()|(?P<close>\))"
+    rb'|"(?P<quoted>(?:[^"\\\r\n]|\\[^\r\n])*)"'
+    rb"|\{(?P<length>[0-9]{1,18})\+?\}\r\n"
+    rb'|(?P<atom>[^%(w)s()"{][^%(w)s()"]*))' % {b"w": _WHITE}
+)
+#: What Cyrus itself writes, which is nearly every value there is.
+_CANONICAL = re.compile(
+    rb"%\(S \(([0-9]{1,18})(?: ([0-9]{1,15}))?\) M \(([0-9]{1,18})(?: ([0-9]{1,15}))?\)"
+    rb" AS \(([0-9]{1,18})(?: ([0-9]{1,15}))?\) NF \(([0-9]{1,18})(?: ([0-9]{1,15}))?\)"
+    rb"(?: MODSEQ [0-9]+)?\)"
+)
+_OLD_NUMBER = re.compile(rb"[+-]?[0-9]+")
+_BY_CODE = {resource.code: resource for resource in Resource}
+_OLD_ADVICE = "Cyrus answers 'invalid format' for this root; `quota -f` or SETQUOTA repairs it"
+_CUT_ADVICE = "Cyrus takes such a root for unlimited; `quota -f` or SETQUOTA repairs it"
+
+#: A list of (key, node), the key being b"" in a plain list; an atom, string or literal is bytes.
+_Node = Union[bytes, "list[tuple[bytes, _Node]]"]
+
+
+def quota_root(
+    key: bytes, value: bytes, *, on_problem: OnProblem = raise_problem
+) -> Optional[QuotaRoot]:
+    """The quota root that a database record stands for, or None if Cyrus sees none.
+
+    `key` is the internal mailbox name. Problems as in `usages`, with the root named.
+    """
+
+    def named(problem: CyrusQuotaError) -> None:
+        on_problem(problem.at(Place(key=key)) if isinstance(problem, DataError) else problem)
+
+    set_usages = usages(value, on_problem=named)
+    if set_usages is None:
+        return None
+    return QuotaRoot.of(key.decode("utf-8", "surrogateescape"), set_usages)
+
+
+def usages(value: bytes, *, on_problem: OnProblem = raise_problem) -> Optional[Usages]:
+    """What `value` says of each resource it names, or None if Cyrus sees no root in it.
+
+    An empty value is no root and no problem. One in bad format is reported as `BadValue` and is
+    no root; one that breaks off or is mis-nested is reported too and sets nothing, which Cyrus
+    takes for unlimited. `on_problem` decides whether a report ends the reading.
+    """
+    canonical = _CANONICAL.fullmatch(value)
+    if canonical is not None:
+        return _from_canonical(canonical.groups())
+    if not value or value[:1] == b"\0":
+        return None
+    return (_from_dlist if value[:1] == b"%" else _from_numbers)(value, on_problem)
+
+
+def _from_canonical(numbers: tuple[Optional[bytes], ...]) -> Usages:
+    found = {}
+    for resource, used, limit in zip(Resource, numbers[::2], numbers[1::2]):
+        found[resource] = Usage.in_units(
+            resource, int(used or b"0"), None if limit is None else int(limit)
+        )
+    return found
+
+
+# The old form
+
+
+def _from_numbers(value: bytes, on_problem: OnProblem) -> Optional[Usages]:
+    """`USED LIMIT [ignored]`, once more after each resource code."""
+    words = value.split(b"\0", 1)[0].split()
+    found: dict[Resource, Usage] = {}
+    resource: Optional[Resource] = Resource.STORAGE
+    at = 0
+    while True:
+        used, limit = _old_number(words, at), _old_number(words, at + 1)
+        if resource is None or used is None or limit is None:
+            on_problem(_bad(value, "USED LIMIT [RESOURCE USED LIMIT]...", advice=_OLD_ADVICE))
+            return None
+        found[resource] = Usage.in_units(resource, used, limit)
+        at += 2
+        # An interrupted `quota -f` of old left a third number behind.
+        if _old_number(words, at) is not None:
+            at += 1
+        if at == len(words):
+            return found
+        resource = _BY_CODE.get(words[at].upper())
+        at += 1
+
+
+def _old_number(words: list[bytes], at: int) -> Optional[int]:
+    """A number as scanf's %lld reads it: trailing junk is ignored, overflow saturates."""
+    match = _OLD_NUMBER.match(words[at]) if at < len(words) else None
+    if match is None:
+        return None
+    digits = match.group().lstrip(b"+-").lstrip(b"0")[:20]
+    number = int(digits or b"0")
+    number = -number if match.group().startswith(b"-") else number
+    return max(-(1 << 63), min(number, (1 << 63) - 1))
+
+
+# The dlist form
+
+
+def _from_dlist(value: bytes, on_problem: OnProblem) -> Optional[Usages]:
+    end, pairs = _tree(value)
+    if pairs is None:
+        expected = "a complete dlist, %(S (USED LIMIT) ...)"
+        on_problem(_bad(value, expected, at=end, advice=_CUT_ADVICE))
+        return {}
+    if end != len(value):
+        on_problem(_bad(value, "nothing after the closing parenthesis", at=end, advice=_OLD_ADVICE))
+        return None
+    found: dict[Resource, Usage] = {}
+    for key, node in pairs:
+        resource = _BY_CODE.get(key)
+        if resource is not None and resource not in found:
+            children = [child for _, child in node] if isinstance(node, list) else []
+            used = _number(children[0]) if children else 0
+            limit = _number(children[1]) if len(children) > 1 else None
+            found[resource] = Usage.in_units(resource, used, limit)
+    return found
+
+
+def _tree(value: bytes) -> tuple[int, Optional[list[tuple[bytes, _Node]]]]:
+    """Where the outermost list ends and what is in it, or where the value stops making sense.
+
+    A stack instead of recursion, so that no depth of nesting is too deep.
+    """
+    if not value.startswith(b"%("):
+        return 1, None
+    lists = [_List(keyed=True)]
+    at = 2
+    while True:
+        token = _TOKEN.match(value, at)
+        if token is None:
+            return at, None
+        kind, here = token.lastgroup, lists[-1]
+        at = token.end()
+        if kind == "close":
+            if here.key is not None:
+                return at - 1, None
+            lists.pop()
+            if not lists:
+                return at, here.items
+            lists[-1].add(here.items)
+        elif kind == "open":
+            if here.wants_key:
+                return token.start("open"), None
+            lists.append(_List(keyed=token["open"] == b"%("))
+        else:
+            at, text = _text(value, token)
+            if here.wants_key:
+                here.key = text
+            elif kind == "atom" and text is not None and text.startswith(b"%"):
+                return token.start("atom"), None
+            elif text is not None:
+                here.add(text)
+            if text is None:
+                return at, None
+
+
+@attrs.define
+class _List:
+    """A list that is not closed yet; `key` is the one that waits for its node."""
+
+    keyed: bool
+    items: list[tuple[bytes, _Node]] = attrs.field(factory=list)
+    key: Optional[bytes] = None
+
+    @property
+    def wants_key(self) -> bool:
+        return self.keyed and self.key is None
+
+    def add(self, node: _Node) -> None:
+        self.items.append((self.key or b"", node))
+        self.key = None
+
+
+def _text(value: bytes, token: re.Match[bytes]) -> tuple[int, Optional[bytes]]:
+    """Where an atom, string or literal ends, and its bytes; None for a literal cut short."""
+    if token.lastgroup == "quoted":
+        return token.end(), re.sub(rb"\\(.)", rb"\1", token["quoted"], flags=re.DOTALL)
+    if token.lastgroup == "length":
+        end = token.end() + int(token["length"])
+        return (end, value[token.end() : end]) if end <= len(value) else (len(value), None)
+    return token.end(), token["atom"]
+
+
+def _number(node: _Node) -> int:
+    """An atom or string of digits below 2**64, as a signed 64-bit number; anything else is 0."""
+    if not isinstance(node, bytes) or not node.isdigit():
+        return 0
+    digits = node.lstrip(b"0")
+    number = int(digits or b"0") if len(digits) <= 20 else 1 << 64
+    if number >= 1 << 64:
+        return 0
+    return number - (1 << 64) if number >= 1 << 63 else number
+
+
+def _bad(value: bytes, expected: str, *, at: int = 0, advice: str) -> BadValue:
+    return BadValue(expected, place=Place(column=at + 1), found=value, advice=advice)
