@@ -1,0 +1,108 @@
+"""Cyrus's key/value files on disk: open one, guess its backend, iterate over its records.
+
+    with cyrusquota.cyrusdb.open("/var/lib/cyrus/quotas.db") as db:
+        for key, value in db:
+            ...
+
+Bytes in, bytes out: what the keys and values mean is not known here. No file is opened for
+writing, locked or mapped, so Cyrus never waits for a reader and no reader can harm it. A backend is
+one module that has a class like `Database`, and one line in `_BACKENDS`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Optional, Union
+
+from cyrusquota.cyrusdb import quotalegacy, twoskip
+from cyrusquota.cyrusdb._database import Database, Snapshot
+from cyrusquota.errors import (
+    AnyPath,
+    OnProblem,
+    OptionError,
+    UnsupportedBackend,
+    printable,
+    raise_problem,
+    source_error,
+)
+
+__all__ = ["BACKENDS", "CYRUS_BACKENDS", "Database", "Snapshot", "guess", "open"]
+
+_BACKENDS: dict[str, type[Union[quotalegacy.QuotaTree, twoskip.Twoskip]]] = {
+    "quotalegacy": quotalegacy.QuotaTree,
+    "twoskip": twoskip.Twoskip,
+}
+#: The names of the backends that can be read.
+BACKENDS = tuple(_BACKENDS)
+
+#: Offset, bytes and the backend they give away.
+_MAGIC = (
+    (0, b"\xa1\x02\x8b\x0dskiplist file\0\0\0", "skiplist"),
+    (0, twoskip.MAGIC, "twoskip"),
+    (0, b"\xa1\x02\x8b\x0dtwomfile\0\0\0\0", "twom"),
+    (0, b"SQLite format 3\0", "sql"),
+    (12, b"\x00\x05\x31\x62", "berkeley"),
+    (12, b"\x62\x31\x05\x00", "berkeley"),
+    (12, b"\x00\x06\x15\x61", "berkeley-hash"),
+    (12, b"\x61\x15\x06\x00", "berkeley-hash"),
+)
+_ENOUGH = 32
+
+
+def open(  # noqa: A001 - the name that callers know from dbm and gzip
+    path: AnyPath, backend: Optional[str] = None, *, on_problem: OnProblem = raise_problem
+) -> Database:
+    """The database at `path`: a file, or the directory of a quotalegacy tree.
+
+    Without `backend`, or where the file says otherwise, the first bytes of the file decide, as
+    they do in Cyrus since 3.0. Raises `NoSuchSource`, `SourceForbidden`, `SourceError`,
+    `UnsupportedBackend`, `OptionError` (no such backend name), and `DamagedDatabase` where the
+    database as a whole is unusable; single records that cannot be proved right go to `on_problem`
+    as `DamagedDatabase` and are left out.
+    """
+    if backend is not None and backend not in CYRUS_BACKENDS:
+        names = ", ".join(BACKENDS)
+        raise OptionError(f"{printable(backend)}: no such backend; this version reads {names}")
+    known = guess(path) or backend
+    if known is None:
+        # Flat files have no magic bytes, and an empty file is an empty database in any backend.
+        known = "flat" if os.path.getsize(path) else "twoskip"
+    if known not in _BACKENDS:
+        raise _unsupported(path, known)
+    return _BACKENDS[known](path, on_problem)
+
+
+def guess(path: AnyPath) -> Optional[str]:
+    """The backend that the file or directory at `path` shows, or None without magic bytes.
+
+    Flat files have none, nor has an empty file, which is an empty database in any backend.
+    """
+    if os.path.isdir(path):
+        return "quotalegacy"
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(_ENOUGH)
+    except OSError as error:
+        raise source_error(error, path) from error
+    for offset, magic, backend in _MAGIC:
+        if start[offset : offset + len(magic)] == magic:
+            return backend
+    return None
+
+
+def _unsupported(path: AnyPath, backend: str) -> UnsupportedBackend:
+    where = printable(os.path.abspath(path))
+    return UnsupportedBackend(
+        f"{where}: a {backend} database, and this version reads {', '.join(BACKENDS)};"
+        f" dump it with: cyr_dbtool {where} {backend} show | cyrusquota-export --dump - ..."
+    )
+
+
+#: Every backend name that some version of Cyrus takes.
+CYRUS_BACKENDS = frozenset(
+    (
+        *("berkeley", "berkeley-nosync", "berkeley-hash", "berkeley-hash-nosync"),
+        *("flat", "lmdb", "quotalegacy", "skiplist", "sql", "twom", "twoskip", "zeroskip"),
+    )
+)

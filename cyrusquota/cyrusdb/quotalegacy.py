@@ -1,0 +1,183 @@
+"""quotalegacy: one small file for each key, the default in every version (cyrusdb_quotalegacy.c).
+
+    BASE/quota/<h>/<root>                       any root without a domain, or virtdomains off
+    BASE/domain/<h>/<domain>/quota/<h>/<rest>   DOMAIN!REST
+    BASE/domain/<h>/<domain>/quota/root         DOMAIN! itself
+
+<h> is a letter, lower case, or upper case with fulldirhash. Cyrus replaces a file by renaming a
+new one over it, so what one read gives is always one whole version of that key. A 0-byte file is a
+key about to be created, `*.NEW` one about to be replaced. Switching fulldirhash or virtdomains
+strands the old files; `fulldirhash` and `virtdomains` say which ones Cyrus looks at. Where that is
+not known, all are read, and a key that has two files is a problem and left out.
+"""
+
+from __future__ import annotations
+
+import os
+import string
+from typing import Iterator, Optional
+
+from cyrusquota.cyrusdb._database import Database, Snapshot
+from cyrusquota.errors import (
+    AnyPath,
+    DamagedDatabase,
+    NoSuchSource,
+    OnProblem,
+    Place,
+    printable,
+    source_error,
+)
+
+_QUOTA, _DOMAIN, _ROOT = "quota", "domain", b"root"
+_UNFINISHED = b".NEW"
+_PLAIN = frozenset(letter.encode() for letter in string.ascii_lowercase)
+_FULL = frozenset(letter.encode() for letter in string.ascii_uppercase[:23])
+_REPAIR = "restore the file, or let Cyrus write it anew with `quota -f` or SETQUOTA"
+
+
+class QuotaTree(Database):
+    """A quotalegacy tree; `path` is the directory that holds quota/ (and domain/), or quota/."""
+
+    backend = "quotalegacy"
+
+    def __init__(
+        self,
+        path: AnyPath,
+        on_problem: OnProblem,
+        *,
+        fulldirhash: Optional[bool] = None,
+        virtdomains: Optional[bool] = None,
+    ) -> None:
+        super().__init__(path, on_problem)
+        self._hashes = _PLAIN | _FULL if fulldirhash is None else _FULL if fulldirhash else _PLAIN
+        self._virtdomains = virtdomains
+        self._times: dict[bytes, int] = {}
+        self._files = self._found(os.fsencode(path))
+        self._bytes = 0
+        self._records = 0
+
+    def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+        self._bytes = self._records = 0
+        for key, path in self._files.items():
+            raw = self._contents(path, key)
+            if not raw:
+                continue
+            if not raw.endswith(b"\n"):
+                self._damaged(path, key, "a line break at the end", raw)
+                continue
+            self._bytes += len(raw)
+            self._records += 1
+            yield key, _value(raw)
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(self.backend, self._bytes, self._records)
+
+    def has_changed(self) -> bool:
+        """Every change of a key renames a file, which renews the time of its directory."""
+        return any(_time(directory) != then for directory, then in self._times.items())
+
+    def _contents(self, path: bytes, key: bytes) -> bytes:
+        try:
+            with open(path, "rb", buffering=0) as file:
+                return file.read()
+        except FileNotFoundError:
+            # Removed since the directory was listed.
+            return b""
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            self._damaged(path, key, f"a readable file ({reason})", None)
+            return b""
+
+    def _damaged(self, path: bytes, key: bytes, expected: str, found: Optional[bytes]) -> None:
+        place = Place(os.fsdecode(path), key=key)
+        self._on_problem(DamagedDatabase(expected, place=place, found=found, advice=_REPAIR))
+
+    def _found(self, base: bytes) -> dict[bytes, bytes]:
+        """The file of each key."""
+        files: dict[bytes, bytes] = {}
+        twice: dict[bytes, bytes] = {}
+        for key, path in self._listed(base):
+            if files.setdefault(key, path) != path:
+                twice[key] = path
+        for key, path in twice.items():
+            other = printable(os.fsdecode(files.pop(key)))
+            advice = "remove the stale one, or name imapd.conf with -C to tell which one counts"
+            place = Place(os.fsdecode(path), key=key)
+            problem = DamagedDatabase(
+                f"one file for a root, but {other} exists too", place=place, advice=advice
+            )
+            self._on_problem(problem)
+        return files
+
+    def _listed(self, base: bytes) -> Iterator[tuple[bytes, bytes]]:
+        quota, domain = os.path.join(base, b"quota"), os.path.join(base, b"domain")
+        if not os.path.isdir(quota) and not os.path.isdir(domain):
+            yield from self._quota_directory(self._bare(base), None)
+            return
+        if os.path.isdir(quota):
+            yield from self._quota_directory(quota, None)
+        if os.path.isdir(domain) and self._virtdomains is not False:
+            for letter in self._letters(domain):
+                for name in self._names(letter):
+                    inner = os.path.join(letter, name, b"quota")
+                    if os.path.isdir(inner):
+                        yield from self._quota_directory(inner, name)
+
+    def _bare(self, path: bytes) -> bytes:
+        """`path` if it is a quota/ itself rather than the directory that holds one."""
+        entries = self._entries(path)
+        is_quota = os.path.basename(os.path.normpath(path)) == b"quota"
+        if not is_quota and not any(entry in _PLAIN | _FULL for entry in entries):
+            raise NoSuchSource(
+                f"{printable(os.fsdecode(path))}: expected a directory that holds quota/ or"
+                " domain/, or quota/ itself; name the directory above quota/, or a database file"
+            )
+        return path
+
+    def _quota_directory(
+        self, path: bytes, domain: Optional[bytes]
+    ) -> Iterator[tuple[bytes, bytes]]:
+        prefix = b"" if domain is None else domain + b"!"
+        if domain is not None and _ROOT in self._entries(path):
+            yield prefix, os.path.join(path, _ROOT)
+        for letter in self._letters(path):
+            for name in self._names(letter):
+                # With virtdomains on, `!` in a name cannot be: its file lies below domain/.
+                if not (domain is None and self._virtdomains and b"!" in name):
+                    yield prefix + name, os.path.join(letter, name)
+
+    def _letters(self, path: bytes) -> Iterator[bytes]:
+        for entry in self._entries(path):
+            if entry in self._hashes:
+                yield os.path.join(path, entry)
+
+    def _names(self, path: bytes) -> Iterator[bytes]:
+        for entry in self._entries(path):
+            if not entry.startswith(b".") and not entry.endswith(_UNFINISHED):
+                yield entry
+
+    def _entries(self, path: bytes) -> list[bytes]:
+        # The time is taken first: what changes while the directory is read shows later.
+        self._times[path] = _time(path)
+        try:
+            return sorted(os.listdir(path))
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError:
+            self._damaged(path, b"", "a directory", None)
+            return []
+        except OSError as error:
+            raise source_error(error, os.fsdecode(path)) from error
+
+
+def _time(directory: bytes) -> int:
+    try:
+        return os.stat(directory).st_mtime_ns
+    except OSError:
+        return -1
+
+
+def _value(raw: bytes) -> bytes:
+    """The value behind the content of a file: up to 2.4, used and limit had a line each."""
+    value = raw[:-1]
+    return value if value.startswith(b"%") else value.replace(b"\n", b" ", 1)
