@@ -1,0 +1,1 @@
+"""The commands. Only here is anything printed, is the environment read, does a process exit."""

@@ -1,0 +1,69 @@
+"""Run a command: errors become one line on standard error and an exit status of sysexits.h."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import NoReturn, Optional
+
+import click
+
+from cyrusquota import errors
+from cyrusquota.errors import CyrusQuotaError, printable
+
+#: More than this says nothing new, and cron mails every line.
+MAX_PROBLEMS = 20
+
+
+class Problems:
+    """Things that went wrong without ending the run: a line each, the first ones only."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.count = 0
+        self._quiet = quiet
+
+    def __call__(self, problem: CyrusQuotaError) -> None:
+        self.say(str(problem))
+
+    def say(self, line: str) -> None:
+        self.count += 1
+        if not self._quiet and self.count <= MAX_PROBLEMS:
+            complain(line)
+
+    def close(self) -> None:
+        """Count what was not said."""
+        if not self._quiet and self.count > MAX_PROBLEMS:
+            complain(f"... and {self.count - MAX_PROBLEMS} more problems like these")
+
+
+def complain(line: str) -> None:
+    """One line on standard error, under the name of the command."""
+    context = click.get_current_context(silent=True)
+    name = context.find_root().info_name if context is not None else None
+    click.echo(f"{name or 'cyrusquota'}: {printable(line)}", err=True)
+
+
+def run(command: click.Command, name: str, arguments: Optional[list[str]] = None) -> NoReturn:
+    """Run `command` as the program `name` and exit."""
+    try:
+        status = command.main(arguments, prog_name=name, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(errors.EX_USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except CyrusQuotaError as error:
+        click.echo(f"{name}: {error}", err=True)
+        sys.exit(error.exit_status)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; nothing is left to flush at exit.
+        sys.stdout = None
+        sys.exit(errors.EX_IOERR)
+    except OSError as error:
+        click.echo(f"{name}: {printable(str(error))}", err=True)
+        sys.exit(errors.EX_IOERR)
+    except Exception:
+        traceback.print_exc()
+        click.echo(f"{name}: internal error, nothing was changed; please report it", err=True)
+        sys.exit(errors.EX_SOFTWARE)
+    sys.exit(status if isinstance(status, int) else 0)

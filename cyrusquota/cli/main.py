@@ -1,0 +1,25 @@
+"""cyrusquota: the commands for people and monitoring."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import click
+
+from cyrusquota import __version__
+from cyrusquota.cli._run import run
+from cyrusquota.cli.list import list_roots
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def cyrusquota() -> None:
+    """Look at the quotas of a Cyrus IMAP server through its files."""
+
+
+cyrusquota.add_command(list_roots)
+
+
+def main() -> NoReturn:
+    """The console script."""
+    run(cyrusquota, "cyrusquota")

@@ -1,0 +1,49 @@
+"""Exim's lsearch files: `KEY: VALUE` lines, the first that matches wins, caselessly.
+
+The grammar is that of Exim's src/lookups/lsearch.c, the same from 4.54 to today.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Iterable, Iterator
+
+from cyrusquota.errors import printable
+from cyrusquota.maps import Entry
+
+#: Keys made of these only are written as they are; all others in quotes.
+_BARE = re.compile(rb"[A-Za-z0-9_.+=@!$%&'*/?^{|}~,;()<>\[\]`-]+")
+_ESCAPED = re.compile(rb'[\x00-\x1f\x7f"\\]')
+
+
+def document(entries: Iterable[Entry], comments: Iterable[str]) -> bytes:
+    """A whole lsearch file, `comments` (a line each) first."""
+    return b"".join((*(_comment(text) for text in comments), *lines(entries)))
+
+
+def lines(entries: Iterable[Entry]) -> Iterator[bytes]:
+    """The line of each entry. Raises ValueError for a key that lsearch could never find."""
+    for entry in entries:
+        yield b"%b: %b\n" % (_quoted(entry.key), entry.value)
+
+
+def body(content: bytes) -> bytes:
+    """What counts in a map: its lines without comments."""
+    return b"".join(line for line in content.splitlines(keepends=True) if not line.startswith(b"#"))
+
+
+def _quoted(key: bytes) -> bytes:
+    if not key or b"\0" in key:
+        raise ValueError(f"an lsearch file cannot hold the key {key!r}")
+    if _BARE.fullmatch(key):
+        return key
+    return b'"%b"' % _ESCAPED.sub(_escaped, key)
+
+
+def _escaped(match: re.Match[bytes]) -> bytes:
+    char = match[0]
+    return b"\\" + char if char in b'"\\' else b"\\x%02x" % char[0]
+
+
+def _comment(text: str) -> bytes:
+    return b"# %b\n" % printable(text).encode("utf-8")
