@@ -110,6 +110,12 @@ class ImapdConf:
         return Path(self.get("quota_db_path") or os.path.join(self.configdirectory, "quotas.db"))
 
     @property
+    def mailboxes_path(self) -> Path:
+        """The mailboxes database (imap/mboxlist.c)."""
+        path = self.get("mboxlist_db_path")
+        return Path(path or os.path.join(self.configdirectory, "mailboxes.db"))
+
+    @property
     def quotalegacy_base(self) -> Path:
         """The directory that holds quota/ and domain/.
 

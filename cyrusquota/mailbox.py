@@ -6,7 +6,7 @@ component (imap/mboxname.c). They are str throughout, bytes that are not UTF-8 a
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Iterator, Optional
 
 import attrs
 
@@ -56,6 +56,30 @@ def inbox_owner(name: str) -> Optional[tuple[Optional[str], str]]:
     if len(parts) != 2 or parts[0] != "user" or not parts[1] or domain == "":
         return None
     return domain, parts[1].replace("^", ".")
+
+
+def inbox_of(root: str) -> Optional[str]:
+    """The internal name of the INBOX of the user whom a quota root belongs to, or None."""
+    domain, rest = split_domain(root)
+    parts = rest.split(".")
+    if parts[0] != "user" or len(parts) < 2 or not parts[1]:
+        return None
+    name = f"user.{parts[1]}"
+    return name if domain is None else f"{domain}!{name}"
+
+
+def ancestors(name: str, *, virtdomains: bool = True) -> Iterator[str]:
+    """The names that can govern the mailbox `name`, nearest first, itself included.
+
+    Source: quota_findroot in imap/quota_db.c.
+    """
+    domain, rest = split_domain(name)
+    prefix = "" if domain is None else f"{domain}!"
+    parts = rest.split(".")
+    for count in range(len(parts), 0, -1):
+        yield prefix + ".".join(parts[:count])
+    if virtdomains and domain is not None:
+        yield prefix
 
 
 def recipient(name: str, naming: Naming) -> Optional[Recipient]:

@@ -1,21 +1,44 @@
-"""Policies: whom Cyrus refuses mail for, and why."""
+"""Policies: whom Cyrus refuses mail for, and why.
+
+`verdicts` goes through the quota roots once. A root `user.LOCAL` governs that user's INBOX; where
+the server's mailboxes are known, users who have no root of their own are judged by the ancestor
+that governs them, and users without a live INBOX here are left out.
+
+lmtpd goes by the root that the header of the INBOX names, smmapd by the nearest ancestor in the
+quota database. Headers are read only of users whose nearest ancestor is full: with a root of his
+own, made by SETQUOTA, a user's header names it; and a header that names nothing, or a root without
+a row, makes its user unlimited, which is what not being listed means.
+
+Conversations totals, where they count, can be larger than the quota database's figure as well as
+smaller (they stand still while `conversations` is off, and the figure may be stale), so no verdict
+follows from the figure. They are read for each user whose own root limits STORAGE or MESSAGE
+below what any total can reach, unless another resource decides already; for all others they cannot
+change the verdict.
+"""
 
 from __future__ import annotations
 
-from typing import Iterable, Iterator, Mapping
+from typing import Iterable, Iterator, Mapping, Optional
 
 import attrs
 
-from cyrusquota.mailbox import Naming, Recipient, recipient
-from cyrusquota.quota import QuotaRoot, Resource
+from cyrusquota.errors import CyrusQuotaError, OnProblem, raise_problem
+from cyrusquota.mailbox import Naming, Recipient, ancestors, inbox_of, inbox_owner, recipient
+from cyrusquota.mailboxes import Inbox
+from cyrusquota.quota import QuotaRoot, Resource, Usage
+from cyrusquota.server import Server
 
 
 @attrs.frozen
 class Policy:
-    """A daemon's rule: how much more of each resource it asks room for; others it ignores."""
+    """A daemon's rule: how much more of each resource it asks room for; others it ignores.
+
+    `by_header` says that it goes by the root which the mailbox header names.
+    """
 
     name: str
     room: Mapping[Resource, int]
+    by_header: bool = True
 
     def over(self, root: QuotaRoot) -> tuple[Resource, ...]:
         """The resources of `root` for which this policy refuses mail."""
@@ -28,28 +51,201 @@ class Policy:
 
 #: lmtpd as it is by default (imap/lmtpd.c, verify_user): any of the four, strictly above the limit.
 LMTPD = Policy("lmtpd", dict.fromkeys(Resource, 0))
+#: lmtpd with lmtp_strict_quota: room for one more message, here of no size.
+LMTPD_STRICT = Policy("lmtpd-strict", {**LMTPD.room, Resource.MESSAGE: 1})
+#: smmapd (imap/smmapd.c): room for one more message, and nothing of the other two resources.
+SMMAPD = Policy("smmapd", {Resource.STORAGE: 0, Resource.MESSAGE: 1}, by_header=False)
+
+POLICIES = {policy.name: policy for policy in (LMTPD, LMTPD_STRICT, SMMAPD)}
+
+
+@attrs.frozen
+class Reserve:
+    """How near to a limit counts as near: less than an amount left, or less than a share of it.
+
+    Amounts are bytes or counts by resource; shares are percent of the limit.
+    """
+
+    amounts: Mapping[Resource, int] = attrs.field(factory=dict)
+    shares: Mapping[Resource, float] = attrs.field(factory=dict)
+
+    def near(self, root: QuotaRoot) -> tuple[Resource, ...]:
+        """The resources of `root` of which something, but less than the reserve, is left."""
+        return tuple(
+            resource for resource, usage in root.usages() if self._is_near(resource, usage)
+        )
+
+    def _is_near(self, resource: Resource, usage: Usage) -> bool:
+        if usage.limit is None:
+            return False
+        left = usage.limit - usage.used
+        share = self.shares.get(resource, 0)
+        is_little = left < self.amounts.get(resource, 0) or left * 100 < usage.limit * share
+        return is_little and left >= 0
 
 
 @attrs.frozen
 class Verdict:
-    """A recipient for whom mail is refused: the root that governs him, and what it is full of."""
+    """A recipient who is full, or near it: the root that governs him and what it lacks room for.
+
+    `over` is empty for those who are only near. `is_approximate` says that the mailbox header,
+    which lmtpd would have gone by, could not be read.
+    """
 
     recipient: Recipient
     root: QuotaRoot
     over: tuple[Resource, ...]
+    near: tuple[Resource, ...] = ()
+    is_approximate: bool = False
 
 
 def verdicts(
-    roots: Iterable[QuotaRoot], naming: Naming, policy: Policy = LMTPD
+    roots: Iterable[QuotaRoot],
+    naming: Naming,
+    policy: Policy = LMTPD,
+    *,
+    reserve: Optional[Reserve] = None,
+    server: Optional[Server] = None,
+    on_problem: OnProblem = raise_problem,
 ) -> Iterator[Verdict]:
-    """Whom `policy` refuses among the users who have a root of their own.
+    """Whom `policy` refuses mail for, and who has less than `reserve` left.
 
-    Roots of subfolders, shared folders, deleted mailboxes and whole domains refuse no mail to an
-    INBOX that has a root of its own, and are passed over.
+    Without `server` only users who have a root of their own are found; each full ancestor whose
+    users could not be found is then reported to `on_problem` as `Unresolved`.
     """
-    for root in roots:
-        over = policy.over(root)
-        if over:
-            to = recipient(root.name, naming)
+    judge = _Judge(naming, policy, reserve or Reserve(), server, on_problem)
+    if server is None:
+        for root in roots:
+            yield from judge.own(root)
+        for root in judge.full_ancestors():
+            on_problem(Unresolved(root.name))
+        return
+    own = {root.name: verdict for root in roots for verdict in judge.own(root)}
+    for inbox in server.inboxes(on_problem):
+        if inbox.is_live and inbox.name in own:
+            yield own[inbox.name]
+        elif inbox.is_live:
+            yield from judge.inherited(inbox)
+
+
+class Unresolved(CyrusQuotaError):
+    """A full ancestor root whose users are not known."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"quota root {name!r} is full, which refuses mail for the users below it who have no"
+            " root of their own; who they are is not known, and they are not listed: name an"
+            " imapd.conf with -C, or mailboxes.db with --mailboxes"
+        )
+
+
+@attrs.define
+class _Judge:
+    naming: Naming
+    policy: Policy
+    reserve: Reserve
+    server: Optional[Server]
+    on_problem: OnProblem
+    #: Roots that are not a user's own, by name: what others inherit.
+    _others: dict[str, QuotaRoot] = attrs.field(factory=dict)
+    #: Users with a root of their own, who inherit nothing; kept only if there are mailboxes.
+    _owners: set[str] = attrs.field(factory=set)
+
+    def own(self, root: QuotaRoot) -> Iterator[Verdict]:
+        """The verdict on the user whose own root this is, if it is not good."""
+        if inbox_owner(root.name) is None:
+            if inbox_of(root.name) is None:
+                self._others[root.name] = root
+            return
+        if self.server is not None:
+            self._owners.add(root.name)
+        enforced = self._enforced(root)
+        if enforced is not None:
+            yield from self._verdict(root.name, enforced)
+
+    def inherited(self, inbox: Inbox) -> Iterator[Verdict]:
+        """The verdict on a user without a root of his own, if it is not good."""
+        if inbox.name in self._owners:
+            return
+        names = ancestors(inbox.name, virtdomains=self.naming.virtdomains is not False)
+        governing = next((self._others[name] for name in names if name in self._others), None)
+        if governing is None or not self._is_bad(governing):
+            return
+        is_approximate = False
+        if self.policy.by_header and self.server is not None:
+            try:
+                named = self.server.header_root(inbox)
+            except CyrusQuotaError as error:
+                is_approximate = True
+                self.on_problem(Approximate(inbox.name, governing.name, error))
+            else:
+                found = self._others.get(named) if named is not None else None
+                if found is None:
+                    return
+                governing = found
+        yield from self._verdict(inbox.name, governing, is_approximate)
+
+    def full_ancestors(self) -> Iterator[QuotaRoot]:
+        for name, root in self._others.items():
+            if _can_govern(name) and self._is_bad(root):
+                yield root
+
+    def _is_bad(self, root: QuotaRoot) -> bool:
+        return bool(self.policy.over(root) or self.reserve.near(root))
+
+    def _verdict(
+        self, name: str, root: QuotaRoot, is_approximate: bool = False
+    ) -> Iterator[Verdict]:
+        over, near = self.policy.over(root), self.reserve.near(root)
+        if over or near:
+            to = recipient(name, self.naming)
             if to is not None:
-                yield Verdict(to, root, over)
+                yield Verdict(to, root, over, near, is_approximate)
+
+    def _enforced(self, root: QuotaRoot) -> Optional[QuotaRoot]:
+        """`root` with the figures that count, or None if they cannot be read."""
+        server = self.server
+        if server is None or not server.uses_totals or not self._can_depend_on_totals(root):
+            return root
+        try:
+            return enforced(root, server, self.on_problem)
+        except CyrusQuotaError as error:
+            self.on_problem(error)
+            return None
+
+    def _can_depend_on_totals(self, root: QuotaRoot) -> bool:
+        limited = root.storage.limit is not None or root.message.limit is not None
+        unaffected = attrs.evolve(root, storage=Usage(), message=Usage())
+        return limited and not self.policy.over(unaffected)
+
+
+class Approximate(CyrusQuotaError):
+    """A verdict that rests on the quota database because a mailbox header could not be read."""
+
+    def __init__(self, inbox: str, root: str, reason: CyrusQuotaError) -> None:
+        super().__init__(
+            f"{inbox!r} is listed because quota root {root!r} is full, but whether Cyrus goes by it"
+            f" is not certain, as the header of the mailbox cannot be read: {reason}"
+        )
+
+
+def enforced(root: QuotaRoot, server: Server, on_problem: OnProblem = raise_problem) -> QuotaRoot:
+    """`root` with the usage that Cyrus checks: conversations totals, where they count.
+
+    Raises what `Server.totals` raises.
+    """
+    inbox = inbox_of(root.name) if server.uses_totals else None
+    if inbox is None:
+        return root
+    totals = server.totals(inbox, on_problem)
+    return attrs.evolve(
+        root,
+        storage=attrs.evolve(root.storage, used=totals.size, exact=True),
+        message=attrs.evolve(root.message, used=totals.messages, exact=True),
+    )
+
+
+def _can_govern(name: str) -> bool:
+    """Whether users can be below a root: `user`, `DOMAIN!user` or `DOMAIN!`."""
+    rest = name.rpartition("!")[2]
+    return rest == "user" or (not rest and "!" in name)

@@ -1,18 +1,24 @@
-"""The options that say where the quotas are, the same for every command."""
+"""The options that say where the quotas are and who is over, the same for every command."""
 
 from __future__ import annotations
 
 import functools
+import re
 import sys
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Optional
 
+import attrs
 import click
 
-from cyrusquota import cyrusdb, imapdconf, source
+from cyrusquota import cyrusdb, imapdconf, server, source
 from cyrusquota.cli._run import Problems
 from cyrusquota.errors import OptionError, source_error
+from cyrusquota.imapdconf import ImapdConf
 from cyrusquota.mailbox import Naming
+from cyrusquota.overquota import LMTPD, LMTPD_STRICT, POLICIES, Policy, Reserve
+from cyrusquota.quota import Resource
+from cyrusquota.server import Server
 from cyrusquota.source import Source
 
 _OPTIONS = (
@@ -21,6 +27,17 @@ _OPTIONS = (
         "--config",
         metavar="FILE",
         help=f"imapd.conf to follow.  [default: {imapdconf.DEFAULT_PATH}]",
+    ),
+    click.option(
+        "--mailboxes",
+        metavar="PATH",
+        help="mailboxes.db, or a dump by `ctl_mboxlist -d`.  [default: ask imapd.conf]",
+    ),
+    click.option(
+        "--no-mailboxes",
+        is_flag=True,
+        help="Do without: only users with a quota root of their own are found, whether they have"
+        " an INBOX here or not.",
     ),
     click.option(
         "--db",
@@ -41,27 +58,59 @@ _OPTIONS = (
         metavar="FILE",
         help="Output of `cyr_dbtool ... show`, or a conversion to flat; - is standard input.",
     ),
+    click.option(
+        "--policy",
+        type=click.Choice(list(POLICIES)),
+        help="Whose rule decides who is over.  [default: what imapd.conf makes lmtpd do]",
+    ),
+    click.option(
+        "--reserve",
+        metavar="AMOUNT",
+        multiple=True,
+        help="Also users with less than this left: 50M or 512K of STORAGE, 2% of any resource, or"
+        " RESOURCE=AMOUNT (repeatable).",
+    ),
     click.option("-q", "--quiet", is_flag=True, help="Say nothing of single unreadable records."),
 )
 
 
+@attrs.frozen
+class Chosen:
+    """What the options come to."""
+
+    source: Source
+    server: Optional[Server]
+    policy: Policy
+    reserve: Reserve
+    problems: Problems
+
+
+@attrs.frozen
+class _Asked:
+    """The options as they were given."""
+
+    config: Optional[str]
+    mailboxes: Optional[str]
+    no_mailboxes: bool
+    db: Optional[str]
+    backend: Optional[str]
+    report: Optional[str]
+    dump: Optional[str]
+    policy: Optional[str]
+    reserve: tuple[str, ...]
+    quiet: bool
+
+
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options, and the `source` and `problems` that come of them."""
+    """Give a command the options, and `chosen`, which is what they come to."""
+    names = [field.name for field in attrs.fields(_Asked)]
 
     @functools.wraps(command)
-    def wrapped(
-        config: Optional[str],
-        db: Optional[str],
-        backend: Optional[str],
-        report: Optional[str],
-        dump: Optional[str],
-        quiet: bool,
-        **others: Any,
-    ) -> Any:
-        problems = Problems(quiet=quiet)
-        chosen = _source(config, db, backend, report, dump, problems)
+    def wrapped(**options: Any) -> Any:
+        asked = _Asked(**{name: options.pop(name) for name in names})
+        problems = Problems(quiet=asked.quiet)
         try:
-            return command(source=chosen, problems=problems, **others)
+            return command(chosen=_chosen(asked, problems), **options)
         finally:
             problems.close()
 
@@ -70,32 +119,56 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def _source(
-    config: Optional[str],
-    db: Optional[str],
-    backend: Optional[str],
-    report: Optional[str],
-    dump: Optional[str],
-    problems: Problems,
-) -> Source:
-    if sum(place is not None for place in (db, report, dump)) > 1:
+def _chosen(asked: _Asked, problems: Problems) -> Chosen:
+    others = (asked.db, asked.report, asked.dump)
+    if sum(place is not None for place in others) > 1:
         raise OptionError("--db, --report and --dump exclude one another; give one of them")
-    if backend is not None and db is None:
+    if asked.backend is not None and asked.db is None:
         raise OptionError("--backend goes with --db; imapd.conf names the backend otherwise")
-    conf, naming = None, Naming()
-    if config is not None or (db, report, dump) == (None, None, None):
-        conf = imapdconf.load(config or imapdconf.DEFAULT_PATH)
-        naming = conf.naming
+    if asked.mailboxes is not None and asked.no_mailboxes:
+        raise OptionError("--mailboxes and --no-mailboxes exclude one another; give one of them")
+    conf = None
+    if asked.config is not None or others == (None, None, None):
+        conf = imapdconf.load(asked.config or imapdconf.DEFAULT_PATH)
         for warning in conf.warnings:
             problems.say(warning)
-    if db is not None:
-        return source.database(db, backend, naming)
-    if report is not None:
-        return source.reported(*_stream(report), naming)
-    if dump is not None:
-        return source.dumped(*_stream(dump), naming)
+    return Chosen(
+        _source(asked, conf),
+        _server(asked, conf),
+        _policy(asked, conf),
+        reserve(asked.reserve),
+        problems,
+    )
+
+
+def _source(asked: _Asked, conf: Optional[ImapdConf]) -> Source:
+    naming = Naming() if conf is None else conf.naming
+    if asked.db is not None:
+        return source.database(asked.db, asked.backend, naming)
+    if asked.report is not None:
+        return source.reported(*_stream(asked.report), naming)
+    if asked.dump is not None:
+        return source.dumped(*_stream(asked.dump), naming)
     assert conf is not None
     return source.configured(conf)
+
+
+def _server(asked: _Asked, conf: Optional[ImapdConf]) -> Optional[Server]:
+    if conf is not None and not asked.no_mailboxes:
+        return server.configured(conf, asked.mailboxes)
+    if conf is not None and conf.switch("quota_use_conversations", False):
+        raise OptionError(
+            f"--no-mailboxes: {conf.path} has quota_use_conversations on, and the totals that"
+            " count then are found through mailboxes.db; leave --no-mailboxes out"
+        )
+    return None if asked.mailboxes is None else server.listed(asked.mailboxes)
+
+
+def _policy(asked: _Asked, conf: Optional[ImapdConf]) -> Policy:
+    if asked.policy is not None:
+        return POLICIES[asked.policy]
+    is_strict = conf is not None and conf.switch("lmtp_strict_quota", False)
+    return LMTPD_STRICT if is_strict else LMTPD
 
 
 def _stream(path: str) -> tuple[BinaryIO, str]:
@@ -105,3 +178,32 @@ def _stream(path: str) -> tuple[BinaryIO, str]:
         return Path(path).open("rb"), path
     except OSError as error:
         raise source_error(error, path) from error
+
+
+_AMOUNT = re.compile(
+    r"(?:(?P<resource>[A-Za-z-]+)=)?(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>[KMGT%]?)", re.ASCII
+)
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def reserve(amounts: tuple[str, ...]) -> Reserve:
+    """What `--reserve` asks for, by resource; raises `OptionError` for what is no amount."""
+    sizes: dict[Resource, int] = {}
+    shares: dict[Resource, float] = {}
+    names = {resource.value: resource for resource in Resource}
+    for given in amounts:
+        match = _AMOUNT.fullmatch(given)
+        name = match["resource"] if match is not None else None
+        if match is None or (name is not None and name.upper() not in names):
+            raise OptionError(
+                f"--reserve: expected an amount such as 50M, 2% or MESSAGE=100, found {given!r};"
+                f" resources are {', '.join(names)}"
+            )
+        number, unit = float(match["number"]), match["unit"]
+        if unit == "%":
+            for resource in Resource if name is None else (names[name.upper()],):
+                shares[resource] = number
+        else:
+            resource = Resource.STORAGE if name is None else names[name.upper()]
+            sizes[resource] = int(number * _UNITS.get(unit, 1))
+    return Reserve(sizes, shares)

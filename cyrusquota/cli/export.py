@@ -9,12 +9,12 @@ from typing import Iterator, NoReturn, Optional
 import click
 
 from cyrusquota import __version__, maps, overquota, publish
-from cyrusquota.cli._run import Problems, complain, run
-from cyrusquota.cli._source import source_options
+from cyrusquota.cli._run import complain, run
+from cyrusquota.cli._source import Chosen, source_options
 from cyrusquota.errors import DataError
 from cyrusquota.maps import KeyForm, lsearch
+from cyrusquota.overquota import Verdict
 from cyrusquota.quota import QuotaRoot
-from cyrusquota.source import Source
 
 _STAMP = "%Y-%m-%dT%H:%M:%S%z"
 
@@ -62,8 +62,7 @@ def _mode(context: click.Context, parameter: click.Parameter, value: str) -> int
 @click.option("-v", "--verbose", is_flag=True, help="Tell the numbers on standard error.")
 @click.version_option(__version__)
 def export(
-    source: Source,
-    problems: Problems,
+    chosen: Chosen,
     exempt: tuple[str, ...],
     output: Optional[str],
     key: str,
@@ -80,19 +79,28 @@ def export(
     users who are over quota, as lmtpd sees it. Silent when all is well.
     """
     maps.deferral(message)
+    source, problems = chosen.source, chosen.problems
     counted = _Counted(source.roots(problems))
-    verdicts = overquota.verdicts(counted, source.naming)
+    verdicts = list(
+        overquota.verdicts(
+            counted,
+            source.naming,
+            chosen.policy,
+            reserve=chosen.reserve,
+            server=chosen.server,
+            on_problem=problems,
+        )
+    )
+    if not counted.count and problems.count:
+        advice = "not one of its records could be read"
+        raise DataError(f"quota roots in {source.name}", advice=advice)
     entries = maps.entries(
         (verdict.recipient for verdict in verdicts),
         message=message,
         form=KeyForm(key),
         exempt=exempt,
     )
-    if not counted.count and problems.count:
-        raise DataError(
-            f"quota roots in {source.name}", advice="not one of its records could be read"
-        )
-    content = lsearch.document(entries, _comments(source, counted.count, len(entries)))
+    content = lsearch.document(entries, _comments(chosen, counted.count, len(entries), verdicts))
     if dry_run:
         _tell_changes(output, content)
     elif output is None:
@@ -122,13 +130,16 @@ class _Counted:
             yield root
 
 
-def _comments(source: Source, roots: int, entries: int) -> tuple[str, ...]:
+def _comments(chosen: Chosen, roots: int, entries: int, verdicts: list[Verdict]) -> tuple[str, ...]:
+    near = sum(not verdict.over for verdict in verdicts)
     return (
         f"Written by cyrusquota-export {__version__}; do not edit, the next run replaces it.",
-        f"source: {source.name}",
+        f"source: {chosen.source.name}",
+        f"policy: {chosen.policy.name}",
         f"since: {time.strftime(_STAMP)}",
         f"roots: {roots}",
         f"entries: {entries}",
+        f"near: {near}",
     )
 
 

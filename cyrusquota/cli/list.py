@@ -6,10 +6,10 @@ import json
 
 import click
 
-from cyrusquota.cli._run import Problems
-from cyrusquota.cli._source import source_options
-from cyrusquota.quota import QuotaRoot
-from cyrusquota.source import Source
+from cyrusquota.cli._source import Chosen, source_options
+from cyrusquota.errors import CyrusQuotaError
+from cyrusquota.overquota import enforced
+from cyrusquota.quota import QuotaRoot, Resource, Usage
 
 
 @click.command("list")
@@ -22,17 +22,45 @@ from cyrusquota.source import Source
     show_default=True,
     help="jsonl: one JSON object a line for each root, sizes in bytes, limit null if unlimited.",
 )
-def list_roots(source: Source, problems: Problems, form: str) -> None:
-    """Print every quota root, in the order of the source."""
-    for root in source.roots(problems):
-        click.echo(json.dumps(_object(root)))
+def list_roots(chosen: Chosen, form: str) -> None:
+    """Print every quota root, in the order of the source.
+
+    `over` names the resources it is full of, `near` those of which less than --reserve is left.
+    Where conversations totals count instead of a figure, `enforced` is the total.
+    """
+    for root in chosen.source.roots(chosen.problems):
+        click.echo(json.dumps(_object(root, chosen)))
 
 
-def _object(root: QuotaRoot) -> dict[str, object]:
+def _object(root: QuotaRoot, chosen: Chosen) -> dict[str, object]:
+    counts = _counting(root, chosen)
+    resources = {
+        resource.value: _figures(usage, dict(counts.usages())[resource])
+        for resource, usage in root.usages()
+    }
     return {
         "root": root.name,
-        "resources": {
-            resource.value: {"used": usage.used, "limit": usage.limit, "exact": usage.exact}
-            for resource, usage in root.usages()
-        },
+        "resources": resources,
+        "over": _names(chosen.policy.over(counts)),
+        "near": _names(chosen.reserve.near(counts)),
     }
+
+
+def _counting(root: QuotaRoot, chosen: Chosen) -> QuotaRoot:
+    """`root` with the figures that Cyrus goes by, as far as they can be read."""
+    if chosen.server is None:
+        return root
+    try:
+        return enforced(root, chosen.server, chosen.problems)
+    except CyrusQuotaError as error:
+        chosen.problems(error)
+        return root
+
+
+def _figures(usage: Usage, counts: Usage) -> dict[str, object]:
+    figures: dict[str, object] = {"used": usage.used, "limit": usage.limit, "exact": usage.exact}
+    return figures if counts.used == usage.used else {**figures, "enforced": counts.used}
+
+
+def _names(resources: tuple[Resource, ...]) -> list[str]:
+    return [resource.value for resource in resources]

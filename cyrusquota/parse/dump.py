@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import BinaryIO, Iterator, Optional
+from typing import Iterable, Iterator, Optional
 
 from cyrusquota.errors import BadDump, OnProblem, Place, raise_problem
 
@@ -22,9 +22,9 @@ _CUT = "the dump was not kept whole; make it again"
 
 
 def records(
-    stream: BinaryIO, *, source: str = "-", on_problem: OnProblem = raise_problem
+    stream: Iterable[bytes], *, source: str = "-", on_problem: OnProblem = raise_problem
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Every (key, value) of a dump, in its order.
+    """Every (key, value) of a dump (its lines, or a file of them), in its order.
 
     A line without a TAB is handed to `on_problem` as `BadDump` and left out. A last line without
     its line break raises it: the dump breaks off there, and what is missing is not known.

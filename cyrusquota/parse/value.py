@@ -9,23 +9,15 @@ laxer in others (a value that breaks off sets nothing, so its root is unlimited)
 from __future__ import annotations
 
 import re
-from typing import Mapping, Optional, Union
+from typing import Mapping, Optional
 
-import attrs
-
+from cyrusquota import dlist
 from cyrusquota.errors import BadValue, CyrusQuotaError, DataError, OnProblem, Place, raise_problem
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 
 #: What comes of a value: nothing (no such root), or the usage of the resources it names.
 Usages = Mapping[Resource, Usage]
 
-_WHITE = rb" \t\r\n\v\f"
-_TOKEN = re.compile(
-    rb"[%(w)s]*(?:(?P<open>%%?\()|(?P<close>\))"
-    rb'|"(?P<quoted>(?:[^"\\\r\n]|\\[^\r\n])*)"'
-    rb"|\{(?P<length>[0-9]{1,18})\+?\}\r\n"
-    rb'|(?P<atom>[^%(w)s()"{][^%(w)s()"]*))' % {b"w": _WHITE}
-)
 #: What Cyrus itself writes, which is nearly every value there is.
 _CANONICAL = re.compile(
     rb"%\(S \(([0-9]{1,18})(?: ([0-9]{1,15}))?\) M \(([0-9]{1,18})(?: ([0-9]{1,15}))?\)"
@@ -36,9 +28,6 @@ _OLD_NUMBER = re.compile(rb"[+-]?[0-9]+")
 _BY_CODE = {resource.code: resource for resource in Resource}
 _OLD_ADVICE = "Cyrus answers 'invalid format' for this root; `quota -f` or SETQUOTA repairs it"
 _CUT_ADVICE = "Cyrus takes such a root for unlimited; `quota -f` or SETQUOTA repairs it"
-
-#: A list of (key, node), the key being b"" in a plain list; an atom, string or literal is bytes.
-_Node = Union[bytes, "list[tuple[bytes, _Node]]"]
 
 
 def quota_root(
@@ -122,7 +111,7 @@ def _old_number(words: list[bytes], at: int) -> Optional[int]:
 
 
 def _from_dlist(value: bytes, on_problem: OnProblem) -> Optional[Usages]:
-    end, pairs = _tree(value)
+    end, pairs = dlist.parse(value)
     if pairs is None:
         expected = "a complete dlist, %(S (USED LIMIT) ...)"
         on_problem(_bad(value, expected, at=end, advice=_CUT_ADVICE))
@@ -141,72 +130,7 @@ def _from_dlist(value: bytes, on_problem: OnProblem) -> Optional[Usages]:
     return found
 
 
-def _tree(value: bytes) -> tuple[int, Optional[list[tuple[bytes, _Node]]]]:
-    """Where the outermost list ends and what is in it, or where the value stops making sense.
-
-    A stack instead of recursion, so that no depth of nesting is too deep.
-    """
-    if not value.startswith(b"%("):
-        return 1, None
-    lists = [_List(keyed=True)]
-    at = 2
-    while True:
-        token = _TOKEN.match(value, at)
-        if token is None:
-            return at, None
-        kind, here = token.lastgroup, lists[-1]
-        at = token.end()
-        if kind == "close":
-            if here.key is not None:
-                return at - 1, None
-            lists.pop()
-            if not lists:
-                return at, here.items
-            lists[-1].add(here.items)
-        elif kind == "open":
-            if here.wants_key:
-                return token.start("open"), None
-            lists.append(_List(keyed=token["open"] == b"%("))
-        else:
-            at, text = _text(value, token)
-            if here.wants_key:
-                here.key = text
-            elif kind == "atom" and text is not None and text.startswith(b"%"):
-                return token.start("atom"), None
-            elif text is not None:
-                here.add(text)
-            if text is None:
-                return at, None
-
-
-@attrs.define
-class _List:
-    """A list that is not closed yet; `key` is the one that waits for its node."""
-
-    keyed: bool
-    items: list[tuple[bytes, _Node]] = attrs.field(factory=list)
-    key: Optional[bytes] = None
-
-    @property
-    def wants_key(self) -> bool:
-        return self.keyed and self.key is None
-
-    def add(self, node: _Node) -> None:
-        self.items.append((self.key or b"", node))
-        self.key = None
-
-
-def _text(value: bytes, token: re.Match[bytes]) -> tuple[int, Optional[bytes]]:
-    """Where an atom, string or literal ends, and its bytes; None for a literal cut short."""
-    if token.lastgroup == "quoted":
-        return token.end(), re.sub(rb"\\(.)", rb"\1", token["quoted"], flags=re.DOTALL)
-    if token.lastgroup == "length":
-        end = token.end() + int(token["length"])
-        return (end, value[token.end() : end]) if end <= len(value) else (len(value), None)
-    return token.end(), token["atom"]
-
-
-def _number(node: _Node) -> int:
+def _number(node: dlist.Node) -> int:
     """An atom or string of digits below 2**64, as a signed 64-bit number; anything else is 0."""
     if not isinstance(node, bytes) or not node.isdigit():
         return 0

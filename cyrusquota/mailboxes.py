@@ -1,0 +1,164 @@
+"""Who has an INBOX on this server, and which quota root a mailbox's header names.
+
+The rows of mailboxes.db in every style from 2.2 to today (imap/mboxlist.c), and the `cyrus.header`
+of a mailbox (imap/mailbox.c), which is the only place that says what root lmtpd goes by. The rows
+come from whatever has read them; this module knows what they mean.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Callable, Iterable, Iterator, Optional
+
+import attrs
+
+from cyrusquota import dlist
+from cyrusquota.mailbox import split_domain
+
+#: Since 3.6: `N` for a row by name, 0x1D behind the domain, 0x1F between levels, dots literal.
+_NEW_KEY = re.compile(rb"N(?:([^\x1d\x1f]+)\x1d)?user\x1f([^\x1d\x1f]+)", re.DOTALL)
+#: Up to 3.4: the internal name.
+_OLD_KEY = re.compile(rb"(?:([^!$]+)!)?user\.([^.]+)", re.DOTALL)
+#: Up to 2.4: `TYPE PARTITION ACL`, development versions with a list before it. Type 0 is mail.
+_NUMBERED = re.compile(rb"(?:\([^)]*\) )?([0-9]+) ([^ ]+)(?: .*)?", re.DOTALL)
+#: The letters that ordinary mail may have: its kind, and directories by name.
+MAIL = frozenset(b"el")
+LEGACY = b"l"
+
+_HEADER_MAGIC = b"\xa1\x02\x8b\x0d"
+_HEADER_LINES = 3
+
+
+@attrs.frozen
+class Inbox:
+    """A user's INBOX: its internal name, and what its directories are found by.
+
+    `is_live` says that lmtpd delivers to it here: not deleted, moving, reserved, remote, or a
+    placeholder. `uniqueid` is None where the directories go by name.
+    """
+
+    name: str
+    is_live: bool
+    partition: Optional[str] = None
+    uniqueid: Optional[str] = None
+
+
+def inboxes(
+    records: Iterable[tuple[bytes, bytes]], *, servername: Optional[str] = None
+) -> Iterator[Inbox]:
+    """Every INBOX row of a mailboxes.db, live or not.
+
+    `servername` is this server's own name in a murder. Rows that make no sense are not live.
+    """
+    for key, value in records:
+        new = _NEW_KEY.fullmatch(key)
+        if new is not None:
+            name = _name(new[1], new[2].replace(b".", b"^"))
+            yield _inbox(name, value, by_id=True, servername=servername)
+            continue
+        old = _OLD_KEY.fullmatch(key)
+        if old is not None:
+            yield _inbox(_name(old[1], old[2]), value, by_id=False, servername=servername)
+
+
+def _name(domain: Optional[bytes], component: bytes) -> str:
+    name = b"user." + component if domain is None else domain + b"!user." + component
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _inbox(name: str, value: bytes, *, by_id: bool, servername: Optional[str]) -> Inbox:
+    if not value.startswith(b"%"):
+        return numbered(name, value)
+    _, pairs = dlist.parse(value)
+    row = pairs or []
+    letters = dlist.text(dlist.child(row, b"T")) or b""
+    server = _str(dlist.child(row, b"S"))
+    partition = _str(dlist.child(row, b"P"))
+    is_here = server is None or server == servername
+    return Inbox(
+        name,
+        is_live=bool(pairs) and MAIL.issuperset(letters) and is_here and _is_local(partition),
+        partition=partition,
+        uniqueid=_str(dlist.child(row, b"I")) if by_id and LEGACY not in letters else None,
+    )
+
+
+def numbered(name: str, value: bytes) -> Inbox:
+    """The INBOX `name` with a row of the form `TYPE PARTITION ACL`."""
+    match = _NUMBERED.fullmatch(value)
+    partition = _str(match[2]) if match is not None else None
+    is_mail = match is not None and int(match[1][:9]) == 0
+    return Inbox(name, is_live=is_mail and _is_local(partition), partition=partition)
+
+
+def _is_local(partition: Optional[str]) -> bool:
+    return partition is not None and "!" not in partition
+
+
+def _str(node: Optional[dlist.Node]) -> Optional[str]:
+    found = dlist.text(node)
+    return None if found is None else found.decode("utf-8", "surrogateescape")
+
+
+# Where things lie, and the header of a mailbox
+
+
+def dir_hash(name: str, full: bool) -> str:
+    """The one-letter directory that `name` is hashed to; `full` with fulldirhash (lib/util.c)."""
+    data = name.encode("utf-8", "surrogateescape")
+    if not full:
+        first = data[:1].lower()
+        return first.decode("ascii") if b"a" <= first <= b"z" else "q"
+    mixed = 0
+    for byte in data.partition(b".")[0]:
+        mixed = (((mixed << 3) ^ (mixed >> 5)) ^ byte) & 0xFFFFFFFF
+    return chr(ord("A") + mixed % 23)
+
+
+@attrs.frozen
+class Layout:
+    """How imapd.conf lays the mailboxes out.
+
+    `directory` gives the directory that holds the headers of a partition, None if there is no such
+    partition. `full` is fulldirhash, `hashed` hashimapspool.
+    """
+
+    directory: Callable[[str], Optional[str]]
+    hashed: bool = False
+    full: bool = False
+
+
+def header_path(inbox: Inbox, layout: Layout) -> Optional[Path]:
+    """Where the cyrus.header of an INBOX lies, or None if its partition is not known here."""
+    base = layout.directory(inbox.partition or "")
+    if base is None:
+        return None
+    if inbox.uniqueid is not None:
+        unique = inbox.uniqueid
+        return Path(base, "uuid", unique[:1], unique[1:2], unique, "cyrus.header")
+    domain, rest = split_domain(inbox.name)
+    component = rest.partition(".")[2]
+    parts = []
+    if domain is not None:
+        parts = ["domain", *([dir_hash(domain, layout.full)] if layout.hashed else []), domain]
+    if layout.hashed:
+        parts.append(dir_hash(component.replace("^", "."), layout.full))
+    return Path(base, *parts, "user", component, "cyrus.header")
+
+
+def header_root(content: bytes) -> Optional[str]:
+    """The quota root a header names, or None for none; raises ValueError for no header."""
+    if not content.startswith(_HEADER_MAGIC):
+        raise ValueError("expected the header of a mailbox")
+    lines = content.split(b"\n", _HEADER_LINES)
+    if len(lines) <= _HEADER_LINES:
+        raise ValueError("expected the lines of a mailbox header")
+    body = lines[_HEADER_LINES].partition(b"\n")[0]
+    if body.startswith(b"%("):
+        _, pairs = dlist.parse(body)
+        if pairs is None:
+            raise ValueError("expected a complete list in the header of a mailbox")
+        return _str(dlist.child(pairs, b"Q"))
+    root = body.partition(b"\t")[0]
+    return root.decode("utf-8", "surrogateescape") or None

@@ -1,0 +1,122 @@
+"""The members of one large JSON object, read as they come.
+
+Cyrus's tools print one object with a member for each quota root or mailbox; memory must not grow
+with their number, and an object that breaks off must not pass for a short one.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from typing import BinaryIO, Iterator, NoReturn
+
+from cyrusquota.errors import BadReport, Place
+
+_CHUNK = 1 << 16
+_BLANK = " \t\r\n"
+_TOO_BIG = 1 << 64
+
+
+def members(first: bytes, stream: BinaryIO, source: str) -> Iterator[tuple[int, str, object]]:
+    """(offset, name, value) of each member of the object that begins in `first`.
+
+    Raises `BadReport` for what is no JSON object, or not a whole one.
+    """
+    return iter(_Members(first, stream, source))
+
+
+class _Members:
+    """The members of one JSON object, read as they come: (offset, name, value)."""
+
+    def __init__(self, first: bytes, stream: BinaryIO, source: str) -> None:
+        self._stream = stream
+        self._source = source
+        self._utf8 = codecs.getincrementaldecoder("utf-8")()
+        self._decoder = json.JSONDecoder(parse_int=_integer)
+        self._text = self._decoded(first, 0)
+        self._at = 0
+        self._gone = 0
+        self._ended = False
+
+    def __iter__(self) -> Iterator[tuple[int, str, object]]:
+        self._take("{")
+        if self._peek() == "}":
+            self._take("}")
+        else:
+            while True:
+                self._peek()
+                offset = self._gone + self._at
+                name = self._value()
+                if not isinstance(name, str):
+                    self._fail("a name in quotes")
+                self._take(":")
+                value = self._value()
+                yield offset, name, value
+                if self._take(",}") == "}":
+                    break
+        if self._peek():
+            self._fail("nothing after the closing brace")
+
+    def _value(self) -> object:
+        self._peek()
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._text, self._at)
+            except RecursionError:
+                self._fail("values that are not nested without end")
+            except ValueError as error:
+                if self._more():
+                    continue
+                self._at = getattr(error, "pos", self._at)
+                self._fail("JSON")
+            if end < len(self._text) or not self._more():
+                self._at = end
+                return value
+
+    def _take(self, wanted: str) -> str:
+        char = self._peek()
+        if not char or char not in wanted:
+            self._fail(" or ".join(wanted))
+        self._at += 1
+        return char
+
+    def _peek(self) -> str:
+        """The next character that is not blank, or '' at the end."""
+        while True:
+            while self._at < len(self._text) and self._text[self._at] in _BLANK:
+                self._at += 1
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._more():
+                return ""
+
+    def _more(self) -> bool:
+        """Read on; False at the end. Reads grow with what is pending, so that the work does not."""
+        if self._ended:
+            return False
+        chunk = self._stream.read(max(_CHUNK, len(self._text) - self._at))
+        self._ended = not chunk
+        self._gone += self._at
+        added = self._decoded(chunk, self._gone + len(self._text) - self._at)
+        self._text = self._text[self._at :] + added
+        self._at = 0
+        return not self._ended
+
+    def _decoded(self, chunk: bytes, offset: int) -> str:
+        try:
+            return self._utf8.decode(chunk, final=not chunk)
+        except UnicodeDecodeError as error:
+            place = Place(self._source, offset=offset + error.start)
+            found = error.object[error.start : error.end]
+            raise BadReport("UTF-8 text", place=place, found=found) from None
+
+    def _fail(self, expected: str) -> NoReturn:
+        found = self._text[self._at : self._at + 40].encode("utf-8", "surrogatepass")
+        advice = "" if found else "the JSON breaks off; run the command that made it again"
+        place = Place(self._source, offset=self._gone + self._at)
+        raise BadReport(expected, place=place, found=found, advice=advice)
+
+
+def _integer(digits: str) -> int:
+    # A number of thousands of digits must not cost the time that converting it takes.
+    return int(digits) if len(digits) <= 20 else _TOO_BIG

@@ -1,0 +1,75 @@
+"""What `ctl_mboxlist -d` prints: text up to Cyrus 3.4, JSON since 3.6 (imap/ctl_mboxlist.c).
+
+The text has a line for each mailbox, `NAME TAB TYPE PARTITION ACL`, as in the database of old
+versions; 2.2 leaves the type out. Names are internal in both.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import BinaryIO, Iterator, Optional
+
+from cyrusquota.errors import BadDump, OnProblem, Place, raise_problem
+from cyrusquota.mailbox import inbox_owner
+from cyrusquota.mailboxes import LEGACY, MAIL, Inbox, inboxes
+from cyrusquota.parse import dump, json_members
+
+#: 2.2: `NAME TAB PARTITION TAB ACL`.
+_UNTYPED = re.compile(rb"[^ \t]+(?=\t)")
+
+
+def dumped(
+    stream: BinaryIO,
+    *,
+    source: str = "-",
+    servername: Optional[str] = None,
+    on_problem: OnProblem = raise_problem,
+) -> Iterator[Inbox]:
+    """Every INBOX in a dump, live or not. Lines that are none go to `on_problem` as `BadDump`."""
+    first = stream.readline()
+    if first.lstrip().startswith(b"{"):
+        yield from _from_json(first, stream, source, servername, on_problem)
+        return
+    records = dump.records(_Again(first, stream), source=source, on_problem=on_problem)
+    typed = ((key, b"0 " + value if _UNTYPED.match(value) else value) for key, value in records)
+    yield from inboxes(typed, servername=servername)
+
+
+class _Again:
+    """A stream of lines with the first one put back."""
+
+    def __init__(self, first: bytes, stream: BinaryIO) -> None:
+        self._first = first
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._first:
+            yield self._first
+        yield from self._stream
+
+
+def _from_json(
+    first: bytes,
+    stream: BinaryIO,
+    source: str,
+    servername: Optional[str],
+    on_problem: OnProblem,
+) -> Iterator[Inbox]:
+    for offset, name, row in json_members.members(first, stream, source):
+        if inbox_owner(name) is None:
+            continue
+        if not isinstance(row, dict):
+            place = Place(source, offset=offset)
+            on_problem(BadDump(f"an object for {name!r}", place=place))
+            continue
+        kind, partition = str(row.get("mbtype", "")).encode(), row.get("partition")
+        unique = row.get("uniqueid")
+        yield Inbox(
+            name,
+            is_live=bool(partition)
+            and "!" not in str(partition)
+            and MAIL.issuperset(kind)
+            and row.get("server") in (None, servername),
+            partition=str(partition) if partition else None,
+            uniqueid=str(unique) if unique and LEGACY not in kind else None,
+        )

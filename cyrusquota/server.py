@@ -1,0 +1,122 @@
+"""What a Cyrus server knows of its users beside their quota roots: INBOXes, headers, totals.
+
+Built from an imapd.conf (`configured`), or from a list of mailboxes alone (`listed`). Nothing is
+read before it is asked for.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Callable, Iterator, Optional
+
+import attrs
+
+from cyrusquota import conversations, cyrusdb
+from cyrusquota.conversations import Totals
+from cyrusquota.errors import (
+    AnyPath,
+    DamagedDatabase,
+    OnProblem,
+    Place,
+    SourceError,
+    raise_problem,
+    source_error,
+)
+from cyrusquota.imapdconf import ImapdConf
+from cyrusquota.mailboxes import Inbox, Layout, header_path, header_root, inboxes
+from cyrusquota.parse import mboxlist
+
+
+@attrs.define
+class Server:
+    """Answers about users, by the internal name of their INBOX.
+
+    `uses_totals` says that conversations totals count instead of the quota database's figures.
+    """
+
+    _read: Callable[[OnProblem], Iterator[Inbox]]
+    _layout: Layout
+    uses_totals: bool = False
+    _configdirectory: str = ""
+    _rows: Optional[dict[str, Inbox]] = None
+
+    def inboxes(self, on_problem: OnProblem = raise_problem) -> Iterator[Inbox]:
+        """Every INBOX row, live or not."""
+        return self._read(on_problem)
+
+    def header_root(self, inbox: Inbox) -> Optional[str]:
+        """The quota root that the header of `inbox` names, which is what lmtpd goes by.
+
+        Raises `SourceError` or `DamagedDatabase` where the header cannot be read.
+        """
+        path = header_path(inbox, self._layout)
+        if path is None:
+            raise SourceError(f"no partition {inbox.partition!r} is known here")
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise source_error(error, path) from error
+        try:
+            return header_root(content)
+        except ValueError as error:
+            place = Place(str(path), offset=0)
+            raise DamagedDatabase(str(error), place=place, found=content[:60]) from error
+
+    def totals(self, name: str, on_problem: OnProblem = raise_problem) -> Totals:
+        """The conversations totals of the user whose INBOX is `name`."""
+        if self._rows is None:
+            # Only here is a row looked up by its name, so only here are all of them kept.
+            self._rows = {inbox.name: inbox for inbox in self.inboxes(on_problem)}
+        inbox = self._rows.get(name)
+        full = self._layout.full
+        return conversations.totals(
+            conversations.path(name, inbox, self._configdirectory, full=full)
+        )
+
+
+def configured(conf: ImapdConf, mailboxes: Optional[AnyPath] = None) -> Server:
+    """The server that `conf` configures; `mailboxes` replaces the mailboxes.db it names."""
+    metadata = (conf.get("metapartition_files") or "").split()
+
+    def directory(partition: str) -> Optional[str]:
+        within = conf.get(f"metapartition-{partition}") if "header" in metadata else None
+        return within or conf.get(f"partition-{partition}")
+
+    layout = Layout(
+        directory,
+        hashed=conf.switch("hashimapspool", False),
+        full=conf.switch("fulldirhash", False),
+    )
+    servername = conf.get("servername") or socket.gethostname()
+    path = mailboxes if mailboxes is not None else conf.mailboxes_path
+    return Server(
+        _reader(path, servername),
+        layout,
+        uses_totals=conf.switch("quota_use_conversations", False),
+        configdirectory=conf.configdirectory,
+    )
+
+
+def listed(mailboxes: AnyPath) -> Server:
+    """A server of which nothing is known but the list of its mailboxes."""
+    return Server(_reader(mailboxes, None), Layout(lambda partition: None))
+
+
+def _reader(path: AnyPath, servername: Optional[str]) -> Callable[[OnProblem], Iterator[Inbox]]:
+    """Read mailboxes.db, or a dump by `ctl_mboxlist -d`, anew each time.
+
+    A flat database has no magic bytes and the same lines as a dump.
+    """
+
+    def read(on_problem: OnProblem) -> Iterator[Inbox]:
+        if cyrusdb.guess(path) is not None:
+            with cyrusdb.open(path, on_problem=on_problem) as db:
+                yield from inboxes(db, servername=servername)
+            return
+        with Path(path).open("rb") as stream:
+            yield from mboxlist.dumped(
+                stream, source=str(path), servername=servername, on_problem=on_problem
+            )
+
+    return read
