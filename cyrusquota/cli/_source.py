@@ -186,6 +186,14 @@ _AMOUNT = re.compile(
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
+def size(option: str, given: str) -> int:
+    """The bytes that `given` (50M, 512K) stands for; raises `OptionError` for what is no size."""
+    match = _AMOUNT.fullmatch(given)
+    if match is None or match["resource"] is not None or match["unit"] == "%":
+        raise OptionError(f"{option}: expected a size such as 50M or 512K, found {given!r}")
+    return int(float(match["number"]) * _UNITS.get(match["unit"], 1))
+
+
 def reserve(amounts: tuple[str, ...]) -> Reserve:
     """What `--reserve` asks for, by resource; raises `OptionError` for what is no amount."""
     sizes: dict[Resource, int] = {}

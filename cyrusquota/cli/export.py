@@ -9,10 +9,12 @@ from typing import Iterator, NoReturn, Optional
 import click
 
 from cyrusquota import __version__, maps, overquota, publish
+from cyrusquota.cli._answers import answer_options
 from cyrusquota.cli._run import complain, run
 from cyrusquota.cli._source import Chosen, source_options
 from cyrusquota.errors import DataError
-from cyrusquota.maps import KeyForm, lsearch
+from cyrusquota.maps import Format, KeyForm
+from cyrusquota.maps.answers import Answers
 from cyrusquota.overquota import Verdict
 from cyrusquota.quota import QuotaRoot
 
@@ -46,13 +48,7 @@ def _mode(context: click.Context, parameter: click.Parameter, value: str) -> int
     show_default=True,
     help="What Exim looks up: local part, address, or (auto) the address where a domain is known.",
 )
-@click.option(
-    "--message",
-    metavar="TEXT",
-    default=maps.DEFAULT_MESSAGE,
-    show_default=True,
-    help=f"What the sender is told, at most {maps.MAX_MESSAGE} bytes.",
-)
+@answer_options
 @click.option("--owner", metavar="USER", help="Owner of the map.  [default: whoever runs this]")
 @click.option("--group", metavar="GROUP", help="Group of the map.  [default: as for a new file]")
 @click.option(
@@ -63,22 +59,21 @@ def _mode(context: click.Context, parameter: click.Parameter, value: str) -> int
 @click.version_option(__version__)
 def export(
     chosen: Chosen,
+    answers: Answers,
     exempt: tuple[str, ...],
     output: Optional[str],
     key: str,
-    message: str,
     owner: Optional[str],
     group: Optional[str],
     mode: int,
     dry_run: bool,
     verbose: bool,
 ) -> None:
-    """Write an Exim lsearch file that defers mail to every user whom Cyrus IMAP refuses mail for.
+    """Write a map by which Exim defers mail to every user whom Cyrus IMAP refuses mail for.
 
     Reads the quota database that /etc/imapd.conf names, or the one given, and lists exactly the
     users who are over quota, as lmtpd sees it. Silent when all is well.
     """
-    maps.deferral(message)
     source, problems = chosen.source, chosen.problems
     counted = _Counted(source.roots(problems))
     verdicts = list(
@@ -86,7 +81,7 @@ def export(
             counted,
             source.naming,
             chosen.policy,
-            reserve=chosen.reserve,
+            reserve=answers.wanted,
             server=chosen.server,
             on_problem=problems,
         )
@@ -94,20 +89,16 @@ def export(
     if not counted.count and problems.count:
         advice = "not one of its records could be read"
         raise DataError(f"quota roots in {source.name}", advice=advice)
-    entries = maps.entries(
-        (verdict.recipient for verdict in verdicts),
-        message=message,
-        form=KeyForm(key),
-        exempt=exempt,
-    )
-    content = lsearch.document(entries, _comments(chosen, counted.count, len(entries), verdicts))
+    entries = maps.entries(answers.values(verdicts), form=KeyForm(key), exempt=exempt)
+    written = answers.format
+    content = written.document(entries, _comments(chosen, counted.count, len(entries), verdicts))
     if dry_run:
-        _tell_changes(output, content)
+        _tell_changes(output, content, written)
     elif output is None:
         sys.stdout.buffer.write(content)
     else:
         ownership = publish.Ownership(mode, owner, group)
-        outcome = publish.publish(output, content, ownership, body=lsearch.body).value
+        outcome = publish.publish(output, content, ownership, body=written.body).value
         if verbose:
             complain(f"{output} {outcome}")
     if verbose:
@@ -143,10 +134,10 @@ def _comments(chosen: Chosen, roots: int, entries: int, verdicts: list[Verdict])
     )
 
 
-def _tell_changes(output: Optional[str], content: bytes) -> None:
+def _tell_changes(output: Optional[str], content: bytes, written: Format) -> None:
     old = publish.in_place(output) if output is not None else None
-    before = set(lsearch.body(old or b"").splitlines())
-    after = set(lsearch.body(content).splitlines())
+    before = set(written.body(old or b"").splitlines())
+    after = set(written.body(content).splitlines())
     for sign, lines in ((b"+", after - before), (b"-", before - after)):
         for line in sorted(lines):
             click.echo(b"%b %b" % (sign, line))

@@ -1,28 +1,35 @@
-"""From verdicts to the entries of a map, whatever the map's format.
+"""From verdicts to the entries of a map, and the formats that a map can have.
 
-A format is one module with a `document` that gives the bytes of the whole map.
+A format is one module that offers what `Format` says, named in `FORMATS`.
 """
 
 from __future__ import annotations
 
 import enum
-import re
-from typing import Iterable, Optional
-
-import attrs
+from typing import Iterable, Mapping
 
 from cyrusquota.errors import OptionError
 from cyrusquota.mailbox import Recipient
+from cyrusquota.maps import cdb, lsearch, postfix
+from cyrusquota.maps._entry import Entry, Format
+from cyrusquota.maps.message import DEFAULT_MESSAGE, DEFAULT_REFUSAL, MAX_MESSAGE
 
-DEFAULT_MESSAGE = "4.2.2 The user's mailbox is full. Please try re-sending your e-mail later."
-#: Exim sends more than this as several lines.
-MAX_MESSAGE = 75
+FORMATS: Mapping[str, Format] = {"lsearch": lsearch, "cdb": cdb, "postfix": postfix}
+
 #: Who is never listed, in any domain: somebody must be able to hear of trouble.
 ALWAYS_EXEMPT = "postmaster"
 
-_PRINTABLE = re.compile(r"[\x20-\x7e]*")
-#: What Exim takes for a reply code of the administrator's own, and what it makes of others.
-_CODE = re.compile(r"(?P<code>[0-9]{3}) |(?P<enhanced>[0-9])\.[0-9]{1,3}\.[0-9]{1,3} ")
+__all__ = [
+    "ALWAYS_EXEMPT",
+    "DEFAULT_MESSAGE",
+    "DEFAULT_REFUSAL",
+    "FORMATS",
+    "MAX_MESSAGE",
+    "Entry",
+    "Format",
+    "KeyForm",
+    "entries",
+]
 
 
 class KeyForm(enum.Enum):
@@ -33,71 +40,24 @@ class KeyForm(enum.Enum):
     ADDRESS = "address"
 
 
-@attrs.frozen(order=True)
-class Entry:
-    """One line of a map: what Exim looks up, and what it finds."""
-
-    key: bytes
-    value: bytes
-
-
 def entries(
-    recipients: Iterable[Recipient],
+    values: Iterable[tuple[Recipient, bytes]],
     *,
-    message: str = DEFAULT_MESSAGE,
     form: KeyForm = KeyForm.AUTO,
     exempt: Iterable[str] = (),
 ) -> list[Entry]:
-    """The entries that defer mail to `recipients` with `message`, sorted, one a key.
+    """The entries that give each recipient's value, sorted, one a key.
 
-    Keys are folded to lower case, as Exim compares them. `exempt` has local parts or addresses
-    never to list. Raises `OptionError` for a message Exim would not send as it is, and where
-    `form` asks for the address of a recipient without a domain.
+    Keys are folded to lower case, as MTAs compare them; of two recipients whom that makes one,
+    with different values, neither is listed. `exempt` has local parts or addresses never to list.
+    Raises `OptionError` where `form` asks for the address of a recipient without a domain.
     """
-    value = deferral(message)
     spared = {_folded(name) for name in (ALWAYS_EXEMPT, *exempt)}
-    keys = {
-        _folded(_key(recipient, form))
-        for recipient in recipients
-        if not spared & {_folded(recipient.local), _folded(str(recipient))}
-    }
-    return [Entry(key, value) for key in sorted(keys)]
-
-
-def deferral(message: str) -> bytes:
-    """The redirect data by which Exim answers 451, or the 4xx code in `message`, and its text.
-
-    Raises `OptionError`, saying why, for a text that Exim would alter, split or not send.
-    """
-    problem = _problem(message)
-    if problem:
-        raise OptionError(f"the message {problem}: {message!r}")
-    return b":defer: " + message.encode("ascii")
-
-
-def _problem(message: str) -> Optional[str]:
-    if not message.strip():
-        return "must not be empty"
-    if message != message.strip():
-        return "must not begin or end with a blank"
-    if not _PRINTABLE.fullmatch(message):
-        return "may hold printable ASCII characters only"
-    if len(message) > MAX_MESSAGE:
-        return f"has {len(message)} bytes, and Exim splits a reply of more than {MAX_MESSAGE}"
-    return _code_problem(message)
-
-
-def _code_problem(message: str) -> Optional[str]:
-    code = _CODE.match(message)
-    if code is None:
-        return None
-    if code["code"] is None:
-        wrong = code["enhanced"] != "4"
-        return "must not begin with a status other than 4.x.x in a 4xx reply" if wrong else None
-    if not code["code"].startswith("4") or code["code"] == "421":
-        return f"must not begin with {code['code']}: only 4xx defers, and 421 closes the connection"
-    behind = message[len(code[0]) :]
-    return _code_problem(behind) if re.match(r"[0-9]\.", behind) else None
+    found: dict[bytes, set[bytes]] = {}
+    for recipient, value in values:
+        if not spared & {_folded(recipient.local), _folded(str(recipient))}:
+            found.setdefault(_folded(_key(recipient, form)), set()).add(value)
+    return [Entry(key, *values) for key, values in sorted(found.items()) if len(values) == 1]
 
 
 def _key(recipient: Recipient, form: KeyForm) -> str:

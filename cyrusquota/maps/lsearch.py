@@ -9,7 +9,10 @@ import re
 from typing import Iterable, Iterator
 
 from cyrusquota.errors import printable
-from cyrusquota.maps import Entry
+from cyrusquota.maps._entry import Entry
+from cyrusquota.maps.redirect import deferral, refusal, space_left
+
+__all__ = ["body", "comments", "deferral", "document", "lines", "refusal", "space_left"]
 
 #: Keys made of these only are written as they are; all others in quotes.
 _BARE = re.compile(rb"[A-Za-z0-9_.+=@!$%&'*/?^{|}~,;()<>\[\]`-]+")
@@ -18,7 +21,7 @@ _ESCAPED = re.compile(rb'[\x00-\x1f\x7f"\\]')
 
 def document(entries: Iterable[Entry], comments: Iterable[str]) -> bytes:
     """A whole lsearch file, `comments` (a line each) first."""
-    return b"".join((*(_comment(text) for text in comments), *lines(entries)))
+    return b"".join((*(comment(text) for text in comments), *lines(entries)))
 
 
 def lines(entries: Iterable[Entry]) -> Iterator[bytes]:
@@ -30,6 +33,12 @@ def lines(entries: Iterable[Entry]) -> Iterator[bytes]:
 def body(content: bytes) -> bytes:
     """What counts in a map: its lines without comments."""
     return b"".join(line for line in content.splitlines(keepends=True) if not line.startswith(b"#"))
+
+
+def comments(content: bytes) -> list[str]:
+    """The comments in a map, without the mark."""
+    lines = content.decode("utf-8", "replace").splitlines()
+    return [line[1:].strip() for line in lines if line.startswith("#")]
 
 
 def _quoted(key: bytes) -> bytes:
@@ -45,5 +54,5 @@ def _escaped(match: re.Match[bytes]) -> bytes:
     return b"\\" + char if char in b'"\\' else b"\\x%02x" % char[0]
 
 
-def _comment(text: str) -> bytes:
+def comment(text: str) -> bytes:
     return b"# %b\n" % printable(text).encode("utf-8")

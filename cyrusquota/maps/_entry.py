@@ -1,0 +1,37 @@
+"""What every map is made of, and what a format has to offer."""
+
+from __future__ import annotations
+
+from typing import Iterable, Protocol
+
+import attrs
+
+
+@attrs.frozen(order=True)
+class Entry:
+    """One line of a map: what the MTA looks up, and what it finds."""
+
+    key: bytes
+    value: bytes
+
+
+class Format(Protocol):
+    """A module that knows one format; nothing in it depends on where the map is put."""
+
+    def document(self, entries: Iterable[Entry], comments: Iterable[str]) -> bytes:
+        """The bytes of a whole map, `comments` (a line each) kept beside the sorted entries."""
+
+    def body(self, content: bytes) -> bytes:
+        """What counts in a map, as text: a line an entry; never raises, whatever `content` is."""
+
+    def comments(self, content: bytes) -> list[str]:
+        """The comments in a map; never raises."""
+
+    def deferral(self, message: str) -> bytes:
+        """The value that refuses for now with `message`; `OptionError` if the MTA cannot."""
+
+    def refusal(self, message: str) -> bytes:
+        """The value that refuses for good with `message`; `OptionError` if the MTA cannot."""
+
+    def space_left(self, size: int) -> bytes:
+        """The value that tells that `size` bytes are left; `OptionError` if the MTA cannot."""

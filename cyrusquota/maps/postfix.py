@@ -1,0 +1,66 @@
+"""Postfix's access tables: `ADDRESS ACTION` lines for check_recipient_access (access(5)).
+
+Fit for texthash as they are, and for `postmap` into any other type. A key is an address, or
+`LOCAL@` for a local part in any domain; a local part that needs quotes on the wire has them here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Iterable, Iterator
+
+from cyrusquota.errors import OptionError
+from cyrusquota.maps import message
+from cyrusquota.maps._entry import Entry
+from cyrusquota.maps.lsearch import body, comment, comments
+
+__all__ = ["body", "comments", "deferral", "document", "refusal", "space_left"]
+
+_ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
+_DOT_ATOM = re.compile(rf"{_ATEXT}(?:\.{_ATEXT})*")
+_QUOTED = re.compile(r'(["\\])')
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def document(entries: Iterable[Entry], comments: Iterable[str]) -> bytes:
+    """A whole table, `comments` (a line each) first.
+
+    Left out are the keys that Postfix could not find: control characters, what is not UTF-8, and a
+    `#` at the beginning, which makes a line a comment.
+    """
+    return b"".join((*(comment(text) for text in comments), *_lines(entries)))
+
+
+def deferral(text: str) -> bytes:
+    """Defer unless a later restriction refuses for good; at once if `text` has a reply code."""
+    found = message.temporary(text)
+    status = found.status or "4.2.2"
+    return f"{found.code or 'DEFER_IF_PERMIT'} {status} {found.text}".encode("ascii")
+
+
+def refusal(text: str) -> bytes:
+    full = message.permanent(text)
+    return f"{full.code} {full.status} {full.text}".encode("ascii")
+
+
+def space_left(size: int) -> bytes:
+    raise OptionError("--headroom: an access table of Postfix cannot compare sizes; leave it out")
+
+
+def _lines(entries: Iterable[Entry]) -> Iterator[bytes]:
+    for entry in entries:
+        try:
+            key = _key(entry.key.decode("utf-8"))
+        except UnicodeDecodeError:
+            continue
+        if not key.startswith("#") and not _CONTROL.search(key):
+            yield b"%b %b\n" % (key.encode("utf-8"), entry.value)
+
+
+def _key(text: str) -> str:
+    local, mark, domain = text.rpartition("@")
+    if not mark:
+        local, domain = text, ""
+    if not _DOT_ATOM.fullmatch(local):
+        local = '"' + _QUOTED.sub(r"\\\1", local) + '"'
+    return f"{local}@{domain}"
