@@ -26,8 +26,17 @@ _PROMPT = b"> "
 
 
 def program() -> Optional[str]:
+    """Exim's path; CYRUSQUOTA_EXIM names one to try the same with another version."""
+    named = os.environ.get("CYRUSQUOTA_EXIM")
+    if named:
+        return named
     path = os.environ.get("PATH", "") + ":/usr/sbin"
     return shutil.which("exim4", path=path) or shutil.which("exim", path=path)
+
+
+def user() -> str:
+    """The user that Exim is when it need not be root."""
+    return run("-bP", "exim_user").stdout.decode().rpartition("=")[2].strip()
 
 
 def missing() -> Optional[str]:
@@ -46,7 +55,7 @@ def replies_to(
     dialogue = ["EHLO client.example.org", "MAIL FROM:<sender@example.org>"]
     dialogue += [f"RCPT TO:<{recipient}>" for recipient in recipients]
     spoken = "".join(f"{line}\r\n" for line in (*dialogue, "QUIT"))
-    done = _run(*_macros(overquota, key), "-bh", CLIENT, stdin=spoken.encode())
+    done = run(*_macros(overquota, key), "-bh", CLIENT, stdin=spoken.encode())
     stream = io.BytesIO(b"".join(_REPLY_LINE.findall(done.stdout)))
     greeting, hello, sender = (read_reply(stream) for _ in range(3))
     assert (greeting.code, hello.code, sender.code) == (220, 250, 250), done
@@ -63,13 +72,13 @@ def verify(
 ) -> subprocess.CompletedProcess[bytes]:
     """The outcome of `exim -bv` (or -bvs): status 0 accepted, 1 deferred, 2 refused."""
     mode = "-bvs" if as_sender else "-bv"
-    return _run(*_macros(overquota), mode, address, conf=conf)
+    return run(*_macros(overquota), mode, address, conf=conf)
 
 
 def expand(expressions: Iterable[bytes]) -> list[bytes]:
     """What each expression expands to, all by one Exim. None may be or give several lines."""
     lines = list(expressions)
-    done = _run("-be", stdin=b"".join(line + b"\n" for line in lines))
+    done = run("-be", stdin=b"".join(line + b"\n" for line in lines))
     # A prompt stands before each result, and one more is answered by the end of the input.
     results = [line[len(_PROMPT) :] for line in done.stdout.split(b"\n")]
     assert len(results) == len(lines) + 2, done
@@ -86,7 +95,7 @@ def found_in(overquota: Path, keys: Iterable[bytes], absent: bytes) -> list[byte
 
 def check_configuration(conf: Path) -> subprocess.CompletedProcess[bytes]:
     """The outcome of `exim -bV`, which reads the whole configuration."""
-    return _run("-bV", conf=conf)
+    return run("-bV", conf=conf)
 
 
 def _macros(overquota: Path, key: Optional[str] = None) -> list[str]:
@@ -99,9 +108,10 @@ def _spelled(key: bytes) -> bytes:
     return b"".join(b"\\x%02x" % byte for byte in key)
 
 
-def _run(
+def run(
     *arguments: str, stdin: bytes = b"", conf: Path = CONF
 ) -> subprocess.CompletedProcess[bytes]:
+    """The outcome of an Exim command."""
     exim = program()
     assert exim is not None
     command = [exim, "-C", str(conf), *arguments]
