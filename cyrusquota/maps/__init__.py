@@ -13,6 +13,7 @@ from cyrusquota.mailbox import Recipient
 from cyrusquota.maps import cdb, lsearch, postfix
 from cyrusquota.maps._entry import Entry, Format
 from cyrusquota.maps.message import DEFAULT_MESSAGE, DEFAULT_REFUSAL, MAX_MESSAGE
+from cyrusquota.maps.redirect import deferral
 
 FORMATS: Mapping[str, Format] = {"lsearch": lsearch, "cdb": cdb, "postfix": postfix}
 
@@ -28,6 +29,7 @@ __all__ = [
     "Entry",
     "Format",
     "KeyForm",
+    "deferral",
     "entries",
 ]
 

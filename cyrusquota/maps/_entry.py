@@ -24,8 +24,11 @@ class Format(Protocol):
     def body(self, content: bytes) -> bytes:
         """What counts in a map, as text: a line an entry; never raises, whatever `content` is."""
 
-    def comments(self, content: bytes) -> list[str]:
-        """The comments in a map; never raises."""
+    def header(self, content: bytes) -> dict[str, str]:
+        """The comments of the form `NAME: VALUE` in a map of ours; {} for any other file."""
+
+    def keys(self, content: bytes) -> set[bytes]:
+        """The keys of a map; never raises."""
 
     def deferral(self, message: str) -> bytes:
         """The value that refuses for now with `message`; `OptionError` if the MTA cannot."""

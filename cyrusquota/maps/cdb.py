@@ -13,11 +13,11 @@ import struct
 from typing import Iterable, Iterator, Optional
 
 from cyrusquota.errors import MapError, printable
+from cyrusquota.maps import lsearch
 from cyrusquota.maps._entry import Entry
-from cyrusquota.maps.lsearch import lines
 from cyrusquota.maps.redirect import deferral, refusal, space_left
 
-__all__ = ["body", "comments", "deferral", "document", "refusal", "space_left"]
+__all__ = ["body", "deferral", "document", "header", "keys", "refusal", "space_left"]
 
 _PAIR = struct.Struct("<II")
 _TABLES = 256
@@ -77,15 +77,20 @@ def body(content: bytes) -> bytes:
     if records is None:
         return content
     try:
-        return b"".join(lines(entry for entry in records if entry.key != _NO_KEY))
+        return b"".join(lsearch.lines(entry for entry in records if entry.key != _NO_KEY))
     except ValueError:
         return content
 
 
-def comments(content: bytes) -> list[str]:
-    """The comments in a cdb; none in what is no cdb."""
+def header(content: bytes) -> dict[str, str]:
+    """The comments of the form `NAME: VALUE` in a map of ours; {} for any other file."""
     texts = (entry.value for entry in _records(content) or () if entry.key == _NO_KEY)
-    return b"\n".join(texts).decode("utf-8", "replace").splitlines()
+    return lsearch.header(b"".join(b"# %b\n" % line for line in b"\n".join(texts).splitlines()))
+
+
+def keys(content: bytes) -> set[bytes]:
+    """The keys of a map; none of what is no cdb."""
+    return {entry.key for entry in _records(content) or () if entry.key != _NO_KEY}
 
 
 def _records(content: bytes) -> Optional[list[Entry]]:

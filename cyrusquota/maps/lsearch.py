@@ -12,11 +12,14 @@ from cyrusquota.errors import printable
 from cyrusquota.maps._entry import Entry
 from cyrusquota.maps.redirect import deferral, refusal, space_left
 
-__all__ = ["body", "comments", "deferral", "document", "lines", "refusal", "space_left"]
+__all__ = ["body", "deferral", "document", "header", "keys", "lines", "refusal", "space_left"]
 
 #: Keys made of these only are written as they are; all others in quotes.
 _BARE = re.compile(rb"[A-Za-z0-9_.+=@!$%&'*/?^{|}~,;()<>\[\]`-]+")
 _ESCAPED = re.compile(rb'[\x00-\x1f\x7f"\\]')
+_LINE = re.compile(rb'^(?P<key>"(?:[^"\\\n]|\\.)*"|[^#":\n][^:\n]*):', re.MULTILINE)
+#: How the first line of every map begins, whichever command wrote it.
+_OURS = b"# Written by cyrusquota"
 
 
 def document(entries: Iterable[Entry], comments: Iterable[str]) -> bytes:
@@ -35,10 +38,23 @@ def body(content: bytes) -> bytes:
     return b"".join(line for line in content.splitlines(keepends=True) if not line.startswith(b"#"))
 
 
-def comments(content: bytes) -> list[str]:
-    """The comments in a map, without the mark."""
-    lines = content.decode("utf-8", "replace").splitlines()
-    return [line[1:].strip() for line in lines if line.startswith("#")]
+def header(content: bytes) -> dict[str, str]:
+    """The `# NAME: VALUE` comments that a map of ours begins with; {} for any other file."""
+    if not content.startswith(_OURS):
+        return {}
+    found = {"written by": ""}
+    for line in content.splitlines():
+        if not line.startswith(b"# "):
+            break
+        name, colon, value = line[2:].decode("utf-8", "replace").partition(": ")
+        if colon:
+            found[name] = value
+    return found
+
+
+def keys(content: bytes) -> set[bytes]:
+    """The keys of a map, as `lines` writes them."""
+    return {match["key"] for match in _LINE.finditer(content)}
 
 
 def _quoted(key: bytes) -> bytes:

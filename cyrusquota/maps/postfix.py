@@ -12,13 +12,14 @@ from typing import Iterable, Iterator
 from cyrusquota.errors import OptionError
 from cyrusquota.maps import message
 from cyrusquota.maps._entry import Entry
-from cyrusquota.maps.lsearch import body, comment, comments
+from cyrusquota.maps.lsearch import body, comment, header
 
-__all__ = ["body", "comments", "deferral", "document", "refusal", "space_left"]
+__all__ = ["body", "deferral", "document", "header", "keys", "refusal", "space_left"]
 
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
 _DOT_ATOM = re.compile(rf"{_ATEXT}(?:\.{_ATEXT})*")
 _QUOTED = re.compile(r'(["\\])')
+_LINE = re.compile(rb'^(?P<key>(?:"(?:[^"\\\n]|\\.)*"@)?[^#\s][^\s]*) ', re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -29,6 +30,11 @@ def document(entries: Iterable[Entry], comments: Iterable[str]) -> bytes:
     `#` at the beginning, which makes a line a comment.
     """
     return b"".join((*(comment(text) for text in comments), *_lines(entries)))
+
+
+def keys(content: bytes) -> set[bytes]:
+    """The keys of a table, as `document` writes them."""
+    return {match["key"] for match in _LINE.finditer(content)}
 
 
 def deferral(text: str) -> bytes:

@@ -1,6 +1,6 @@
 """Fixtures of the integration tests.
 
-They skip where Cyrus, Exim or root is missing, and fail instead under CYRUSQUOTA_NO_SKIP.
+They skip where a program or root is missing, and fail instead under CYRUSQUOTA_NO_SKIP.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Iterator, Optional
 
 import pytest
 
-from . import cyrus, exim
+from . import cyrus, exim, postfix
 
 NO_SKIP = "CYRUSQUOTA_NO_SKIP"
 
@@ -33,6 +33,18 @@ def needs_cyrus() -> None:
 def needs_exim() -> None:
     """Skip or fail unless Exim can run."""
     _need(exim.missing())
+
+
+@pytest.fixture(scope="session")
+def needs_cdb() -> None:
+    """Skip or fail unless tinycdb's command is here."""
+    _need(None if shutil.which("cdb") else "no cdb here: apt-get install tinycdb")
+
+
+@pytest.fixture(scope="session")
+def needs_postfix() -> None:
+    """Skip or fail unless Postfix can run."""
+    _need(postfix.missing())
 
 
 @pytest.fixture

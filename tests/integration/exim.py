@@ -85,11 +85,13 @@ def expand(expressions: Iterable[bytes]) -> list[bytes]:
     return results[:-2]
 
 
-def found_in(overquota: Path, keys: Iterable[bytes], absent: bytes) -> list[bytes]:
-    """What an lsearch lookup gives for each of `keys`, which may be any bytes, or `absent`."""
+def found_in(
+    overquota: Path, keys: Iterable[bytes], absent: bytes, kind: str = "lsearch"
+) -> list[bytes]:
+    """What a lookup of `kind` gives for each of `keys`, which may be any bytes, or `absent`."""
+    path, asked = bytes(overquota), kind.encode()
     return expand(
-        b"${lookup{%b}lsearch{%b}{$value}{%b}}" % (_spelled(key), bytes(overquota), absent)
-        for key in keys
+        b"${lookup{%b}%b{%b}{$value}{%b}}" % (_spelled(key), asked, path, absent) for key in keys
     )
 
 

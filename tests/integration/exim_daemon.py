@@ -38,9 +38,12 @@ smtp_accept_max = 100
 smtp_accept_max_per_connection = 0
 recipients_max = 0
 rfc1413_query_timeout = 0s
+.ifdef _OPT_MAIN_TLS_ADVERTISE_HOSTS
 tls_advertise_hosts =
+.endif
+.ifdef _OPT_MAIN_KEEP_ENVIRONMENT
 keep_environment =
-never_users =
+.endif
 acl_smtp_rcpt = acl_check_rcpt
 {delivery}
 
