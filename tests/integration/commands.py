@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Mapping
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE = 60
@@ -16,6 +16,14 @@ PATIENCE = 60
 def export(conf: Path, overquota: Path, *options: str) -> None:
     """Write the map `overquota` from the quotas behind `conf`; all must be well, and silent."""
     done = _run("cyrusquota.cli.export", "-C", str(conf), "-o", str(overquota), *options)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def export_dump(records: Mapping[str, str], overquota: Path, *options: str) -> None:
+    """Write the map `overquota` from a dump of quota records; all must be well, and silent."""
+    dump = overquota.with_name("dump")
+    dump.write_text("".join(f"{root}\t{value}\n" for root, value in records.items()))
+    done = _run("cyrusquota.cli.export", "--dump", str(dump), "-o", str(overquota), *options)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 

@@ -52,6 +52,7 @@ virtual_transport = discard:
 local_transport = discard:
 swap_bangpath = no
 allow_percent_hack = no
+allow_untrusted_routing = yes
 recipient_delimiter = +
 smtpd_peername_lookup = no
 smtpd_error_sleep_time = 0
@@ -110,6 +111,8 @@ class Postfix:
             restrictions=f"smtpd_recipient_restrictions = {restrictions}",
         )
         (self._conf / "main.cf").write_text(main)
+        # Postfix reads no main.cf that was changed within the last seconds.
+        os.utime(self._conf / "main.cf", (0, 0))
         (self._conf / "master.cf").write_text(_MASTER.format(port=self.port))
         cdb = "cdb postfix-cdb.so dict_cdb_open mkmap_cdb_open\n"
         (self.directory / "meta" / "dynamicmaps.cf").write_text(cdb)
