@@ -36,6 +36,13 @@ def needs_exim() -> None:
 
 
 @pytest.fixture(scope="session")
+def needs_debian_exim(needs_exim: None) -> None:
+    """Skip or fail unless Exim is configured Debian's way here."""
+    there = Path("/usr/sbin/update-exim4.conf").exists()
+    _need(None if there else "no Debian configuration of Exim here: apt-get install exim4-config")
+
+
+@pytest.fixture(scope="session")
 def needs_cdb() -> None:
     """Skip or fail unless tinycdb's command is here."""
     _need(None if shutil.which("cdb") else "no cdb here: apt-get install tinycdb")

@@ -1,0 +1,109 @@
+"""Debian's two ways to configure Exim, through the real update-exim4.conf."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from . import exim
+
+pytestmark = pytest.mark.integration
+
+ETC = Path("/etc/exim4")
+UPDATE = "/usr/sbin/update-exim4.conf"
+DEBIAN = exim.DIRECTORY / "debian" / "conf.d"
+TEXT = "4.2.2 The user's mailbox is full."
+#: Stands for the site's own router that delivers to Cyrus.
+CYRUS = """
+cyrus:
+  driver = accept
+  domains = +local_domains
+  transport = mail_spool
+"""
+
+
+@pytest.fixture
+def etc(needs_debian_exim: None, overquota: Path) -> Path:
+    """A copy of /etc/exim4 for an Internet site, beside a map in which jane is full."""
+    overquota.write_text(f"jane: :defer: {TEXT}\n")
+    etc = overquota.with_name("exim4")
+    shutil.copytree(ETC, etc)
+    return etc
+
+
+def _configure(etc: Path, *, split: bool) -> Path:
+    """The configuration that update-exim4.conf makes of `etc`."""
+    settings = etc / "update-exim4.conf.conf"
+    text = settings.read_text()
+    for name, value in (
+        ("use_split_config", "true" if split else "false"),
+        ("eximconfig_configtype", "internet"),
+        ("other_hostnames", "example.net"),
+    ):
+        setting = rf"^dc_{name}=.*$"
+        text, found = re.subn(setting, f"dc_{name}='{value}'", text, flags=re.MULTILINE)
+        assert found == 1
+    settings.write_text(text)
+    conf = etc / "generated"
+    done = subprocess.run(
+        [UPDATE, "-d", str(etc), "-o", str(conf)], capture_output=True, timeout=exim.PATIENCE
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    conf.chmod(0o644)
+    return conf
+
+
+def _assert_it_defers_jane_alone(conf: Path) -> None:
+    done = {
+        user: exim.run("-bv", f"{user}@example.net", conf=conf)
+        for user in ("jane", "jane+imap", "bob", "postmaster")
+    }
+    assert done["jane"].returncode == 1
+    assert TEXT.encode() in done["jane"].stdout
+    assert TEXT.encode() in done["jane+imap"].stdout
+    assert done["bob"].returncode == done["postmaster"].returncode == 0
+
+
+def test_run_parts_takes_the_names_of_the_files() -> None:
+    names = [path.name for path in DEBIAN.rglob("*") if path.is_file()]
+    assert len(names) == 2
+    assert all(re.fullmatch(r"[0-9]{3}_cyrusquota-[a-z-]+", name) for name in names)
+
+
+def test_the_split_router_is_the_router() -> None:
+    split = DEBIAN / "router" / "450_cyrusquota-overquota"
+    assert split.read_text() == exim.ROUTER.read_text()
+
+
+def test_the_split_configuration(etc: Path, overquota: Path) -> None:
+    shutil.copytree(DEBIAN, etc / "conf.d", dirs_exist_ok=True)
+    macros = etc / "conf.d" / "main" / "000_cyrusquota-macros"
+    text = macros.read_text()
+    assert "# CYRUSQUOTA_MAP = /var/lib/cyrusquota/overquota\n" in text
+    macros.write_text(re.sub("# CYRUSQUOTA_MAP = .*", f"CYRUSQUOTA_MAP = {overquota}", text))
+    (etc / "conf.d" / "router" / "460_site-cyrus").write_text(CYRUS)
+    conf = _configure(etc, split=True)
+    _assert_it_defers_jane_alone(conf)
+    routers = re.findall(r"^([a-z0-9_]+):$", conf.read_text(), re.MULTILINE)
+    assert routers.index("system_aliases") < routers.index("overquota") < routers.index("cyrus")
+
+
+def test_the_unsplit_configuration(etc: Path, overquota: Path) -> None:
+    """The way that README.md describes, but for the macro.
+
+    update-exim4.conf takes exim4.conf.localmacros only if there is one in /etc/exim4; it puts it
+    before the template.
+    """
+    shutil.copy(exim.ROUTER, etc / "cyrusquota-router.conf")
+    template = etc / "exim4.conf.template"
+    text = template.read_text()
+    after = "### end router/400_exim4-config_system_aliases\n"
+    assert text.count(after) == 1
+    include = f".include {etc}/cyrusquota-router.conf\n{CYRUS}\n"
+    macro = f"CYRUSQUOTA_MAP = {overquota}\n"
+    template.write_text(macro + text.replace(after, after + include))
+    _assert_it_defers_jane_alone(_configure(etc, split=False))
