@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 EXAMPLE = tests/fixtures/main/twoskip/quotas.db
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format bench-rcpt clean
 
 demo: $(VENV)/installed
 	$(BIN)/cyrusquota-export --db $(EXAMPLE) -v
@@ -20,6 +20,10 @@ lint: $(VENV)/tested
 format: $(VENV)/tested
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+# What an RCPT costs with a map of each size and format; needs root and Exim.
+bench-rcpt: $(VENV)/tested
+	$(BIN)/python -m bench.rcpt
 
 # Debian keeps the module in a package of its own.
 $(VENV)/bin/pip:

@@ -1,0 +1,1 @@
+"""Benchmarks, which print what to put into the documentation."""

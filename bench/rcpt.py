@@ -1,0 +1,86 @@
+"""How much longer an RCPT takes with the overquota router: lsearch beside cdb, by entries.
+
+`python -m bench.rcpt` asks real Exim daemons for users who are not listed, the usual and dearest
+case, in short sessions that take turns, and prints the medians less that of a daemon without a map.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Iterator
+
+from cyrusquota.maps import FORMATS, Entry, redirect
+from tests.integration import exim, smtp
+from tests.integration.exim_daemon import VARIANTS, Daemon
+
+SIZES = (100, 1_000, 10_000, 100_000)
+KINDS = ("lsearch", "cdb")
+ROUNDS = 40
+#: Recipients of a session; each of them is looked up, and only the first opens the map.
+RECIPIENTS = 40
+VALUE = redirect.deferral("4.2.2 The user's mailbox is full. Please try re-sending later.")
+
+
+def _write(directory: Path, kind: str, size: int) -> Path:
+    entries = (Entry(b"user%06d" % number, VALUE) for number in range(size))
+    path = directory / f"{kind}{size}"
+    path.write_bytes(FORMATS[kind].document(entries, []))
+    return path
+
+
+def _seconds(port: int, turn: int) -> float:
+    """The mean time of an RCPT in one session."""
+    with smtp.session(port) as talk:
+        talk.begin()
+        begun = time.perf_counter()
+        for number in range(RECIPIENTS):
+            assert talk.rcpt(f"nobody.{turn}.{number}@example.net").code == 250
+        return (time.perf_counter() - begun) / RECIPIENTS
+
+
+@contextlib.contextmanager
+def _maps() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="cq", dir="/tmp"))
+    directory.chmod(0o755)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+
+
+def main() -> None:
+    missing = exim.missing()
+    if missing is not None:
+        sys.exit(missing)
+    cases = [(kind, size) for size in SIZES for kind in KINDS]
+    times: dict[tuple[str, int], list[float]] = {case: [] for case in [("none", 0), *cases]}
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(_maps())
+        daemons = {("none", 0): stack.enter_context(Daemon(directory / "none"))}
+        for kind, size in cases:
+            path = _write(directory, kind, size)
+            daemons[kind, size] = stack.enter_context(Daemon(path, VARIANTS[kind]))
+        for turn in range(ROUNDS):
+            for case, daemon in daemons.items():
+                times[case].append(_seconds(daemon.port, turn))
+    _tell({case: 1000 * statistics.median(found) for case, found in times.items()})
+
+
+def _tell(medians: dict[tuple[str, int], float]) -> None:
+    without = medians["none", 0]
+    print(f"Without a map an RCPT takes {without:.2f} ms; with one it takes so much longer:\n")
+    print(f"| entries | {' | '.join(f'{kind}, ms' for kind in KINDS)} |")
+    print("| ---: |" + " ---: |" * len(KINDS))
+    for size in SIZES:
+        added = (f"{max(medians[kind, size] - without, 0):.2f}" for kind in KINDS)
+        print(f"| {size:,} | {' | '.join(added)} |")
+
+
+if __name__ == "__main__":
+    main()
