@@ -182,6 +182,11 @@ class Cyrus:
 
     # --- what an MTA does over LMTP ---
 
+    @property
+    def lmtp_port(self) -> int:
+        """Where an MTA delivers to."""
+        return self._lmtp_port
+
     def lmtp_rcpt(self, recipient: str) -> Reply:
         """What lmtpd says to a recipient; nothing is delivered."""
         with self._lmtp() as lmtp:
