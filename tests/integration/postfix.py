@@ -148,7 +148,7 @@ class Postfix:
 
     def _environment(self) -> dict[str, str]:
         return {
-            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+            "PATH": f"{UNPACKED}/usr/sbin:{os.environ.get('PATH', '/usr/bin:/bin')}",
             "LD_LIBRARY_PATH": str(LIBRARIES),
             "MAIL_CONFIG": str(self._conf),
         }
@@ -186,8 +186,12 @@ class Postfix:
 
     def postmap(self, *arguments: str) -> None:
         """Run postmap under this configuration; it must be content."""
+        self.run(str(UNPACKED / "usr/sbin/postmap"), *arguments)
+
+    def run(self, *command: str) -> None:
+        """Run a command with Postfix's own in the path; it must be content."""
         done = subprocess.run(
-            [str(UNPACKED / "usr/sbin/postmap"), *arguments],
+            command,
             env=self._environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,

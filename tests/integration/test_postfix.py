@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from pathlib import Path
 from typing import Mapping
 
@@ -130,6 +132,20 @@ def test_a_new_cdb_counts_at_once_and_without_one_everybody_is_deferred(table: P
         assert _codes(server.port, *recipients) == [250, 250]
         table.with_name(f"{table.name}.cdb").unlink()
         assert _codes(server.port, *recipients) == [451, 451]
+
+
+def test_the_readme_s_command_empties_a_table_that_nobody_renews(table: Path) -> None:
+    readme = (commands.PROJECT / "postfix" / "README.md").read_text()
+    (command,) = re.findall(r"^ +(find /var/lib/cyrusquota/overquota .*)$", readme, re.MULTILINE)
+    command = command.replace("/var/lib/cyrusquota/overquota", str(table))
+    _write(table, {"jane": "DEFER_IF_PERMIT 4.2.2 Full"})
+    with _server(table) as server:
+        server.run("sh", "-c", command)
+        assert _codes(server.port, "jane@example.net") == [450]
+        then = time.time() - 121 * 60
+        os.utime(table, (then, then))
+        server.run("sh", "-c", command)
+        assert _codes(server.port, "jane@example.net") == [250]
 
 
 #: Local parts that a table of Postfix can hold; the others are left out (see maps/postfix.py).
