@@ -146,6 +146,7 @@ class Daemon:
         aliases: Optional[Mapping[str, str]] = None,
         lmtp_port: Optional[int] = None,
     ) -> None:
+        self.overquota = overquota
         self.directory = Path(tempfile.mkdtemp(prefix="cq", dir="/tmp"))
         self.conf = self.directory / "exim.conf"
         (self.port,) = smtp.free_ports(1)

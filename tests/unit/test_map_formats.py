@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cyrusquota.cli._source import size
 from cyrusquota.errors import OptionError
 from cyrusquota.mailbox import Recipient
 from cyrusquota.maps import FORMATS, Entry, KeyForm, cdb, entries, lsearch, postfix
@@ -133,6 +134,19 @@ def test_messages(message: str, refuse: bool, value: Optional[bytes]) -> None:
     else:
         answers.check()
         assert _value(answers, _verdict(100001)) == value
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("0", 0), ("5000", 5000), ("1.5K", 1536), ("2M", 2 << 20)]
+)
+def test_sizes(given: str, expected: int) -> None:
+    assert size("--headroom", given) == expected
+
+
+@pytest.mark.parametrize("given", ["", "5%", "-1", "MESSAGE=5", "5 M", "5MB", "\u0665"])
+def test_what_is_no_size(given: str) -> None:
+    with pytest.raises(OptionError, match="--headroom: expected a size such as 50M"):
+        size("--headroom", given)
 
 
 @pytest.mark.parametrize(
