@@ -14,6 +14,9 @@ from cyrusquota.maps import Entry
 #: Keys made of these only are written as they are; all others in quotes.
 _BARE = re.compile(rb"[A-Za-z0-9_.+=@!$%&'*/?^{|}~,;()<>\[\]`-]+")
 _ESCAPED = re.compile(rb'[\x00-\x1f\x7f"\\]')
+_LINE = re.compile(rb'^(?P<key>"(?:[^"\\\n]|\\.)*"|[^#":\n][^:\n]*):', re.MULTILINE)
+#: How the first line of every map begins, whichever command wrote it.
+_OURS = b"# Written by cyrusquota"
 
 
 def document(entries: Iterable[Entry], comments: Iterable[str]) -> bytes:
@@ -30,6 +33,25 @@ def lines(entries: Iterable[Entry]) -> Iterator[bytes]:
 def body(content: bytes) -> bytes:
     """What counts in a map: its lines without comments."""
     return b"".join(line for line in content.splitlines(keepends=True) if not line.startswith(b"#"))
+
+
+def header(content: bytes) -> dict[str, str]:
+    """The `# NAME: VALUE` comments that a map of ours begins with; {} for any other file."""
+    if not content.startswith(_OURS):
+        return {}
+    found = {"written by": ""}
+    for line in content.splitlines():
+        if not line.startswith(b"# "):
+            break
+        name, colon, value = line[2:].decode("utf-8", "replace").partition(": ")
+        if colon:
+            found[name] = value
+    return found
+
+
+def keys(content: bytes) -> set[bytes]:
+    """The keys of a map, as `lines` writes them."""
+    return {match["key"] for match in _LINE.finditer(content)}
 
 
 def _quoted(key: bytes) -> bytes:
