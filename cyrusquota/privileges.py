@@ -12,6 +12,7 @@ from cyrusquota.errors import OptionError, printable
 
 #: One below what chown(2) takes for "leave as it is".
 _MAX_ID = (1 << 32) - 2
+_MAX_DIGITS = 20
 
 
 def user_id(user: Union[int, str]) -> int:
@@ -75,8 +76,8 @@ def _number(given: Union[int, str]) -> Optional[int]:
     text = str(given)
     if not (text.isascii() and text.isdigit()):
         return None
-    if int(text) > _MAX_ID:
-        raise OptionError(f"{text[:20]} is no user or group id; give one up to {_MAX_ID}")
+    if len(text) > _MAX_DIGITS or int(text) > _MAX_ID:
+        raise OptionError(f"{text[:_MAX_DIGITS]} is no user or group id; give one up to {_MAX_ID}")
     return int(text)
 
 

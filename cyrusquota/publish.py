@@ -11,6 +11,11 @@ or, where making the content takes a while and two runs must not overtake one an
     with publish.claim("/var/lib/example/map", wait=10) as claim:
         outcome = claim.put(make_content(claim.in_place()))
 
+With `guard`, a map that differs too much from the one in place is held back; here, one key a line:
+
+    guard = Guard(lambda content: Told(keys=set(content.splitlines())))
+    publish.publish("/var/lib/example/map", content, guard=guard)
+
 A run that is killed, at any moment, leaves the old map or the new one. It may leave the files
 `.NAME.new` and `.NAME.lock` beside it, which the next run removes.
 """
