@@ -275,10 +275,14 @@ def explained(path: AnyPath) -> Iterator[None]:
 def map_error(error: OSError, path: AnyPath) -> MapError:
     """What an operating-system error met while putting the map `path` in place means to us."""
     where, directory = printable(str(path)), printable(str(Path(path).parent))
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return CannotCreateMap(
+            f"{where}: the directory {directory} does not exist; make it first, readable by Exim"
+        )
     kind, advice = _MAP_ERRORS.get(error.errno or 0, (MapError, "look into the kernel's log"))
-    text = advice.format(directory=directory)
     reason = error.strerror or str(error)
-    return kind(f"{where}: {reason}; the map in place is as it was; {text}")
+    advice = advice.replace("DIRECTORY", directory)
+    return kind(f"{where}: {reason}; the map in place is as it was; {advice}")
 
 
 #: By errno: whose fault it is, and what to do.
@@ -287,18 +291,14 @@ _MAP_ERRORS: dict[int, tuple[type[MapError], str]] = {
         (errno.EACCES, errno.EPERM),
         (
             MapForbidden,
-            "{directory} and what is in it must be writable, and only root may give files away",
+            "DIRECTORY and what is in it must be writable, and only root may give files away",
         ),
     ),
     **dict.fromkeys(
-        (errno.ENOENT, errno.ENOTDIR),
-        (CannotCreateMap, "make the directory {directory} first, readable by Exim"),
-    ),
-    **dict.fromkeys(
         (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
-        (MapError, "make room in {directory} and run again"),
+        (MapError, "make room in DIRECTORY and run again"),
     ),
-    errno.EROFS: (CannotCreateMap, "mount {directory} for writing, or name another file"),
+    errno.EROFS: (CannotCreateMap, "mount DIRECTORY for writing, or name another file"),
     errno.EISDIR: (CannotCreateMap, "remove it, or name another file"),
     errno.ELOOP: (CannotCreateMap, "remove the symbolic link"),
     errno.ENAMETOOLONG: (CannotCreateMap, "give it a shorter name"),

@@ -265,7 +265,9 @@ def test_a_file_that_becomes_a_fifo_while_it_is_looked_at_is_refused(old: Path) 
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CannotCreateMap, match=r"make the directory .*/gone first"):
+    with pytest.raises(
+        CannotCreateMap, match=r"the directory .*/gone does not exist; make it first"
+    ):
         publish.publish(tmp_path / "gone" / "map", NEW)
 
 
@@ -279,7 +281,7 @@ def test_a_directory_that_vanishes_during_the_run_is_named(old: Path) -> None:
         old.unlink()
         old.with_name(".map.lock").unlink()
         old.parent.rmdir()
-        with pytest.raises(CannotCreateMap, match="make the directory"):
+        with pytest.raises(CannotCreateMap, match="does not exist; make it first"):
             claim.put(NEW)
 
 
