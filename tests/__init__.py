@@ -1,0 +1,1 @@
+"""Tests: unit and property tests need nothing but Python; integration tests a real server."""
