@@ -35,13 +35,15 @@ class Inbox:
     """A user's INBOX: its internal name, and what its directories are found by.
 
     `is_live` says that lmtpd delivers to it here: not deleted, moving, reserved, remote, or a
-    placeholder. `uniqueid` is None where the directories go by name.
+    placeholder. `uniqueid` is None where the directories go by name. `is_modern` says that the row
+    is of the kind that Cyrus writes since 3.6.
     """
 
     name: str
     is_live: bool
     partition: Optional[str] = None
     uniqueid: Optional[str] = None
+    is_modern: bool = False
 
 
 def inboxes(
@@ -69,7 +71,7 @@ def _name(domain: Optional[bytes], component: bytes) -> str:
 
 def _inbox(name: str, value: bytes, *, by_id: bool, servername: Optional[str]) -> Inbox:
     if not value.startswith(b"%"):
-        return numbered(name, value)
+        return attrs.evolve(numbered(name, value), is_modern=by_id)
     _, pairs = dlist.parse(value)
     row = pairs or []
     letters = dlist.text(dlist.child(row, b"T")) or b""
@@ -81,6 +83,7 @@ def _inbox(name: str, value: bytes, *, by_id: bool, servername: Optional[str]) -
         is_live=bool(pairs) and MAIL.issuperset(letters) and is_here and _is_local(partition),
         partition=partition,
         uniqueid=_str(dlist.child(row, b"I")) if by_id and LEGACY not in letters else None,
+        is_modern=by_id,
     )
 
 
