@@ -18,8 +18,10 @@ from cyrusquota.mailbox import split_domain
 
 #: Since 3.6: `N` for a row by name, 0x1D behind the domain, 0x1F between levels, dots literal.
 _NEW_KEY = re.compile(rb"N(?:([^\x1d\x1f]+)\x1d)?user\x1f([^\x1d\x1f]+)", re.DOTALL)
+#: The user `x!y`, whose name Cyrus itself takes apart at the `!` when it writes the row.
+_ODD_KEY = re.compile(rb"N(user\.[^.\x1d\x1f]+)\x1d([^\x1d\x1f]+)", re.DOTALL)
 #: Up to 3.4: the internal name.
-_OLD_KEY = re.compile(rb"(?:([^!$]+)!)?user\.([^.]+)", re.DOTALL)
+_OLD_KEY = re.compile(rb"(?:[^!$]+!)?user\.[^.]+", re.DOTALL)
 #: Up to 2.4: `TYPE PARTITION ACL`, development versions with a list before it. Type 0 is mail.
 _NUMBERED = re.compile(rb"(?:\([^)]*\) )?([0-9]+) ([^ ]+)(?: .*)?", re.DOTALL)
 #: The letters that ordinary mail may have: its kind, and directories by name.
@@ -54,19 +56,20 @@ def inboxes(
     `servername` is this server's own name in a murder. Rows that make no sense are not live.
     """
     for key, value in records:
-        new = _NEW_KEY.fullmatch(key)
-        if new is not None:
-            name = _name(new[1], new[2].replace(b".", b"^"))
-            yield _inbox(name, value, by_id=True, servername=servername)
-            continue
-        old = _OLD_KEY.fullmatch(key)
-        if old is not None:
-            yield _inbox(_name(old[1], old[2]), value, by_id=False, servername=servername)
+        name = _modern_name(key)
+        if name is not None or _OLD_KEY.fullmatch(key):
+            shown = (key if name is None else name).decode("utf-8", "surrogateescape")
+            yield _inbox(shown, value, by_id=name is not None, servername=servername)
 
 
-def _name(domain: Optional[bytes], component: bytes) -> str:
-    name = b"user." + component if domain is None else domain + b"!user." + component
-    return name.decode("utf-8", "surrogateescape")
+def _modern_name(key: bytes) -> Optional[bytes]:
+    """The internal name of the INBOX that a row of 3.6 or later is of, or None."""
+    match = _NEW_KEY.fullmatch(key)
+    if match is not None:
+        domain = b"" if match[1] is None else match[1] + b"!"
+        return domain + b"user." + match[2].replace(b".", b"^")
+    odd = _ODD_KEY.fullmatch(key)
+    return None if odd is None else odd[1] + b"!" + odd[2].replace(b".", b"^")
 
 
 def _inbox(name: str, value: bytes, *, by_id: bool, servername: Optional[str]) -> Inbox:
