@@ -64,15 +64,19 @@ class Server:
             raise DamagedDatabase(str(error), place=place, found=content[:60]) from error
 
     def totals(self, name: str, on_problem: OnProblem = raise_problem) -> Totals:
-        """The conversations totals of the user whose INBOX is `name`."""
+        """The conversations totals of the user whose INBOX is `name`.
+
+        Raises what `conversations.totals` raises.
+        """
+        return conversations.totals(self.totals_path(name, on_problem))
+
+    def totals_path(self, name: str, on_problem: OnProblem = raise_problem) -> Path:
+        """Where the totals of the user whose INBOX is `name` are kept."""
         if self._rows is None:
             # Only here is a row looked up by its name, so only here are all of them kept.
             self._rows = {inbox.name: inbox for inbox in self.inboxes(on_problem)}
         inbox = self._rows.get(name)
-        full = self._layout.full
-        return conversations.totals(
-            conversations.path(name, inbox, self._configdirectory, full=full)
-        )
+        return conversations.path(name, inbox, self._configdirectory, full=self._layout.full)
 
 
 def configured(conf: ImapdConf, mailboxes: Optional[AnyPath] = None) -> Server:

@@ -193,6 +193,18 @@ class Cyrus:
             _done(imap.store("1:*", "+FLAGS.SILENT", r"(\Deleted)"))
             _done(imap.expunge())
 
+    def copy(self, user: str, message: int, times: int) -> None:
+        """Copy a message within the INBOX of `user`."""
+        with self._imap(user) as imap:
+            _done(imap.select("INBOX"))
+            for _ in range(times):
+                _done(imap.copy(str(message), "INBOX"))
+
+    def flag(self, user: str, message: int, flag: str) -> None:
+        with self._imap(user) as imap:
+            _done(imap.select("INBOX"))
+            _done(imap.store(str(message), "+FLAGS.SILENT", f"({flag})"))
+
     @contextlib.contextmanager
     def _imap(self, user: str) -> Iterator[imaplib.IMAP4]:
         with imaplib.IMAP4(HOST, self._imap_port, timeout=PATIENCE) as imap:
