@@ -19,6 +19,7 @@ from cyrusquota.cyrusdb import quotalegacy, twoskip
 from cyrusquota.cyrusdb._database import Database, Snapshot
 from cyrusquota.errors import (
     AnyPath,
+    NoSuchSource,
     OnProblem,
     OptionError,
     UnsupportedBackend,
@@ -83,6 +84,8 @@ def guess(path: AnyPath) -> Optional[str]:
     try:
         with Path(path).open("rb") as file:
             start = file.read(_ENOUGH)
+    except ValueError:
+        raise NoSuchSource(f"{printable(str(path))}: no file has such a name") from None
     except OSError as error:
         raise source_error(error, path) from error
     for offset, magic, backend in _MAGIC:

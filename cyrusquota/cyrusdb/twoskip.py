@@ -137,38 +137,49 @@ class Twoskip(Database):
         """Where the live version of each key starts."""
         if not self._data:
             return []
+        logged: Optional[list[int]] = None
         try:
-            log = _Log(self._data, _settled(file))
-            live = log.live()
-            if len(live) == self._header.num_records:
-                return live
+            logged = _Log(self._data, _settled(file)).live()
+            if len(logged) == self._header.num_records:
+                return logged
             problem = _Unreadable(32, f"{self._header.num_records} live records, as the header has")
         except _Unreadable as unreadable:
             problem = unreadable
-        return self._chain(problem)
+        return self._chain(problem, logged)
 
-    def _chain(self, problem: _Unreadable) -> list[int]:
-        """The live records by following the pointers, every step of it vouched for by checksums."""
-        data, live = self._data, list[int]()
-        seen = set[int]()
+    def _chain(self, problem: _Unreadable, logged: Optional[list[int]]) -> list[int]:
+        """The live records by following the pointers, every step of it vouched for by checksums.
+
+        Raises for what the pointers cannot settle either: `problem`, unless the header alone is
+        wrong about the number of records.
+        """
+        data, live, bad = self._data, list[int](), 0
+        keys, seen = set[bytes](), set[int]()
         at = _HEADER.size
         while at:
             try:
                 head = _checked_head(data, at, None)
-                if at in seen or (not live and at == _HEADER.size and head.kind != _DUMMY):
-                    raise _Unreadable(at, "a chain of records")
             except _Unreadable as broken:
                 if not live:
                     self._fail(problem.offset, problem.expected)
                 self._report(broken.offset, f"{broken.expected}; all keys behind it are lost", live)
                 return live
+            key = data[head.key : head.value]
+            if at in seen or key in keys:
+                self._fail(at, "a chain of records that has each key once", key)
             seen.add(at)
             if head.kind == _RECORD:
+                keys.add(key)
                 if _tail_is_right(data, head):
                     live.append(at)
                 else:
+                    bad += 1
                     self._report(at, "the checksum of the live record", [at])
+            elif head.kind != _DELETE and at != _HEADER.size:
+                self._fail(at, "a live record")
             at = _next(data, head, len(data))
+        if len(live) + bad != self._header.num_records and sorted(live) != sorted(logged or ()):
+            self._fail(problem.offset, problem.expected)
         return live
 
     def _report(self, offset: int, expected: str, near: list[int]) -> None:

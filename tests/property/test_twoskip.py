@@ -182,7 +182,6 @@ def test_the_database_in_mailbox_order_stands_single_bit_flips(path: Path) -> No
         assert problems or set(found) == set(records)
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: a chain that leads backwards gives a key twice")
 def test_a_chain_that_leads_backwards_gives_each_key_once(path: Path) -> None:
     content, _ = FILES[4]
     forged = bytearray(content)

@@ -116,7 +116,6 @@ def test_a_forbidden_file_says_whom_to_run_as(tmp_path: Path, as_ordinary_user: 
         cyrusdb.open(tmp_path / "forbidden")
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: ValueError for a path that no system has")
 def test_a_path_with_nul_is_no_such_source() -> None:
     with pytest.raises(NoSuchSource):
         cyrusdb.open("/a\0b")

@@ -159,7 +159,6 @@ def test_an_unknown_owner_or_group_is_the_callers_mistake(
     assert not target.exists()
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: ValueError and OverflowError escape")
 @pytest.mark.parametrize("number", ["\u00b2", "99999999999"])
 def test_a_number_that_is_no_id_is_the_callers_mistake(number: str, target: Path) -> None:
     with pytest.raises(OptionError):

@@ -167,7 +167,6 @@ def test_two_files_for_one_root_are_a_problem_where_the_hash_is_not_known(
     assert "imapd.conf with -C" in str(problems[0])
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: a file below the wrong letter counts as a record")
 @pytest.mark.parametrize("fulldirhash", [None, False])
 def test_a_file_below_the_wrong_letter_is_a_problem(
     fulldirhash: Optional[bool], put: Put, tmp_path: Path

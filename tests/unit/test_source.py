@@ -129,7 +129,6 @@ def test_naming_comes_from_imapd_conf(configured: Configured) -> None:
     assert found.naming == Naming(virtdomains=True, defaultdomain="example.com")
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: ValueError for a path with NUL in imapd.conf")
 @pytest.mark.parametrize("lines", [(), ("quota_db: twoskip",)])
 def test_a_path_that_no_system_has_is_a_documented_error(
     lines: tuple[str, ...], configured: Configured

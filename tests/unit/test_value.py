@@ -172,7 +172,6 @@ def test_an_empty_value_is_no_root_and_no_problem(raw: bytes) -> None:
     assert value.quota_root(b"user.jane", raw) is None
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: vertical tab and form feed separate numbers")
 @pytest.mark.parametrize("raw", [b"5\v1", b"5\f1"])
 def test_only_space_tab_cr_and_lf_separate_old_numbers(raw: bytes) -> None:
     with pytest.raises(BadValue):
