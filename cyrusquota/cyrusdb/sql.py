@@ -147,6 +147,9 @@ class Sql(Database):
         pages, page_size = (
             source.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
         )
+        if _state(self.path)[0][2] % page_size:
+            # SQLite would fill up the last page with zeros and say nothing.
+            raise self._damaged(f"whole pages of {page_size} bytes")
         self._size = room = pages * page_size
         records = {}
         table = self._found_table(source).decode("utf-8", "surrogateescape").replace('"', '""')
