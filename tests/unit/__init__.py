@@ -1,0 +1,1 @@
+"""What single modules do, with files by real Cyrus and literal bytes."""
