@@ -1,0 +1,1 @@
+"""The project against a real Cyrus IMAP server and a real Exim, both private and on loopback."""
