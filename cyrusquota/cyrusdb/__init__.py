@@ -5,9 +5,8 @@
             ...
 
 Bytes in, bytes out: what the keys and values mean is not known here. No file is opened for
-writing, locked or mapped (SQLite is asked to lock only where nothing else helps), so Cyrus never
-waits for a reader and no reader can harm it. A backend is one module that has a class like
-`Database`, and one line in `_BACKENDS`.
+writing, locked or mapped, so Cyrus never waits for a reader and no reader can harm it. A backend is
+one module that has a class like `Database`, and one line in `_BACKENDS`.
 """
 
 from __future__ import annotations

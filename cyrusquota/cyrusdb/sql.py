@@ -1,11 +1,11 @@
 """sql with SQLite: one table of a database file, key and data (lib/cyrusdb_sql.c).
 
-Cyrus gives up a write at once where it finds the file locked, so no lock is taken if it can be
-helped: the file is read as it lies, and counts if nobody wrote meanwhile. A writer has a journal
-beside the file from before its first write until its commit, and a commit renews the change
-counter and the times of the file, so no journal and no change, before and after, prove that one
-state was read. Where that does not come about in a few tries the file is copied to memory under
-SQLite's own shared lock, for as long as the copying takes.
+Where Cyrus finds the file locked it does not wait: its write fails, and 3.6.1 even crashes. So no
+lock is taken here, not even SQLite's shared one. The file is read as it lies, and that counts if
+nobody wrote meanwhile: a writer has a journal beside the file from before its first write to it
+until its commit, and a commit renews the change counter and the times of the file, so no journal
+and no change, before and after, prove that one state was read. Until that comes about the file is
+read again, for some seconds.
 
 PostgreSQL and MySQL have no file to read; `cyr_dbtool ... sql show` dumps them.
 """
@@ -48,11 +48,10 @@ _HEADER_SIZE = 100
 #: What lies beside the file while it is being written to, or after a writer was killed.
 _WRITING = ("-journal", "-wal")
 
-_TRIES, _PAUSE = 5, 0.02
-#: Seconds to wait for a writer.
-_PATIENCE = 10.0
+#: Seconds to wait for a moment in which nobody writes, and between two looks.
+_PATIENCE, _PAUSE = 10.0, 0.002
 #: What SQLite says of anything but the data.
-_NOT_THE_DATA = ("unable to open", "disk i/o", "readonly", "out of memory")
+_NOT_THE_DATA = ("unable to open", "disk i/o", "out of memory")
 _RESTORE = "check it with `sqlite3 FILE 'PRAGMA integrity_check'`, or restore it from a backup"
 
 
@@ -79,9 +78,7 @@ class Sql(Database):
         if not header.startswith(MAGIC):
             place = Place(str(path), offset=0)
             raise DamagedDatabase("a SQLite header", place=place, found=header, advice=_RESTORE)
-        if not self._read_unlocked():
-            self._identity, _ = _state(path)
-            self._read("mode=ro")
+        self._read_at_rest()
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
         return iter(self._records.items())
@@ -92,51 +89,44 @@ class Sql(Database):
     def has_changed(self) -> bool:
         return differs(self.path, self._identity)
 
-    def _read_unlocked(self) -> bool:
-        """Read the file as it lies; False if others wrote all the time."""
-        for attempt in range(_TRIES):
-            time.sleep(_PAUSE if attempt else 0)
+    def _read_at_rest(self) -> None:
+        until = time.monotonic() + _PATIENCE
+        while True:
             before = _state(self.path)
-            if self._is_being_written():
-                continue
             problem = None
-            try:
-                self._read("mode=ro&immutable=1")
-            except CyrusQuotaError as error:
-                problem = error
-            if _state(self.path) == before and not self._is_being_written():
-                if problem is not None:
-                    raise problem
-                self._identity = before[0]
-                return True
-        return False
+            if not self._is_being_written():
+                try:
+                    self._records = self._read()
+                except CyrusQuotaError as error:
+                    problem = error
+                if _state(self.path) == before and not self._is_being_written():
+                    self._identity = before[0]
+                    break
+            if time.monotonic() > until:
+                raise self._never_at_rest()
+            time.sleep(_PAUSE)
+        if problem is not None:
+            raise problem
 
     def _is_being_written(self) -> bool:
         return any(os.path.exists(os.fspath(self.path) + suffix) for suffix in _WRITING)
 
-    def _read(self, how: str) -> None:
+    def _never_at_rest(self) -> SourceError:
+        where = printable(str(self.path))
+        return SourceError(
+            f"{where}: locked by a writer for longer than {_PATIENCE:g} seconds; try again later,"
+            f" or if no process has it open, let `cyr_dbtool {where} sql show` roll back what a"
+            " killed one left"
+        )
+
+    def _read(self) -> dict[bytes, bytes]:
         import sqlite3
 
-        where = quote(os.fsencode(os.path.abspath(self.path)))
+        where = f"file:{quote(os.fsencode(os.path.abspath(self.path)))}?mode=ro&immutable=1"
         try:
-            with (
-                contextlib.closing(sqlite3.connect(":memory:")) as copy,
-                contextlib.closing(
-                    sqlite3.connect(
-                        f"file:{where}?{how}", timeout=_PATIENCE, isolation_level=None, uri=True
-                    )
-                ) as connection,
-            ):
-                source = connection
-                if "immutable" not in how:
-                    # Waits for the lock, which backup() would do for ever.
-                    connection.execute("BEGIN")
-                    connection.execute(_TABLES).fetchall()
-                    connection.backup(copy)
-                    connection.close()
-                    source = copy
+            with contextlib.closing(sqlite3.connect(where, uri=True)) as source:
                 source.text_factory = bytes
-                self._records = self._rows(source)
+                return self._rows(source)
         except UnicodeDecodeError as error:
             # A message of SQLite's that quotes a damaged schema.
             raise self._damaged("a readable schema") from error
@@ -183,17 +173,10 @@ class Sql(Database):
         return sorted(name.lower() for (name,) in rows)
 
     def _problem(self, error: sqlite3.Error) -> CyrusQuotaError:
-        text, where = str(error).lower(), printable(str(self.path))
-        if "locked" in text or "busy" in text:
-            return SourceError(
-                f"{where}: locked by a writer for longer than {_PATIENCE:g} seconds; try again"
-                " later, and see which process holds it with fuser"
-            )
-        if any(part in text for part in _NOT_THE_DATA):
-            journal = "; let Cyrus open it first, a killed writer has left a journal"
-            advice = journal if self._is_being_written() else ""
-            return SourceError(f"{where}: cannot be read: {printable(str(error))}{advice}")
-        return self._damaged(f"a sound SQLite file ({printable(str(error))})")
+        text = printable(str(error))
+        if any(part in text.lower() for part in _NOT_THE_DATA):
+            return SourceError(f"{printable(str(self.path))}: cannot be read: {text}")
+        return self._damaged(f"a sound SQLite file ({text})")
 
     def _damaged(self, expected: str) -> DamagedDatabase:
         return DamagedDatabase(expected, place=Place(str(self.path)), advice=_RESTORE)
