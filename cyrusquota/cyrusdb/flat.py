@@ -7,11 +7,13 @@ Cyrus would find is chance.
 
 There are no checksums: a line counts if it has a key, a TAB and its line break, and no NUL, which
 no version can have written there. A file that breaks off has lost an unknown number of keys; that
-shows only in the line where it broke off. A file of which no line counts is no flat database.
+shows only in the line where it broke off. A file of which no line counts, or thousands do not and
+they are the most, is no flat database.
 """
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Iterator
 
@@ -27,6 +29,8 @@ _ESCAPE = b"\xff"
 _ESCAPED = re.compile(rb"\xff([\x80\x89\x8a\x8d\xff])")
 _HIGH_BIT = 0x80
 
+#: Bad lines that a file may have, however few good ones it has.
+_MANY = 1000
 _RESTORE = "restore the file from a backup, or let Cyrus write the key anew with SETQUOTA"
 
 
@@ -58,12 +62,15 @@ class Flat(Database):
     def _parsed(self, data: bytes) -> dict[bytes, bytes]:
         records: dict[bytes, bytes] = {}
         twice: dict[bytes, int] = {}
-        lines = data.split(_LINE_BREAK)
-        rest = lines.pop()
-        for number, line in enumerate(lines, 1):
-            key, tab, value = line.partition(_TAB)
+        for number, line in enumerate(io.BytesIO(data), 1):
+            if not line.endswith(_LINE_BREAK):
+                self._damaged(number, "a line break at the end of the last line", line)
+                break
+            key, tab, value = line[:-1].partition(_TAB)
             if not key or not tab or _NUL in line:
-                self._damaged(number, "KEY TAB VALUE", line)
+                self._damaged(number, "KEY TAB VALUE", line[:-1])
+                if len(self._problems) > max(_MANY, len(records)):
+                    return {}
                 continue
             if _ESCAPE in line:
                 key, value = _ESCAPED.sub(_plain, key), _ESCAPED.sub(_plain, value)
@@ -73,8 +80,6 @@ class Flat(Database):
         for key, number in twice.items():
             self._damaged(number, "one line for a key", key)
             del records[key]
-        if rest:
-            self._damaged(len(lines) + 1, "a line break at the end of the last line", rest)
         return records
 
     def _damaged(self, line: int, expected: str, found: bytes) -> None:

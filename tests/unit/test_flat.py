@@ -127,6 +127,14 @@ def test_a_file_without_one_sound_line_is_no_flat_database(path: Path, content: 
         _read(path, [])
 
 
+def test_many_bad_lines_make_a_file_unusable_at_once(path: Path) -> None:
+    path.write_bytes(b"user.a\t1 2\n" + b"\n" * (1 << 24))
+    problems: list[CyrusQuotaError] = []
+    with pytest.raises(DamagedDatabase):
+        _read(path, problems)
+    assert problems == []
+
+
 def test_a_file_without_magic_bytes_is_taken_for_flat(path: Path) -> None:
     path.write_bytes(b"user.a\t1 2\n")
     with cyrusdb.open(path) as db:
