@@ -127,8 +127,8 @@ class Sql(Database):
             with contextlib.closing(sqlite3.connect(where, uri=True)) as source:
                 source.text_factory = bytes
                 return self._rows(source)
-        except UnicodeDecodeError as error:
-            # A message of SQLite's that quotes a damaged schema.
+        except ValueError as error:
+            # The name of a table, or a message of SQLite's, with what is no text in it.
             raise self._damaged("a readable schema") from error
         except sqlite3.Error as error:
             raise self._problem(error) from error

@@ -138,6 +138,13 @@ def test_a_database_without_tables_says_so(path: Path) -> None:
         _read(path)
 
 
+def test_a_name_that_is_no_text_is_damage(path: Path) -> None:
+    _made(path, "CREATE TABLE renamed (dbkey BLOB NOT NULL, data BLOB)")
+    path.write_bytes(path.read_bytes().replace(b"renamed", b"ren\xffmed"))
+    with pytest.raises(DamagedDatabase, match="a readable schema"):
+        _read(path)
+
+
 def test_a_table_without_the_columns_is_damage(path: Path) -> None:
     _made(path, "CREATE TABLE quotas_db (a, b)")
     with pytest.raises(DamagedDatabase, match="no such column: dbkey"):
