@@ -13,7 +13,7 @@ from typing import Iterator
 import pytest
 
 from cyrusquota import cyrusdb
-from tests.writers import WRITERS, Writer
+from tests.writers import WRITERS, Writer, close
 
 pytestmark = pytest.mark.integration
 
@@ -92,7 +92,9 @@ def _history(writer: Writer, seed: int) -> dict[bytes, bytes]:
 @pytest.mark.parametrize("backend", ["flat", "skiplist", "sql"])
 def test_cyrus_shows_the_records_that_were_written(base: Path, backend: str, seed: int) -> None:
     db = base / "quotas.db"
-    state = _history(WRITERS[backend](db), seed)
+    writer = WRITERS[backend](db)
+    state = _history(writer, seed)
+    close(writer)
     # Older than the file, so that Cyrus follows its pointers instead of repairing it first.
     (base / "db" / "skipstamp").write_bytes(b"\0\0\0\1")
     _hand_over(base)

@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 
 from cyrusquota import cyrusdb
-from tests.writers import WRITERS, Writer
+from tests.writers import WRITERS, Writer, close
 
 #: Few keys, so that they meet again; one is the start of others, some have bytes that mean
 #: something somewhere.
@@ -110,9 +110,7 @@ class _History(RuleBasedStateMachine):
             assert len(records) == len(self._committed)
 
     def teardown(self) -> None:
-        close = getattr(self.writer, "close", None)
-        if close is not None:
-            close()
+        close(self.writer)
         self._directory.cleanup()
 
 

@@ -36,3 +36,9 @@ WRITERS: dict[str, type[Writer]] = {
     "skiplist": skiplist.SkiplistWriter,
     "sql": sqlite.SqliteWriter,
 }
+
+
+def close(writer: Writer) -> None:
+    """Let go of what `writer` holds, if it holds anything."""
+    if isinstance(writer, sqlite.SqliteWriter):
+        writer.close()
