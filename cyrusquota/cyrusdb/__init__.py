@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Optional, Union
+from typing import Optional
 
-from cyrusquota.cyrusdb import quotalegacy, twoskip
+from cyrusquota.cyrusdb import flat, quotalegacy, skiplist, sql, twoskip
 from cyrusquota.cyrusdb._database import Database, Snapshot
 from cyrusquota.errors import (
     AnyPath,
@@ -30,8 +30,11 @@ from cyrusquota.errors import (
 
 __all__ = ["BACKENDS", "CYRUS_BACKENDS", "Database", "Snapshot", "guess", "open"]
 
-_BACKENDS: dict[str, type[Union[quotalegacy.QuotaTree, twoskip.Twoskip]]] = {
+_BACKENDS: dict[str, type[Database]] = {
+    "flat": flat.Flat,
     "quotalegacy": quotalegacy.QuotaTree,
+    "skiplist": skiplist.Skiplist,
+    "sql": sql.Sql,
     "twoskip": twoskip.Twoskip,
 }
 #: The names of the backends that can be read.
@@ -39,10 +42,10 @@ BACKENDS = tuple(_BACKENDS)
 
 #: Offset, bytes and the backend they give away.
 _MAGIC = (
-    (0, b"\xa1\x02\x8b\x0dskiplist file\0\0\0", "skiplist"),
+    (0, skiplist.MAGIC, "skiplist"),
     (0, twoskip.MAGIC, "twoskip"),
     (0, b"\xa1\x02\x8b\x0dtwomfile\0\0\0\0", "twom"),
-    (0, b"SQLite format 3\0", "sql"),
+    (0, sql.MAGIC, "sql"),
     (12, b"\x00\x05\x31\x62", "berkeley"),
     (12, b"\x62\x31\x05\x00", "berkeley"),
     (12, b"\x00\x06\x15\x61", "berkeley-hash"),
@@ -68,7 +71,7 @@ def open(  # noqa: A001 - the name that callers know from dbm and gzip
     known = guess(path) or backend
     if known is None:
         # Flat files have no magic bytes, and an empty file is an empty database in any backend.
-        known = "flat" if os.path.getsize(path) else "twoskip"
+        known = "flat"
     if known not in _BACKENDS:
         raise _unsupported(path, known)
     return _BACKENDS[known](path, on_problem)
