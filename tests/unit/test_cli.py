@@ -245,7 +245,7 @@ def test_a_dump_that_breaks_off_is_65(text: bytes, export_: Cli) -> None:
 
 
 def test_a_source_of_another_format_is_69(export_: Cli, tmp_path: Path) -> None:
-    (tmp_path / "quotas.db").write_bytes(b"SQLite format 3\0")
+    (tmp_path / "quotas.db").write_bytes(b"\0" * 12 + b"\x00\x05\x31\x62")
     assert export_("--db", str(tmp_path / "quotas.db")).status == 69
 
 

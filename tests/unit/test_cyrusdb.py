@@ -20,58 +20,6 @@ from tests.recorded import TWOSKIP
 MAGIC = b"\xa1\x02\x8b\x0d"
 
 
-@pytest.mark.parametrize(
-    ("start", "backend"),
-    [
-        (MAGIC + b"twoskip file\0\0\0\0", "twoskip"),
-        (MAGIC + b"skiplist file\0\0\0", "skiplist"),
-        (MAGIC + b"twomfile\0\0\0\0", "twom"),
-        (b"SQLite format 3\0", "sql"),
-        (b"\0" * 12 + b"\x00\x05\x31\x62", "berkeley"),
-        (b"\0" * 12 + b"\x62\x31\x05\x00", "berkeley"),
-        (b"\0" * 12 + b"\x00\x06\x15\x61", "berkeley-hash"),
-        (b"\0" * 12 + b"\x61\x15\x06\x00", "berkeley-hash"),
-        (b"user.jane\t5 1\n", None),
-        (b"", None),
-        (MAGIC + b"twoskip file", None),
-    ],
-)
-def test_the_first_bytes_tell_the_backend(
-    start: bytes, backend: Optional[str], tmp_path: Path
-) -> None:
-    path = tmp_path / "quotas.db"
-    path.write_bytes(start)
-    assert cyrusdb.guess(path) == backend
-
-
-def test_a_directory_is_a_quotalegacy_tree(tmp_path: Path) -> None:
-    assert cyrusdb.guess(tmp_path) == "quotalegacy"
-
-
-@pytest.mark.parametrize("backend", [None, "twoskip", "skiplist", "flat", "quotalegacy"])
-def test_magic_bytes_go_before_the_name(backend: Optional[str]) -> None:
-    with cyrusdb.open(TWOSKIP / "quotas.db", backend) as db:
-        assert db.backend == "twoskip"
-        assert len(list(db)) == 57
-
-
-@pytest.mark.parametrize(
-    ("start", "backend"),
-    [
-        (MAGIC + b"skiplist file\0\0\0", "skiplist"),
-        (MAGIC + b"twomfile\0\0\0\0", "twom"),
-        (b"SQLite format 3\0", "sql"),
-        (b"\0" * 12 + b"\x62\x31\x05\x00", "berkeley"),
-        (b"user.jane\t5 1\n", "flat"),
-    ],
-)
-def test_other_backends_say_how_to_dump_them(start: bytes, backend: str, tmp_path: Path) -> None:
-    path = tmp_path / "quotas.db"
-    path.write_bytes(start)
-    with pytest.raises(UnsupportedBackend, match=f"cyr_dbtool {path} {backend} show"):
-        cyrusdb.open(path)
-
-
 def test_a_backend_by_name_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     path = tmp_path / "quotas.db"
     path.write_bytes(b"something")
