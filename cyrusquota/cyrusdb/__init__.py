@@ -12,10 +12,11 @@ one module that has a class like `Database`, and one line in `_BACKENDS`.
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Optional, Union
 
-from cyrusquota.cyrusdb import quotalegacy, twoskip
+from cyrusquota.cyrusdb import quotalegacy, twom, twoskip
 from cyrusquota.cyrusdb._database import Database, Snapshot
 from cyrusquota.errors import (
     AnyPath,
@@ -29,8 +30,9 @@ from cyrusquota.errors import (
 
 __all__ = ["BACKENDS", "CYRUS_BACKENDS", "Database", "Snapshot", "guess", "open"]
 
-_BACKENDS: dict[str, type[Union[quotalegacy.QuotaTree, twoskip.Twoskip]]] = {
+_BACKENDS: dict[str, type[Union[quotalegacy.QuotaTree, twoskip.Twoskip, twom.Twom]]] = {
     "quotalegacy": quotalegacy.QuotaTree,
+    "twom": twom.Twom,
     "twoskip": twoskip.Twoskip,
 }
 #: The names of the backends that can be read.
@@ -40,7 +42,7 @@ BACKENDS = tuple(_BACKENDS)
 _MAGIC = (
     (0, b"\xa1\x02\x8b\x0dskiplist file\0\0\0", "skiplist"),
     (0, twoskip.MAGIC, "twoskip"),
-    (0, b"\xa1\x02\x8b\x0dtwomfile\0\0\0\0", "twom"),
+    (0, twom.MAGIC, "twom"),
     (0, b"SQLite format 3\0", "sql"),
     (12, b"\x00\x05\x31\x62", "berkeley"),
     (12, b"\x62\x31\x05\x00", "berkeley"),
@@ -93,6 +95,13 @@ def guess(path: AnyPath) -> Optional[str]:
 
 def _unsupported(path: AnyPath, backend: str) -> UnsupportedBackend:
     where = printable(os.path.abspath(path))
+    if backend.startswith("berkeley"):
+        return UnsupportedBackend(
+            f"{where}: a {backend} database, which only its own tools can read;"
+            f" dump it with: db_dump -p {shlex.quote(where)} | cyrusquota-export --dump - ..."
+            " (with `-h DIR` before -p, where DIR is db/ below the configdirectory, while pages may"
+            " still be in the log there)"
+        )
     return UnsupportedBackend(
         f"{where}: a {backend} database, and this version reads {', '.join(BACKENDS)};"
         f" dump it with: cyr_dbtool {where} {backend} show | cyrusquota-export --dump - ..."
