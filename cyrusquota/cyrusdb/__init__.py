@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
-from typing import Optional, Union
+from typing import Optional
 
 from cyrusquota.cyrusdb import quotalegacy, twom, twoskip
 from cyrusquota.cyrusdb._database import Database, Snapshot
@@ -30,7 +30,7 @@ from cyrusquota.errors import (
 
 __all__ = ["BACKENDS", "CYRUS_BACKENDS", "Database", "Snapshot", "guess", "open"]
 
-_BACKENDS: dict[str, type[Union[quotalegacy.QuotaTree, twoskip.Twoskip, twom.Twom]]] = {
+_BACKENDS: dict[str, type[Database]] = {
     "quotalegacy": quotalegacy.QuotaTree,
     "twom": twom.Twom,
     "twoskip": twoskip.Twoskip,

@@ -5,10 +5,11 @@ on the disk, so whatever stands before it is complete and never changes, but for
 the heads of old records and the checksum over them. Hence the result is one committed state
 however busy the writer is, without a lock. The pointers are never followed.
 
-A head whose checksum fails may be one that is being rewritten: the record counts if its tail,
-which never changes, proves the lengths right, or if the head settles. A tail whose checksum fails
-makes its record a problem, unless a later record names it as the one it supersedes. Files made
-with the NULL checksum have nothing to check: damage in them shows only where it breaks the log.
+A head whose checksum fails may be one that is being rewritten and is read again; where it does not
+settle the file is damaged, because a right tail says nothing of how many pointers come before it.
+A tail whose checksum fails makes its record a problem, unless a later record names it as the one it
+supersedes. Files made with the NULL checksum have nothing to check: damage in them shows only where
+it breaks the log or the number of records.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import BinaryIO, Iterator, NamedTuple, NoReturn, Optional
 import attrs
 
 from cyrusquota.cyrusdb._database import Database, Snapshot
-from cyrusquota.cyrusdb._file import differs, identity
+from cyrusquota.cyrusdb._file import differs, exactly, identity
 from cyrusquota.cyrusdb._xxh3 import checksum
 from cyrusquota.errors import (
     AnyPath,
@@ -98,7 +99,7 @@ class Twom(Database):
                 self._identity = identity(os.fstat(file.fileno()))
                 self._header = self._read_header(file)
                 file.seek(0)
-                self._data = _exactly(file, self._header.current_size)
+                self._data = exactly(file, self._header.current_size)
                 if len(self._data) < self._header.current_size:
                     self._fail(len(self._data), f"{self._header.current_size} committed bytes")
                 self._live = self._live_records(file)
@@ -136,7 +137,7 @@ class Twom(Database):
         for attempt in range(_TRIES):
             time.sleep(_PAUSE if attempt > 1 else 0)
             file.seek(0)
-            raw = _exactly(file, _HEADER.size)
+            raw = exactly(file, _HEADER.size)
             if len(raw) < _HEADER.size or not raw.startswith(MAGIC):
                 self._fail(0, "a twom header", raw)
             fields = _HEADER.unpack(raw)
@@ -212,20 +213,19 @@ class _Log:
         while at < end:
             head = _head(data, at)
             stored, _ = _stored(data, head)
-            proven = _checksum(self._flags, data[at : head.checksums]) == stored
-            if not proven and not self._is_rewritten(at, head):
+            right = _checksum(self._flags, data[at : head.checksums]) == stored
+            if not right and not self._is_rewritten(at, head):
                 raise _Unreadable(at, "the checksum of a record's head")
             if (head.kind == _DUMMY) != (at == _HEADER.size):
                 raise _Unreadable(at, "a type of record")
             if head.kind in _STORES:
-                self._store(at, head, proven)
+                self._store(at, head)
             elif head.kind == _DELETE:
                 self._supersede(at, _ancestor(data, at, head))
             at = head.end
 
-    def _store(self, at: int, head: _Head, proven: bool) -> None:
-        # The ancestor stands in the head, so a head that is not proven right tells nothing of it.
-        ancestor = _ancestor(self._data, at, head) if proven else 0
+    def _store(self, at: int, head: _Head) -> None:
+        ancestor = _ancestor(self._data, at, head)
         if self._tail_is_right(head):
             self.damaged.pop(ancestor, None)
             self.live[self._data[head.key : head.key_end]] = at
@@ -259,12 +259,8 @@ class _Log:
     def _is_rewritten(self, at: int, head: _Head) -> bool:
         """Whether only the pointers of the head at `at` are not those of its checksum."""
         if head.kind == _DUMMY:
+            # Always of one size, with nothing but pointers in it.
             return head.end == at + _DUMMY_SIZE
-        if head.kind in _STORES and self._tail_is_right(head):
-            # With a NUL in them the key could end earlier, and the value be its padding.
-            key = self._data[head.key : head.key_end]
-            if 0 not in key and 0 not in self._data[head.value : head.value_end]:
-                return True
         length = head.checksums - at
         for attempt in range(_TRIES):
             time.sleep(_PAUSE if attempt else 0)
@@ -275,18 +271,6 @@ class _Log:
                 static = head.pointers - at
                 return raw[:static] == self._data[at : head.pointers]
         return False
-
-
-def _exactly(file: BinaryIO, size: int) -> bytes:
-    """`size` bytes from where the file stands, or what there is of them."""
-    pieces = []
-    while size > 0:
-        piece = file.read(min(size, 1 << 26))
-        if not piece:
-            break
-        pieces.append(piece)
-        size -= len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _checksum(flags: int, data: bytes) -> int:

@@ -24,7 +24,7 @@ from zlib import crc32
 import attrs
 
 from cyrusquota.cyrusdb._database import Database, Snapshot
-from cyrusquota.cyrusdb._file import differs, identity
+from cyrusquota.cyrusdb._file import differs, exactly, identity
 from cyrusquota.errors import AnyPath, DamagedDatabase, OnProblem, Place, source_error
 
 MAGIC = b"\xa1\x02\x8b\x0dtwoskip file\0\0\0\0"
@@ -92,7 +92,7 @@ class Twoskip(Database):
                 header = self._read_header(file)
                 self._header = header
                 file.seek(0)
-                self._data = _exactly(file, header.current_size)
+                self._data = exactly(file, header.current_size)
                 if len(self._data) < header.current_size:
                     self._fail(len(self._data), f"{header.current_size} committed bytes")
                 self._live = self._live_records(file)
@@ -118,7 +118,7 @@ class Twoskip(Database):
         for attempt in range(_TRIES):
             time.sleep(_PAUSE if attempt else 0)
             file.seek(0)
-            raw = _exactly(file, _HEADER.size)
+            raw = exactly(file, _HEADER.size)
             if len(raw) < _HEADER.size or not raw.startswith(MAGIC):
                 self._fail(0, "a twoskip header", raw)
             _, version, generation, records, _, size, _, crc = _HEADER.unpack(raw)
@@ -180,18 +180,6 @@ class Twoskip(Database):
     def _fail(self, offset: int, expected: str, found: Optional[bytes] = None) -> NoReturn:
         place = Place(str(self.path), offset=offset)
         raise DamagedDatabase(expected, place=place, found=found, advice=_REPAIR)
-
-
-def _exactly(file: BinaryIO, size: int) -> bytes:
-    """`size` bytes from where the file stands, or what there is of them."""
-    pieces = []
-    while size > 0:
-        piece = file.read(min(size, 1 << 26))
-        if not piece:
-            break
-        pieces.append(piece)
-        size -= len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 _Settle = Callable[[int, int], Optional[bytes]]

@@ -21,7 +21,7 @@ MAX_LEVEL = 31
 
 @attrs.define
 class Entry:
-    """A key in the list: the offset and level of its record, and of what deleted it, if anything."""
+    """A key, the offset and level of its record, and the offset of what deleted it, or 0."""
 
     order: bytes
     key: bytes
@@ -96,9 +96,15 @@ class LinkedWriter(abc.ABC):
 
     def abort(self) -> None:
         """Leave the file as a writer does that was killed just before its commit."""
+        self._show()
+
+    def _show(self) -> None:
+        """Put on the disk what a transaction under way has there, behind the old header."""
+        numbers = self.num_records, self.dirty_size, self.highest
         _, _, (self.num_records, self.dirty_size, self.highest) = self._kept
         self._put_header(dirty=True)
         self._write()
+        self.num_records, self.dirty_size, self.highest = numbers
 
     def repack(self) -> None:
         """Write the live records to a new file and rename it over the old one."""

@@ -19,13 +19,13 @@ _CHECKSUMS: dict[int, Callable[[bytes], int]] = {
     NULL: lambda data: 0,
     XXH64: lambda data: xxh3_64(data) & 0xFFFFFFFF if data else 0,
 }
-#: Records by type: what leads up to the pointers, and how many ancestors and tails they have.
 _DUMMY_TYPE, _ADD, _FATADD, _REPLACE, _FATREPLACE, _DELETE, _COMMIT = range(1, 8)
+#: How much of a record comes before its pointers.
 _FRONT = {_DUMMY_TYPE: 8, _ADD: 8, _FATADD: 24, _REPLACE: 16, _FATREPLACE: 32}
 
 
 class TwomWriter(LinkedWriter):
-    """A twom file; `checksums` is `XXH64` or `NULL`, and `fat` writes all records with long lengths."""
+    """A twom file; `checksums` is `XXH64` or `NULL`, and `fat` gives all records long lengths."""
 
     def __init__(
         self, path: Path, seed: int = 0, *, checksums: int = XXH64, fat: bool = False
@@ -59,6 +59,7 @@ class TwomWriter(LinkedWriter):
         ]
         self.num_records += old is None or bool(old.deleted)
         self.highest = max(self.highest, level)
+        self._show()
 
     def delete(self, key: bytes) -> None:
         index, old = self._place(key)
@@ -69,9 +70,10 @@ class TwomWriter(LinkedWriter):
         self.image += self._signed(struct.pack("<BxxxxxxxQ", _DELETE, old.offset), b"")
         self._link(self._before(index, _DUMMY)[0], 0, old.deleted)
         self.num_records -= 1
+        self._show()
 
     def _write(self) -> None:
-        """The file grows in large steps and never shrinks; what is behind its end is rubbish."""
+        """The file grows in large steps, and what is behind its end does not matter."""
         size = len(self.image)
         if size > _HEADER_SIZE + 272:
             self.image += bytes(-size % _PAGE)

@@ -46,6 +46,7 @@ class TwoskipWriter(LinkedWriter):
         entry = Entry(self._order(key), key, offset, level)
         self._entries[index : index + (old is not None)] = [entry]
         self.num_records += old is None
+        self._show()
 
     def delete(self, key: bytes) -> None:
         index, old = self._place(key)
@@ -61,6 +62,7 @@ class TwoskipWriter(LinkedWriter):
             self._link(before[i], i, following[i])
         del self._entries[index]
         self.num_records -= 1
+        self._show()
 
     def _header(self, dirty: bool) -> bytes:
         fields = struct.pack(
