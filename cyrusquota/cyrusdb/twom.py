@@ -124,6 +124,8 @@ class Twom(Database):
             return _Header(0, 0, 0, 0)
         raw = self._settled_header(file)
         _, _, version, flags, generation, records, _, _, _, size, _, _ = _HEADER.unpack(raw)
+        if version > _VERSION:
+            raise self._unsupported(f"twom of version {version}, and this program knows {_VERSION}")
         if version != _VERSION:
             self._fail(32, f"version {_VERSION}", raw[32:36])
         present = os.fstat(file.fileno()).st_size
@@ -143,7 +145,7 @@ class Twom(Database):
             fields = _HEADER.unpack(raw)
             flags, found = fields[_FLAGS], fields[-1]
             if flags & _CSUM_EXTERNAL:
-                raise self._unsupported()
+                raise self._unsupported("twom with checksums that only one program can check")
             if found == _checksum(flags, raw[:-4]) and (raw == before or not flags & _CSUM_NULL):
                 break
             before = raw
@@ -151,10 +153,10 @@ class Twom(Database):
             self._fail(_HEADER.size - 4, "the checksum of the header", raw[-4:])
         return raw
 
-    def _unsupported(self) -> UnsupportedBackend:
+    def _unsupported(self, what: str) -> UnsupportedBackend:
         where = printable(os.path.abspath(self.path))
         return UnsupportedBackend(
-            f"{where}: twom with checksums of a program's own, which only that program can check;"
+            f"{where}: {what};"
             f" dump it with: cyr_dbtool {where} twom show | cyrusquota-export --dump - ..."
         )
 
