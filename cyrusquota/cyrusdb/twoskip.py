@@ -138,8 +138,7 @@ class Twoskip(Database):
         if not self._data:
             return []
         try:
-            log = _Log(self._data, _settled(file))
-            live = log.live()
+            live = self._log(_settled(file))
             if len(live) == self._header.num_records:
                 return live
             problem = _Unreadable(32, f"{self._header.num_records} live records, as the header has")
@@ -147,10 +146,31 @@ class Twoskip(Database):
             problem = unreadable
         return self._chain(problem)
 
+    def _log(self, settle: _Settle) -> list[int]:
+        """The live records by reading the log, in the one order of keys that fits the pointers.
+
+        Which key a deletion means depends on the order, and what would tell the two orders apart
+        may be gone with the deleted keys. Then the pointers have to confirm one of the results.
+        """
+        log = _Log(self._data, settle)
+        live = log.live()
+        if not log.order_is_guessed:
+            return live
+        other = _Log(self._data, settle, in_mailbox_order=True).live()
+        if set(live) == set(other):
+            return live
+        doubt = _Unreadable(_HEADER.size, "keys in byte order or in mailbox order")
+        reached = set(self._chain(doubt))
+        for candidate in (live, other):
+            if set(candidate) == reached:
+                return candidate
+        self._fail(doubt.offset, doubt.expected)
+        return []
+
     def _chain(self, problem: _Unreadable) -> list[int]:
         """The live records by following the pointers, every step of it vouched for by checksums."""
         data, live = self._data, list[int]()
-        seen = set[int]()
+        seen, damaged = set[int](), 0
         at = _HEADER.size
         while at:
             try:
@@ -168,7 +188,10 @@ class Twoskip(Database):
                     live.append(at)
                 else:
                     self._report(at, "the checksum of the live record", [at])
+                    damaged += 1
             at = _next(data, head, len(data))
+        if len(live) + damaged != self._header.num_records:
+            self._fail(problem.offset, problem.expected)
         return live
 
     def _report(self, offset: int, expected: str, near: list[int]) -> None:
@@ -263,11 +286,15 @@ def _next(data: bytes, head: _Head, end: int) -> int:
 class _Log:
     """The records of a file in the order they were written."""
 
-    def __init__(self, data: bytes, settle: _Settle) -> None:
+    def __init__(
+        self, data: bytes, settle: _Settle, in_mailbox_order: Optional[bool] = None
+    ) -> None:
         self._data = data
         self._settle = settle
+        self._in_mailbox_order = in_mailbox_order
         self._offsets: dict[bytes, int] = {}
         self._order: Optional[_Order] = None
+        self.order_is_guessed = False
 
     def live(self) -> list[int]:
         """Where the last version of each key that was not deleted starts."""
@@ -296,7 +323,11 @@ class _Log:
     def _delete(self, following: int) -> None:
         """A delete record does not say what it deletes, only what comes behind it."""
         if self._order is None:
-            self._order = _Order(self._offsets, _order_of(self._data))
+            known = self._in_mailbox_order
+            if known is None:
+                known = _order_of(self._data)
+            self.order_is_guessed = known is None
+            self._order = _Order(self._offsets, bool(known))
         key = None
         if following:
             head = _head(self._data, following)
@@ -330,8 +361,8 @@ class _Order:
         return self._keys.pop(at - 1)[1] if at else None
 
 
-def _order_of(data: bytes) -> bool:
-    """Whether the database is in mailbox order.
+def _order_of(data: bytes) -> Optional[bool]:
+    """Whether the database is in mailbox order; None where nothing tells.
 
     Pointers only ever lead to greater keys, so any two records that follow one another and that
     the two orders disagree about decide it.
@@ -353,4 +384,4 @@ def _order_of(data: bytes) -> bool:
                     if key.translate(_MAILBOX_ORDER) > greater.translate(_MAILBOX_ORDER):
                         return False
         at = head.end
-    return False
+    return None
