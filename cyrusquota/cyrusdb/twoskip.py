@@ -39,6 +39,7 @@ _CRCS = struct.Struct(">II")
 _DUMMY, _RECORD, _DELETE, _COMMIT = b"=+-$"
 _BLANK = b" BLANK\x07\xa0"
 _MAX_LEVEL = 31
+_DIRTY = 1
 _LONG_KEY, _LONG_VALUE = 0xFFFF, 0xFFFFFFFF
 _ALIGN = 8
 
@@ -51,8 +52,10 @@ _MAILBOX_ORDER = bytes({9: 1, 10: 1, 13: 1, 46: 2}.get(byte, byte) for byte in r
 
 @attrs.frozen
 class _Header:
+    """What counts of the header; `num_records` is None while a writer is at work."""
+
     generation: int
-    num_records: int
+    num_records: Optional[int]
     current_size: int
 
 
@@ -121,7 +124,7 @@ class Twoskip(Database):
             raw = exactly(file, _HEADER.size)
             if len(raw) < _HEADER.size or not raw.startswith(MAGIC):
                 self._fail(0, "a twoskip header", raw)
-            _, version, generation, records, _, size, _, crc = _HEADER.unpack(raw)
+            _, version, generation, records, _, size, flags, crc = _HEADER.unpack(raw)
             if crc32(raw[:-4]) == crc:
                 break
         else:
@@ -131,7 +134,8 @@ class Twoskip(Database):
         present = os.fstat(file.fileno()).st_size
         if size < _HEADER.size or size % _ALIGN or size > present:
             self._fail(48, f"a committed size within the file's {present} bytes", raw[48:56])
-        return _Header(generation, records, size)
+        # A writer counts a replaced record off before it marks the header dirty.
+        return _Header(generation, None if flags & _DIRTY else records, size)
 
     def _live_records(self, file: BinaryIO) -> list[int]:
         """Where the live version of each key starts."""
@@ -139,7 +143,7 @@ class Twoskip(Database):
             return []
         try:
             live = self._log(_settled(file))
-            if len(live) == self._header.num_records:
+            if self._header.num_records in (None, len(live)):
                 return live
             problem = _Unreadable(32, f"{self._header.num_records} live records, as the header has")
         except _Unreadable as unreadable:
@@ -190,7 +194,7 @@ class Twoskip(Database):
                     self._report(at, "the checksum of the live record", [at])
                     damaged += 1
             at = _next(data, head, len(data))
-        if len(live) + damaged != self._header.num_records:
+        if self._header.num_records not in (None, len(live) + damaged):
             self._fail(problem.offset, problem.expected)
         return live
 

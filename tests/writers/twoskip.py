@@ -65,9 +65,11 @@ class TwoskipWriter(LinkedWriter):
         self._show()
 
     def _header(self, dirty: bool) -> bytes:
+        # Cyrus counts a replaced or deleted record off before it marks the header.
+        records = self.num_records - (dirty and self.num_records > 0)
         fields = struct.pack(
             ">20sIQQQQI",
-            *(_MAGIC, 1, self.generation, self.num_records),
+            *(_MAGIC, 1, self.generation, records),
             *(self.repack_size, self.current_size, dirty),
         )
         return fields + struct.pack(">I", crc32(fields))
