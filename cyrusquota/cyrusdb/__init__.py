@@ -12,10 +12,11 @@ one module that has a class like `Database`, and one line in `_BACKENDS`.
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Optional
 
-from cyrusquota.cyrusdb import flat, quotalegacy, skiplist, sql, twoskip
+from cyrusquota.cyrusdb import flat, quotalegacy, skiplist, sql, twom, twoskip
 from cyrusquota.cyrusdb._database import Database, Snapshot
 from cyrusquota.errors import (
     AnyPath,
@@ -35,6 +36,7 @@ _BACKENDS: dict[str, type[Database]] = {
     "quotalegacy": quotalegacy.QuotaTree,
     "skiplist": skiplist.Skiplist,
     "sql": sql.Sql,
+    "twom": twom.Twom,
     "twoskip": twoskip.Twoskip,
 }
 #: The names of the backends that can be read.
@@ -44,7 +46,7 @@ BACKENDS = tuple(_BACKENDS)
 _MAGIC = (
     (0, skiplist.MAGIC, "skiplist"),
     (0, twoskip.MAGIC, "twoskip"),
-    (0, b"\xa1\x02\x8b\x0dtwomfile\0\0\0\0", "twom"),
+    (0, twom.MAGIC, "twom"),
     (0, sql.MAGIC, "sql"),
     (12, b"\x00\x05\x31\x62", "berkeley"),
     (12, b"\x62\x31\x05\x00", "berkeley"),
@@ -99,6 +101,13 @@ def guess(path: AnyPath) -> Optional[str]:
 
 def _unsupported(path: AnyPath, backend: str) -> UnsupportedBackend:
     where = printable(os.path.abspath(path))
+    if backend.startswith("berkeley"):
+        return UnsupportedBackend(
+            f"{where}: a {backend} database, which only its own tools can read;"
+            f" dump it with: db_dump -p {shlex.quote(where)} | cyrusquota-export --dump - ..."
+            " (with `-h DIR` before -p, where DIR is db/ below the configdirectory, while pages may"
+            " still be in the log there)"
+        )
     return UnsupportedBackend(
         f"{where}: a {backend} database, and this version reads {', '.join(BACKENDS)};"
         f" dump it with: cyr_dbtool {where} {backend} show | cyrusquota-export --dump - ..."

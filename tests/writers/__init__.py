@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from . import flat, skiplist, sqlite
+from . import flat, quotalegacy, skiplist, sqlite, twom, twoskip
 
 
 class Writer(Protocol):
@@ -33,8 +33,11 @@ class Writer(Protocol):
 #: The writer for each backend.
 WRITERS: dict[str, type[Writer]] = {
     "flat": flat.FlatWriter,
+    "quotalegacy": quotalegacy.QuotalegacyWriter,
     "skiplist": skiplist.SkiplistWriter,
     "sql": sqlite.SqliteWriter,
+    "twom": twom.TwomWriter,
+    "twoskip": twoskip.TwoskipWriter,
 }
 
 
