@@ -13,7 +13,7 @@ from typing import Callable, Iterable, Iterator, Optional
 
 import attrs
 
-from cyrusquota import dlist
+from cyrusquota import dirhash, dlist
 from cyrusquota.mailbox import split_domain
 
 #: Since 3.6: `N` for a row by name, 0x1D behind the domain, 0x1F between levels, dots literal.
@@ -110,16 +110,9 @@ def _str(node: Optional[dlist.Node]) -> Optional[str]:
 # Where things lie, and the header of a mailbox
 
 
-def dir_hash(name: str, full: bool) -> str:
-    """The one-letter directory that `name` is hashed to; `full` with fulldirhash (lib/util.c)."""
-    data = name.encode("utf-8", "surrogateescape")
-    if not full:
-        first = data[:1].lower()
-        return first.decode("ascii") if b"a" <= first <= b"z" else "q"
-    mixed = 0
-    for byte in data.partition(b".")[0]:
-        mixed = (((mixed << 3) ^ (mixed >> 5)) ^ byte) & 0xFFFFFFFF
-    return chr(ord("A") + mixed % 23)
+def directory_letter(name: str, *, full: bool) -> str:
+    """The one-letter directory that `name` is hashed to; `full` with fulldirhash."""
+    return dirhash.letter(name.encode("utf-8", "surrogateescape"), full=full)
 
 
 @attrs.frozen
@@ -145,11 +138,13 @@ def header_path(inbox: Inbox, layout: Layout) -> Optional[Path]:
         return Path(base, "uuid", unique[:1], unique[1:2], unique, "cyrus.header")
     domain, rest = split_domain(inbox.name)
     component = rest.partition(".")[2]
-    parts = []
+    parts: list[str] = []
     if domain is not None:
-        parts = ["domain", *([dir_hash(domain, layout.full)] if layout.hashed else []), domain]
+        parts = ["domain", domain]
+        if layout.hashed:
+            parts.insert(1, directory_letter(domain, full=layout.full))
     if layout.hashed:
-        parts.append(dir_hash(component.replace("^", "."), layout.full))
+        parts.append(directory_letter(component.replace("^", "."), full=layout.full))
     return Path(base, *parts, "user", component, "cyrus.header")
 
 

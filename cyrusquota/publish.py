@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Callable, Iterator, NoReturn, Optional, Union
@@ -19,6 +20,9 @@ from cyrusquota.errors import (
     OptionError,
     printable,
 )
+
+#: The next one means "leave it as it is" to chown.
+_LARGEST_ID = (1 << 32) - 2
 
 
 class Outcome(enum.Enum):
@@ -121,14 +125,23 @@ def _ids(ownership: Ownership) -> tuple[int, int]:
     uid = gid = -1
     try:
         if ownership.owner is not None:
-            owner = str(ownership.owner)
-            uid = int(owner) if owner.isdigit() else pwd.getpwnam(owner).pw_uid
+            number = _number(ownership.owner)
+            uid = pwd.getpwnam(str(ownership.owner)).pw_uid if number is None else number
         if ownership.group is not None:
-            group = str(ownership.group)
-            gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
+            number = _number(ownership.group)
+            gid = grp.getgrnam(str(ownership.group)).gr_gid if number is None else number
     except KeyError as error:
         raise OptionError(f"{error.args[0]}; give a name or number this host knows") from None
     return uid, gid
+
+
+def _number(given: Union[int, str]) -> Optional[int]:
+    """A user or group id, or None for a name."""
+    if not re.fullmatch(r"[0-9]+", str(given), re.ASCII):
+        return None
+    if int(given) > _LARGEST_ID:
+        raise OptionError(f"{given}: no such user or group; ids end at {_LARGEST_ID}")
+    return int(given)
 
 
 @contextlib.contextmanager

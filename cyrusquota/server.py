@@ -6,6 +6,7 @@ read before it is asked for.
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from typing import Callable, Iterator, Optional
@@ -17,9 +18,11 @@ from cyrusquota.conversations import Totals
 from cyrusquota.errors import (
     AnyPath,
     DamagedDatabase,
+    NoSuchSource,
     OnProblem,
     Place,
     SourceError,
+    printable,
     raise_problem,
     source_error,
 )
@@ -114,6 +117,11 @@ def _reader(path: AnyPath, servername: Optional[str]) -> Callable[[OnProblem], I
     """
 
     def read(on_problem: OnProblem) -> Iterator[Inbox]:
+        if not os.path.exists(path):
+            raise NoSuchSource(
+                f"{printable(str(path))}: no such file; name the list of mailboxes with"
+                " --mailboxes, or do without by --no-mailboxes"
+            )
         if cyrusdb.guess(path) is not None:
             with cyrusdb.open(path, on_problem=on_problem) as db:
                 yield from inboxes(db, servername=servername)

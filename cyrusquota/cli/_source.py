@@ -175,7 +175,7 @@ def _stream(path: str) -> tuple[BinaryIO, str]:
     if path == "-":
         return sys.stdin.buffer, "standard input"
     try:
-        return Path(path).open("rb"), path
+        return click.get_current_context().with_resource(Path(path).open("rb")), path
     except OSError as error:
         raise source_error(error, path) from error
 

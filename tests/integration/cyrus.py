@@ -200,6 +200,13 @@ class Cyrus:
             for _ in range(times):
                 _done(imap.copy(str(message), "INBOX"))
 
+    def sizes(self, user: str) -> list[int]:
+        """The size of each message in the INBOX of `user`."""
+        with self._imap(user) as imap:
+            _done(imap.select("INBOX"))
+            _, answers = imap.fetch("1:*", "(RFC822.SIZE)")
+            return [int(answer.split()[-1].rstrip(b")")) for answer in answers]
+
     def flag(self, user: str, message: int, flag: str) -> None:
         with self._imap(user) as imap:
             _done(imap.select("INBOX"))

@@ -88,7 +88,9 @@ def _old(draw: st.DrawFn) -> bytes:
         words += draw(st.sampled_from([[], [b"999"]]))
         words.append(draw(st.sampled_from([b"S", b"M", b"AS", b"nf", b"XX"])))
         words += [draw(number), draw(number)]
-    return draw(st.sampled_from([b" ", b"  ", b"\t"])).join(words)
+    # Cyrus reads such values to the next NUL, past their end where the record is not padded; a
+    # number does not mind what follows it, a blank would make a word of it.
+    return draw(st.sampled_from([b" ", b"  ", b"\t"])).join(words).rstrip()
 
 
 _NASTY = st.sampled_from(

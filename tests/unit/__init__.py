@@ -1,0 +1,1 @@
+"""What each module does, in small examples."""

@@ -14,7 +14,6 @@ from cyrusquota.errors import BadDump, CyrusQuotaError
 from cyrusquota.mailboxes import (
     Inbox,
     Layout,
-    dir_hash,
     header_path,
     header_root,
     inboxes,
@@ -26,6 +25,7 @@ EXPECTED = json.loads((FIXTURES / "expected-users.json").read_text())
 
 DATABASES = {
     "mailboxes-3.6.1": "mailboxes-3.6.1/mailboxes.db",
+    "mailboxes-2.x": "mailboxes-old/mailboxes-2.x.skiplist.db",
     "mailboxes-3.4": "mailboxes-old/mailboxes-3.4.twoskip.db",
     "mailboxes-3.4-upgraded": "mailboxes-old/mailboxes-3.4-upgraded-by-3.6.1.db",
 }
@@ -126,18 +126,6 @@ def test_a_row_on_another_server_is_not_live_and_one_on_this_is() -> None:
     row = (b"Nuser\x1fjane", b"%(T e I abc P default S imap1)")
     assert [inbox.is_live for inbox in inboxes([row])] == [False]
     assert [inbox.is_live for inbox in inboxes([row], servername="imap1")] == [True]
-
-
-# Hand-worked with the rule of cyrus-imapd's lib/util.c.
-@pytest.mark.parametrize(
-    ("name", "plain", "full"),
-    [("jane", "j", "I"), ("bob", "b", "E"), ("max", "m", "F"), ("zero", "z", "H"),
-     ("u000123", "u", "B"), ("123", "q", "Q"), ("UpperCase", "u", "L"), ("example.org", "e", "O"),
-     ("café", "c", "S"), ("fu.ll", "f", "K"), ("jane2", "j", "V"), ("", "q", "A"), ("-", "q", "W")],
-)  # fmt: skip
-def test_names_are_hashed_to_the_directories_cyrus_uses(name: str, plain: str, full: str) -> None:
-    assert dir_hash(name, False) == plain
-    assert dir_hash(name, True) == full
 
 
 @pytest.mark.parametrize(
