@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import imaplib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -205,7 +206,8 @@ class Cyrus:
         with self._imap(user) as imap:
             _done(imap.select("INBOX"))
             _, answers = imap.fetch("1:*", "(RFC822.SIZE)")
-            return [int(answer.split()[-1].rstrip(b")")) for answer in answers]
+            lines = b"".join(line for line in answers if isinstance(line, bytes))
+            return [int(size) for size in re.findall(rb"RFC822\.SIZE (\d+)", lines)]
 
     def flag(self, user: str, message: int, flag: str) -> None:
         with self._imap(user) as imap:
