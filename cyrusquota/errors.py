@@ -221,7 +221,7 @@ def raise_problem(problem: CyrusQuotaError) -> None:
 
 
 def printable(found: Union[bytes, str]) -> str:
-    """`found` on one line, with everything that is not printable ASCII escaped."""
+    """`found` on one line, with everything escaped that is not printable or not UTF-8."""
     text = found.decode("utf-8", "surrogateescape") if isinstance(found, bytes) else found
     out = []
     for char in text:

@@ -50,7 +50,8 @@ def _mode(context: click.Context, parameter: click.Parameter, value: str) -> int
     type=click.Choice([form.value for form in KeyForm]),
     default=KeyForm.AUTO.value,
     show_default=True,
-    help="What Exim looks up: local part, address, or (auto) the address where a domain is known.",
+    help="What Exim looks up: the address where a domain is known (auto), always the address, or"
+    " the local part, for hosts with one domain.",
 )
 @click.option(
     "--message",

@@ -1,0 +1,42 @@
+"""The project's own commands, run as processes the way cron runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[2]
+PATIENCE = 60
+
+
+def export(conf: Path, overquota: Path, *options: str) -> None:
+    """Write the map `overquota` from the quotas behind `conf`; all must be well, and silent."""
+    done = _run("cyrusquota.cli.export", "-C", str(conf), "-o", str(overquota), *options)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def run_export(conf: Path, overquota: Path) -> subprocess.CompletedProcess[bytes]:
+    """The outcome of writing the map `overquota` from the quotas behind `conf`."""
+    return _run("cyrusquota.cli.export", "-C", str(conf), "-o", str(overquota))
+
+
+def listed(conf: Path) -> list[dict[str, Any]]:
+    """What `cyrusquota list` says of the quotas behind `conf`, an object a root."""
+    done = _run("cyrusquota.cli", "list", "-C", str(conf), "--format", "jsonl")
+    assert (done.returncode, done.stderr) == (0, b"")
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=PATIENCE,
+    )

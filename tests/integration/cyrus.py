@@ -1,0 +1,371 @@
+"""A private Cyrus IMAP server: its own configuration, directories and ports, gone after the test.
+
+Needs root: Cyrus's programs start as root and become the user cyrus. The passwords do not matter
+(`alwaystrue`), because nothing but this machine reaches the server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import imaplib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Iterable, Iterator, Mapping, Optional
+
+from .smtp import Reply, read_reply
+
+PROGRAMS = Path("/usr/lib/cyrus/bin")
+HOST = "127.0.0.1"
+ADMIN = "cyrus"
+#: A second lmtpd, with lmtp_strict_quota on; the option of that name counts for it alone.
+STRICT = "lmtpstrict"
+DOMAIN = "example.net"
+#: Seconds that a server may take to start, to answer or to stop before the test fails.
+PATIENCE = 30
+
+_DIRECTORIES = ("lib/db", "lib/socket", "spool", "lock", "proc")
+
+
+def missing() -> Optional[str]:
+    """What keeps Cyrus from running here and what to do about it, or None."""
+    if not (PROGRAMS / "master").exists():
+        return "no Cyrus IMAP here: apt-get install cyrus-imapd"
+    if os.geteuid() != 0:
+        return "Cyrus's programs start as root only: run the integration tests as root"
+    return None
+
+
+class Cyrus:
+    """A Cyrus server; with `start` it serves IMAP and LMTP, without it only its tools work.
+
+    `options` go into its imapd.conf, over the defaults here.
+    """
+
+    def __init__(self, options: Optional[Mapping[str, str]] = None) -> None:
+        # Short, because the paths of Unix sockets are; and open to the user cyrus.
+        self.directory = Path(tempfile.mkdtemp(prefix="cq", dir="/tmp"))
+        self.conf = self.directory / "imapd.conf"
+        self.lib = self.directory / "lib"
+        self.options = {**self._defaults(), **(options or {})}
+        self._master: Optional[subprocess.Popen[bytes]] = None
+        self._imap_port, self._lmtp_port, self._strict_port, self._smmap_port = _free_ports(4)
+        self._write_files()
+
+    def __enter__(self) -> Cyrus:
+        return self
+
+    def __exit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        trace: Optional[TracebackType],
+    ) -> None:
+        self.stop()
+
+    def _defaults(self) -> dict[str, str]:
+        base = self.directory
+        return {
+            "configdirectory": str(self.lib),
+            "defaultpartition": "default",
+            "partition-default": str(base / "spool"),
+            "proc_path": str(base / "proc"),
+            "mboxname_lockpath": str(base / "lock"),
+            "admins": ADMIN,
+            "allowplaintext": "yes",
+            "sasl_mech_list": "PLAIN",
+            "sasl_pwcheck_method": "alwaystrue",
+            "duplicatesuppression": "no",
+            "unixhierarchysep": "no",
+            "altnamespace": "no",
+            f"{STRICT}_lmtp_strict_quota": "yes",
+        }
+
+    def _write_files(self) -> None:
+        for name in _DIRECTORIES:
+            (self.directory / name).mkdir(parents=True)
+        lines = (f"{name}: {value}\n" for name, value in self.options.items())
+        self.conf.write_text("".join(lines))
+        (self.directory / "cyrus.conf").write_text(self._services())
+        for path in (self.directory, *self.directory.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+            shutil.chown(path, "cyrus", "mail")
+
+    def _services(self) -> str:
+        """A cyrus.conf. The master does not hand on its own -C, so each command has one."""
+        services = "".join(
+            f' {name} cmd="{PROGRAMS}/{program} -C {self.conf}" listen="{HOST}:{port}"'
+            ' proto="tcp4"\n'
+            for name, program, port in (
+                ("imap", "imapd", self._imap_port),
+                ("lmtp", "lmtpd -a", self._lmtp_port),
+                (STRICT, "lmtpd -a", self._strict_port),
+                ("smmap", "smmapd", self._smmap_port),
+            )
+        )
+        recover = f'START {{\n recover cmd="{PROGRAMS}/ctl_cyrusdb -C {self.conf} -r"\n}}\n'
+        return f"{recover}SERVICES {{\n{services}}}\n"
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        command = [str(PROGRAMS / "master"), "-D", "-C", str(self.conf)]
+        command += ["-M", str(self.directory / "cyrus.conf")]
+        command += ["-p", str(self.directory / "master.pid"), "-L", str(self.directory / "log")]
+        # A session of its own: the master signals its whole process group when it ends.
+        self._master = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        for port in (self._imap_port, self._lmtp_port, self._strict_port):
+            while not _greets(port):
+                assert self._master is not None
+                if self._master.poll() is not None or time.monotonic() > deadline:
+                    log = (self.directory / "log").read_text(errors="replace")
+                    raise RuntimeError(f"Cyrus did not start: {log or 'see syslog'}")
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        """End the server, wait for it, and remove all that it leaves."""
+        master, self._master = self._master, None
+        if master is not None:
+            _end(master)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    # --- what an administrator does over IMAP ---
+
+    def mailbox(self, user: str) -> str:
+        """The name of a user's INBOX as the administrator writes it."""
+        on = self.options["unixhierarchysep"] in ("yes", "on", "1", "true")
+        return f"user{'/' if on else '.'}{user}"
+
+    def create_user(self, user: str) -> None:
+        with self._imap(ADMIN) as imap:
+            _done(imap.create(_quoted(self.mailbox(user))))
+
+    def create_with_root(self, users: Iterable[str], storage_kib: int) -> list[str]:
+        """Those of `users` whom this Cyrus agrees to create and to give a quota root."""
+        made = []
+        with self._imap(ADMIN) as imap:
+            for user in users:
+                name = _quoted(self.mailbox(user))
+                if imap.create(name)[0] != "OK":
+                    continue
+                if imap.setquota(name, f"(STORAGE {storage_kib})")[0] == "OK":
+                    made.append(user)
+        return made
+
+    def set_quota(
+        self, root: str, storage_kib: Optional[int] = None, messages: Optional[int] = None
+    ) -> None:
+        """Limit the quota root `root`, a mailbox name; None is unlimited."""
+        limits = {"STORAGE": storage_kib, "MESSAGE": messages}
+        given = " ".join(f"{name} {limit}" for name, limit in limits.items() if limit is not None)
+        with self._imap(ADMIN) as imap:
+            _done(imap.setquota(_quoted(root), f"({given})"))
+
+    def file(self, user: str, folder: str, size: int) -> None:
+        """Put a message of `size` bytes into a folder of the INBOX of `user`."""
+        with self._imap(user) as imap:
+            _done(imap.append(_quoted(f"INBOX.{folder}"), "", "", _message(size)))
+
+    def expunge(self, user: str) -> None:
+        """Delete every message in the INBOX of `user`."""
+        with self._imap(user) as imap:
+            _done(imap.select("INBOX"))
+            _done(imap.store("1:*", "+FLAGS.SILENT", r"(\Deleted)"))
+            _done(imap.expunge())
+
+    def copy(self, user: str, message: int, times: int) -> None:
+        """Copy a message within the INBOX of `user`."""
+        with self._imap(user) as imap:
+            _done(imap.select("INBOX"))
+            for _ in range(times):
+                _done(imap.copy(str(message), "INBOX"))
+
+    def sizes(self, user: str) -> list[int]:
+        """The size of each message in the INBOX of `user`."""
+        with self._imap(user) as imap:
+            _done(imap.select("INBOX"))
+            _, answers = imap.fetch("1:*", "(RFC822.SIZE)")
+            lines = b"".join(line for line in answers if isinstance(line, bytes))
+            return [int(size) for size in re.findall(rb"RFC822\.SIZE (\d+)", lines)]
+
+    def flag(self, user: str, message: int, flag: str) -> None:
+        with self._imap(user) as imap:
+            _done(imap.select("INBOX"))
+            _done(imap.store(str(message), "+FLAGS.SILENT", f"({flag})"))
+
+    @contextlib.contextmanager
+    def _imap(self, user: str) -> Iterator[imaplib.IMAP4]:
+        with imaplib.IMAP4(HOST, self._imap_port, timeout=PATIENCE) as imap:
+            imap._encoding = "utf-8"  # type: ignore[attr-defined]
+            imap.login(user, "any")
+            yield imap
+
+    # --- what an MTA does over LMTP ---
+
+    def lmtp_rcpt(self, recipient: str) -> Reply:
+        """What lmtpd says to a recipient; nothing is delivered."""
+        with self._lmtp() as lmtp:
+            return lmtp.rcpt(recipient)
+
+    def lmtp_rcpts(self, recipients: Iterable[str], *, strict: bool = False) -> list[Reply]:
+        """What lmtpd, or the one with strict quotas, says to each of several recipients."""
+        with self._lmtp(self._strict_port if strict else self._lmtp_port) as lmtp:
+            return lmtp.rcpts(recipients)
+
+    def smmap(self, recipients: Iterable[str]) -> list[str]:
+        """What smmapd says of each recipient: `OK NAME`, `TEMP Over quota` and the like."""
+        with socket.create_connection((HOST, self._smmap_port), timeout=PATIENCE) as connection:
+            stream = connection.makefile("rb")
+            answers = []
+            for recipient in recipients:
+                query = f"cyrus {recipient}".encode()
+                connection.sendall(b"%d:%b," % (len(query), query))
+                answers.append(_netstring(stream).decode())
+            stream.close()
+            return answers
+
+    def deliver(self, user: str, size: int) -> Reply:
+        """Deliver a message of `size` bytes and a few more; the reply to RCPT if it is refused."""
+        with self._lmtp() as lmtp:
+            reply = lmtp.rcpt(user if "@" in user else f"{user}@{DOMAIN}")
+            return lmtp.data(_message(size)) if reply.code == 250 else reply
+
+    def fill(self, user: str, size: int = 3000) -> None:
+        """Deliver messages to `user` until lmtpd takes no more."""
+        for _ in range(50):
+            reply = self.deliver(user, size)
+            if reply.code == 452:
+                return
+            assert reply.code == 250, reply
+        raise AssertionError(f"{user} is still not over quota")
+
+    @contextlib.contextmanager
+    def _lmtp(self, port: Optional[int] = None) -> Iterator[_Lmtp]:
+        where = (HOST, self._lmtp_port if port is None else port)
+        with socket.create_connection(where, timeout=PATIENCE) as connection:
+            lmtp = _Lmtp(connection)
+            try:
+                yield lmtp
+            finally:
+                lmtp.close()
+
+    # --- what an administrator does in a shell ---
+
+    def run(self, program: str, *arguments: str, stdin: bytes = b"") -> bytes:
+        """The standard output of one of Cyrus's own programs, under this server's imapd.conf."""
+        command = [str(PROGRAMS / program), "-C", str(self.conf), *arguments]
+        done = subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE)
+        assert done.returncode == 0, (command, done)
+        return done.stdout
+
+    def store(self, path: Path, backend: str, records: Mapping[bytes, bytes]) -> None:
+        """Put records into a database, which is made if there is none."""
+        batch = b"".join(
+            b"SET {%d+}\r\n%b {%d+}\r\n%b\n" % (len(key), key, len(value), value)
+            for key, value in records.items()
+        )
+        self.run("cyr_dbtool", "-n", str(path), backend, "batch", stdin=batch)
+
+
+class _Lmtp:
+    """An LMTP session, as far as the greeting."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._stream = connection.makefile("rb")
+        assert read_reply(self._stream).code == 220
+        assert self._say("LHLO localhost").code == 250
+
+    def rcpt(self, recipient: str) -> Reply:
+        return self.rcpts([recipient])[0]
+
+    def rcpts(self, recipients: Iterable[str]) -> list[Reply]:
+        assert self._say("MAIL FROM:<sender@example.org>").code == 250
+        return [self._say(f"RCPT TO:<{recipient}>") for recipient in recipients]
+
+    def data(self, message: bytes) -> Reply:
+        assert self._say("DATA").code == 354
+        self._connection.sendall(message)
+        return self._say(".")
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError, EOFError):
+            self._say("QUIT")
+        self._stream.close()
+
+    def _say(self, line: str) -> Reply:
+        self._connection.sendall(line.encode("utf-8", "surrogateescape") + b"\r\n")
+        return read_reply(self._stream)
+
+
+def _netstring(stream: BinaryIO) -> bytes:
+    length = b""
+    while not length.endswith(b":"):
+        length += stream.read(1) or _gone()
+    return stream.read(int(length[:-1]) + 1)[:-1]
+
+
+def _gone() -> bytes:
+    raise EOFError("smmapd has gone")
+
+
+def _message(size: int) -> bytes:
+    head = f"From: sender@example.org\r\nMessage-ID: <{uuid.uuid4()}@example.org>\r\n\r\n".encode()
+    line = b"x" * 62 + b"\r\n"
+    return head + line * (max(size - len(head), 0) // len(line)) + line
+
+
+def _quoted(name: str) -> str:
+    return '"{}"'.format(name.replace("\\", "\\\\").replace('"', '\\"'))
+
+
+def _done(answer: tuple[str, Any]) -> None:
+    assert answer[0] == "OK", answer
+
+
+def _free_ports(count: int) -> Iterable[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind((HOST, 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def _greets(port: int) -> bool:
+    """Whether a server on `port` has said something, which a listening socket alone does not."""
+    try:
+        with socket.create_connection((HOST, port), timeout=PATIENCE) as connection:
+            return bool(connection.recv(1))
+    except ConnectionError:
+        return False
+
+
+def _end(master: subprocess.Popen[bytes]) -> None:
+    """Ask the master to end with its services; kill its process group if it does not."""
+    master.send_signal(signal.SIGQUIT)
+    try:
+        master.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        os.killpg(master.pid, signal.SIGKILL)
+        master.wait()
