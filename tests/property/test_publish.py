@@ -46,7 +46,7 @@ class Map(RuleBasedStateMachine):
         if content == self.content:
             return
 
-        def full(*_: object) -> None:
+        def full(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device")
 
         with pytest.MonkeyPatch.context() as patch:
