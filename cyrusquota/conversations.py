@@ -16,7 +16,7 @@ import attrs
 from cyrusquota import cyrusdb
 from cyrusquota.errors import NoSuchSource
 from cyrusquota.mailbox import inbox_owner
-from cyrusquota.mailboxes import Inbox, dir_hash
+from cyrusquota.mailboxes import Inbox, directory_letter
 
 _KEY = b"Q"
 #: Read exactly as Cyrus does: whatever deviates counts as nothing.
@@ -42,8 +42,8 @@ def path(name: str, inbox: Optional[Inbox], base: str, *, full: bool) -> Path:
         return Path(base, "user", "uuid", unique[:1], unique[1:2], unique, "conversations.db")
     owner = inbox_owner(name)
     domain, local = owner if owner is not None else (None, "")
-    within = [] if domain is None else ["domain", dir_hash(domain, full), domain]
-    return Path(base, *within, "user", dir_hash(local, full), f"{local}.conversations")
+    within = [] if domain is None else ["domain", directory_letter(domain, full=full), domain]
+    return Path(base, *within, "user", directory_letter(local, full=full), f"{local}.conversations")
 
 
 def totals(file: Path) -> Totals:

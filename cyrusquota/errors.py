@@ -6,9 +6,11 @@ command line turns an error into one line of text and that status.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from pathlib import Path
-from typing import Callable, Optional, Union
+from typing import Callable, Iterator, Optional, Union
 
 import attrs
 
@@ -88,6 +90,32 @@ class MapForbidden(MapError):
     """This user may not write the map, or not give it away."""
 
     exit_status = EX_NOPERM
+
+
+class MapLocked(MapError):
+    """Another run has the map in its hands."""
+
+    exit_status = EX_TEMPFAIL
+
+
+class HeldBack(MapError):
+    """The new map differs too much from the one in place to be believed unasked.
+
+    Carries `reason`, `advice`, and `ceiling`: how many changes must be accepted for this new map
+    to pass (None where no number would do).
+    """
+
+    exit_status = EX_TEMPFAIL
+
+    def __init__(self, reason: str, advice: str, ceiling: Optional[int]) -> None:
+        self.reason = reason
+        self.advice = advice
+        self.ceiling = ceiling
+        super().__init__(f"{reason}; {advice}")
+
+    def advising(self, advice: str) -> HeldBack:
+        """The same, with advice in the words of the caller's own interface."""
+        return type(self)(self.reason, advice, self.ceiling)
 
 
 @attrs.frozen
@@ -193,7 +221,7 @@ def raise_problem(problem: CyrusQuotaError) -> None:
 
 
 def printable(found: Union[bytes, str]) -> str:
-    """`found` on one line, with everything that is not printable ASCII escaped."""
+    """`found` on one line, with everything escaped that is not printable or not UTF-8."""
     text = found.decode("utf-8", "surrogateescape") if isinstance(found, bytes) else found
     out = []
     for char in text:
@@ -233,3 +261,45 @@ def _first_missing(path: Path) -> str:
         if not os.path.lexists(parent):
             return f" ({printable(str(parent))} does not exist)"
     return ""
+
+
+@contextlib.contextmanager
+def explained(path: AnyPath) -> Iterator[None]:
+    """Turn an operating-system error met while putting the map `path` in place into ours."""
+    try:
+        yield
+    except OSError as error:
+        raise map_error(error, path) from error
+
+
+def map_error(error: OSError, path: AnyPath) -> MapError:
+    """What an operating-system error met while putting the map `path` in place means to us."""
+    where, directory = printable(str(path)), printable(str(Path(path).parent))
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return CannotCreateMap(
+            f"{where}: the directory {directory} does not exist; make it first, readable by Exim"
+        )
+    kind, advice = _MAP_ERRORS.get(error.errno or 0, (MapError, "look into the kernel's log"))
+    reason = error.strerror or str(error)
+    advice = advice.replace("DIRECTORY", directory)
+    return kind(f"{where}: {reason}; the map in place is as it was; {advice}")
+
+
+#: By errno: whose fault it is, and what to do.
+_MAP_ERRORS: dict[int, tuple[type[MapError], str]] = {
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM),
+        (
+            MapForbidden,
+            "DIRECTORY and what is in it must be writable, and only root may give files away",
+        ),
+    ),
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        (MapError, "make room in DIRECTORY and run again"),
+    ),
+    errno.EROFS: (CannotCreateMap, "mount DIRECTORY for writing, or name another file"),
+    errno.EISDIR: (CannotCreateMap, "remove it, or name another file"),
+    errno.ELOOP: (CannotCreateMap, "remove the symbolic link"),
+    errno.ENAMETOOLONG: (CannotCreateMap, "give it a shorter name"),
+}

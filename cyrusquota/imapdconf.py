@@ -122,7 +122,10 @@ class ImapdConf:
         quotalegacy always drops the last component of the path (lib/cyrusdb_quotalegacy.c).
         """
         path = self.get("quota_db_path")
-        return Path(self.configdirectory if path is None else path.rpartition("/")[0] or "/")
+        if path is None:
+            return Path(self.configdirectory)
+        directory, slash, _ = path.rpartition("/")
+        return Path(directory or "/" if slash else path)
 
     def _bad(self, name: str, value: str, expected: str) -> ConfigError:
         return ConfigError(
@@ -193,8 +196,9 @@ def _logical_lines(text: str) -> list[tuple[int, str]]:
     """Lines with the number of their first; a backslash right before LF joins the next one."""
     lines: list[tuple[int, str]] = []
     joining = False
-    for number, line in enumerate(text.split("\n"), 1):
-        more = line.endswith("\\")
+    raw = text.split("\n")
+    for number, line in enumerate(raw, 1):
+        more = line.endswith("\\") and number < len(raw)
         body = line[:-1] if more else line
         if joining:
             first, start = lines[-1]

@@ -6,12 +6,23 @@ component (imap/mboxname.c). They are str throughout, bytes that are not UTF-8 a
 
 from __future__ import annotations
 
+import re
 from typing import Iterator, Optional
 
 import attrs
 
 #: The value of defaultdomain built into Cyrus since 3.0; it names no real domain.
 BUILT_IN_DOMAIN = "internal"
+
+
+#: What stands before the first `!` is a domain, except that with virtual domains a user may have
+#: one in his name: `user.x!y` (while `user.example.org!user.max` is max in user.example.org).
+_NAME = re.compile(
+    r"(?:(?P<domain>(?!user\.)[^!]+|user\.[^!]*(?=!(?:user\.|user$|$)))!)?(?P<rest>.*)", re.DOTALL
+)
+#: The local parts that lmtpd can be given: it takes no quoted ones, nothing that is not ASCII,
+#: and reads what stands behind a `+` as a folder (imap/lmtpengine.c).
+_LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*/=?^_`{|}~.-]+")
 
 
 @attrs.frozen
@@ -42,8 +53,9 @@ class Naming:
 
 def split_domain(name: str) -> tuple[Optional[str], str]:
     """An internal name as its domain (None if it has none) and the rest."""
-    domain, mark, rest = name.partition("!")
-    return (domain, rest) if mark else (None, name)
+    match = _NAME.fullmatch(name)
+    assert match is not None
+    return match["domain"], match["rest"]
 
 
 def inbox_owner(name: str) -> Optional[tuple[Optional[str], str]]:
@@ -53,7 +65,7 @@ def inbox_owner(name: str) -> Optional[tuple[Optional[str], str]]:
     """
     domain, rest = split_domain(name)
     parts = rest.split(".")
-    if len(parts) != 2 or parts[0] != "user" or not parts[1] or domain == "":
+    if len(parts) != 2 or parts[0] != "user" or not parts[1]:
         return None
     return domain, parts[1].replace("^", ".")
 
@@ -97,13 +109,12 @@ def recipient(name: str, naming: Naming) -> Optional[Recipient]:
     elif domain is None and naming.virtdomains:
         domain = naming.defaultdomain
     to = Recipient(local, domain or None)
-    # `+` begins the detail of an address, so no address leads to a user who has one in his name.
-    if not local or "+" in local or "\0" in str(to):
+    if not _LOCAL_PART.fullmatch(local) or not str(to).isprintable():
         return None
-    return None if naming.downcase and str(to) != _folded(str(to)) else to
+    return None if naming.downcase and str(to) != folded(str(to)) else to
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
     """`text` with ASCII capitals folded, which is all that Cyrus (and Exim) folds."""
     return "".join(char.lower() if "A" <= char <= "Z" else char for char in text)
 

@@ -13,13 +13,15 @@ from typing import Callable, Iterable, Iterator, Optional
 
 import attrs
 
-from cyrusquota import dlist
+from cyrusquota import dirhash, dlist
 from cyrusquota.mailbox import split_domain
 
 #: Since 3.6: `N` for a row by name, 0x1D behind the domain, 0x1F between levels, dots literal.
 _NEW_KEY = re.compile(rb"N(?:([^\x1d\x1f]+)\x1d)?user\x1f([^\x1d\x1f]+)", re.DOTALL)
+#: The user `x!y`, whose name Cyrus itself takes apart at the `!` when it writes the row.
+_ODD_KEY = re.compile(rb"N(user\.[^.\x1d\x1f]+)\x1d([^\x1d\x1f]+)", re.DOTALL)
 #: Up to 3.4: the internal name.
-_OLD_KEY = re.compile(rb"(?:([^!$]+)!)?user\.([^.]+)", re.DOTALL)
+_OLD_KEY = re.compile(rb"(?:[^!$]+!)?user\.[^.]+", re.DOTALL)
 #: Up to 2.4: `TYPE PARTITION ACL`, development versions with a list before it. Type 0 is mail.
 _NUMBERED = re.compile(rb"(?:\([^)]*\) )?([0-9]+) ([^ ]+)(?: .*)?", re.DOTALL)
 #: The letters that ordinary mail may have: its kind, and directories by name.
@@ -35,13 +37,15 @@ class Inbox:
     """A user's INBOX: its internal name, and what its directories are found by.
 
     `is_live` says that lmtpd delivers to it here: not deleted, moving, reserved, remote, or a
-    placeholder. `uniqueid` is None where the directories go by name.
+    placeholder. `uniqueid` is None where the directories go by name. `is_modern` says that the row
+    is of the kind that Cyrus writes since 3.6.
     """
 
     name: str
     is_live: bool
     partition: Optional[str] = None
     uniqueid: Optional[str] = None
+    is_modern: bool = False
 
 
 def inboxes(
@@ -52,24 +56,25 @@ def inboxes(
     `servername` is this server's own name in a murder. Rows that make no sense are not live.
     """
     for key, value in records:
-        new = _NEW_KEY.fullmatch(key)
-        if new is not None:
-            name = _name(new[1], new[2].replace(b".", b"^"))
-            yield _inbox(name, value, by_id=True, servername=servername)
-            continue
-        old = _OLD_KEY.fullmatch(key)
-        if old is not None:
-            yield _inbox(_name(old[1], old[2]), value, by_id=False, servername=servername)
+        name = _modern_name(key)
+        if name is not None or _OLD_KEY.fullmatch(key):
+            shown = (key if name is None else name).decode("utf-8", "surrogateescape")
+            yield _inbox(shown, value, by_id=name is not None, servername=servername)
 
 
-def _name(domain: Optional[bytes], component: bytes) -> str:
-    name = b"user." + component if domain is None else domain + b"!user." + component
-    return name.decode("utf-8", "surrogateescape")
+def _modern_name(key: bytes) -> Optional[bytes]:
+    """The internal name of the INBOX that a row of 3.6 or later is of, or None."""
+    match = _NEW_KEY.fullmatch(key)
+    if match is not None:
+        domain = b"" if match[1] is None else match[1] + b"!"
+        return domain + b"user." + match[2].replace(b".", b"^")
+    odd = _ODD_KEY.fullmatch(key)
+    return None if odd is None else odd[1] + b"!" + odd[2].replace(b".", b"^")
 
 
 def _inbox(name: str, value: bytes, *, by_id: bool, servername: Optional[str]) -> Inbox:
     if not value.startswith(b"%"):
-        return numbered(name, value)
+        return attrs.evolve(numbered(name, value), is_modern=by_id)
     _, pairs = dlist.parse(value)
     row = pairs or []
     letters = dlist.text(dlist.child(row, b"T")) or b""
@@ -81,6 +86,7 @@ def _inbox(name: str, value: bytes, *, by_id: bool, servername: Optional[str]) -
         is_live=bool(pairs) and MAIL.issuperset(letters) and is_here and _is_local(partition),
         partition=partition,
         uniqueid=_str(dlist.child(row, b"I")) if by_id and LEGACY not in letters else None,
+        is_modern=by_id,
     )
 
 
@@ -104,16 +110,9 @@ def _str(node: Optional[dlist.Node]) -> Optional[str]:
 # Where things lie, and the header of a mailbox
 
 
-def dir_hash(name: str, full: bool) -> str:
-    """The one-letter directory that `name` is hashed to; `full` with fulldirhash (lib/util.c)."""
-    data = name.encode("utf-8", "surrogateescape")
-    if not full:
-        first = data[:1].lower()
-        return first.decode("ascii") if b"a" <= first <= b"z" else "q"
-    mixed = 0
-    for byte in data.partition(b".")[0]:
-        mixed = (((mixed << 3) ^ (mixed >> 5)) ^ byte) & 0xFFFFFFFF
-    return chr(ord("A") + mixed % 23)
+def directory_letter(name: str, *, full: bool) -> str:
+    """The one-letter directory that `name` is hashed to; `full` with fulldirhash."""
+    return dirhash.letter(name.encode("utf-8", "surrogateescape"), full=full)
 
 
 @attrs.frozen
@@ -139,11 +138,13 @@ def header_path(inbox: Inbox, layout: Layout) -> Optional[Path]:
         return Path(base, "uuid", unique[:1], unique[1:2], unique, "cyrus.header")
     domain, rest = split_domain(inbox.name)
     component = rest.partition(".")[2]
-    parts = []
+    parts: list[str] = []
     if domain is not None:
-        parts = ["domain", *([dir_hash(domain, layout.full)] if layout.hashed else []), domain]
+        parts = ["domain", domain]
+        if layout.hashed:
+            parts.insert(1, directory_letter(domain, full=layout.full))
     if layout.hashed:
-        parts.append(dir_hash(component.replace("^", "."), layout.full))
+        parts.append(directory_letter(component.replace("^", "."), full=layout.full))
     return Path(base, *parts, "user", component, "cyrus.header")
 
 

@@ -23,7 +23,15 @@ from typing import Iterable, Iterator, Mapping, Optional
 import attrs
 
 from cyrusquota.errors import CyrusQuotaError, OnProblem, raise_problem
-from cyrusquota.mailbox import Naming, Recipient, ancestors, inbox_of, inbox_owner, recipient
+from cyrusquota.mailbox import (
+    Naming,
+    Recipient,
+    ancestors,
+    folded,
+    inbox_of,
+    inbox_owner,
+    recipient,
+)
 from cyrusquota.mailboxes import Inbox
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 from cyrusquota.server import Server
@@ -114,18 +122,13 @@ def verdicts(
     users could not be found is then reported to `on_problem` as `Unresolved`.
     """
     judge = _Judge(naming, policy, reserve or Reserve(), server, on_problem)
-    if server is None:
-        for root in roots:
-            yield from judge.own(root)
-        for root in judge.full_ancestors():
-            on_problem(Unresolved(root.name))
-        return
-    own = {root.name: verdict for root in roots for verdict in judge.own(root)}
-    for inbox in server.inboxes(on_problem):
-        if inbox.is_live and inbox.name in own:
-            yield own[inbox.name]
-        elif inbox.is_live:
-            yield from judge.inherited(inbox)
+    found = judge.by_roots(roots) if server is None else judge.by_mailboxes(roots, server)
+    if naming.downcase:
+        return found
+    # Cyrus tells Jane from jane then, but a map does not: whom it cannot tell apart from somebody
+    # whose mail is not refused is left out.
+    bad = list(found)
+    return (verdict for verdict in bad if folded(str(verdict.recipient)) not in judge.good)
 
 
 class Unresolved(CyrusQuotaError):
@@ -146,12 +149,34 @@ class _Judge:
     reserve: Reserve
     server: Optional[Server]
     on_problem: OnProblem
+    #: Recipients whose mail is not refused, folded; kept only where case matters to Cyrus.
+    good: set[str] = attrs.field(factory=set)
     #: Roots that are not a user's own, by name: what others inherit.
     _others: dict[str, QuotaRoot] = attrs.field(factory=dict)
     #: Users with a root of their own, who inherit nothing; kept only if there are mailboxes.
     _owners: set[str] = attrs.field(factory=set)
 
-    def own(self, root: QuotaRoot) -> Iterator[Verdict]:
+    def by_roots(self, roots: Iterable[QuotaRoot]) -> Iterator[Verdict]:
+        """Verdicts on the users who have a root of their own."""
+        for root in roots:
+            yield from self._own(root)
+        for root in self._full_ancestors():
+            self.on_problem(Unresolved(root.name))
+
+    def by_mailboxes(self, roots: Iterable[QuotaRoot], server: Server) -> Iterator[Verdict]:
+        """Verdicts on the users who have an INBOX here."""
+        own = {root.name: verdict for root in roots for verdict in self._own(root)}
+        for inbox in server.inboxes(self.on_problem):
+            # Since 3.0, lmtpd makes a domain of what follows an @, so user.jane@example^org, the
+            # way of 2.x, is out of reach.
+            if not inbox.is_live or (inbox.is_modern and "@" in inbox.name):
+                continue
+            if inbox.name in own:
+                yield own[inbox.name]
+            elif inbox.name not in self._owners:
+                yield from self._inherited(inbox)
+
+    def _own(self, root: QuotaRoot) -> Iterator[Verdict]:
         """The verdict on the user whose own root this is, if it is not good."""
         if inbox_owner(root.name) is None:
             if inbox_of(root.name) is None:
@@ -163,29 +188,27 @@ class _Judge:
         if enforced is not None:
             yield from self._verdict(root.name, enforced)
 
-    def inherited(self, inbox: Inbox) -> Iterator[Verdict]:
+    def _inherited(self, inbox: Inbox) -> Iterator[Verdict]:
         """The verdict on a user without a root of his own, if it is not good."""
-        if inbox.name in self._owners:
-            return
         names = ancestors(inbox.name, virtdomains=self.naming.virtdomains is not False)
         governing = next((self._others[name] for name in names if name in self._others), None)
-        if governing is None or not self._is_bad(governing):
-            return
         is_approximate = False
-        if self.policy.by_header and self.server is not None:
-            try:
-                named = self.server.header_root(inbox)
-            except CyrusQuotaError as error:
-                is_approximate = True
-                self.on_problem(Approximate(inbox.name, governing.name, error))
-            else:
-                found = self._others.get(named) if named is not None else None
-                if found is None:
-                    return
-                governing = found
-        yield from self._verdict(inbox.name, governing, is_approximate)
+        if governing is not None and self._is_bad(governing) and self.policy.by_header:
+            governing, is_approximate = self._named(inbox, governing)
+        if governing is not None:
+            yield from self._verdict(inbox.name, governing, is_approximate)
 
-    def full_ancestors(self) -> Iterator[QuotaRoot]:
+    def _named(self, inbox: Inbox, governing: QuotaRoot) -> tuple[Optional[QuotaRoot], bool]:
+        """The root that the header of `inbox` names, or `governing` where it cannot be read."""
+        assert self.server is not None
+        try:
+            named = self.server.header_root(inbox)
+        except CyrusQuotaError as error:
+            self.on_problem(Approximate(inbox.name, governing.name, error))
+            return governing, True
+        return (None if named is None else self._others.get(named)), False
+
+    def _full_ancestors(self) -> Iterator[QuotaRoot]:
         for name, root in self._others.items():
             if _can_govern(name) and self._is_bad(root):
                 yield root
@@ -197,10 +220,13 @@ class _Judge:
         self, name: str, root: QuotaRoot, is_approximate: bool = False
     ) -> Iterator[Verdict]:
         over, near = self.policy.over(root), self.reserve.near(root)
-        if over or near:
-            to = recipient(name, self.naming)
-            if to is not None:
-                yield Verdict(to, root, over, near, is_approximate)
+        if not over and not near and self.naming.downcase:
+            return
+        to = recipient(name, self.naming)
+        if to is not None and (over or near):
+            yield Verdict(to, root, over, near, is_approximate)
+        elif to is not None:
+            self.good.add(folded(str(to)))
 
     def _enforced(self, root: QuotaRoot) -> Optional[QuotaRoot]:
         """`root` with the figures that count, or None if they cannot be read."""

@@ -1,24 +1,40 @@
-"""Put a map in place: whole or not at all, readable by Exim, and never touched in vain."""
+"""Put a map in place: whole or not at all, readable by Exim, and never touched in vain.
+
+For any writer of a file that other programs look things up in:
+
+    from cyrusquota import publish
+
+    publish.publish("/var/lib/example/map", content)
+
+or, where making the content takes a while and two runs must not overtake one another:
+
+    with publish.claim("/var/lib/example/map", wait=10) as claim:
+        outcome = claim.put(make_content(claim.in_place()))
+
+With `guard`, a map that differs too much from the one in place is held back; here, one key a line:
+
+    guard = Guard(lambda content: Told(keys=set(content.splitlines())))
+    publish.publish("/var/lib/example/map", content, guard=guard)
+
+A run that is killed, at any moment, leaves the old map or the new one. It may leave the files
+`.NAME.new` and `.NAME.lock` beside it, which the next run removes.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import enum
 import os
-import tempfile
-from pathlib import Path
-from typing import Callable, Iterator, NoReturn, Optional, Union
+from typing import Callable, Iterator, Optional, Union
 
 import attrs
 
-from cyrusquota.errors import (
-    AnyPath,
-    CannotCreateMap,
-    MapError,
-    MapForbidden,
-    OptionError,
-    printable,
-)
+from cyrusquota import directory
+from cyrusquota.directory import Directory, InPlace, closed
+from cyrusquota.errors import AnyPath, CannotCreateMap, HeldBack, explained, printable
+from cyrusquota.guard import Held
+from cyrusquota.lock import locked
+from cyrusquota.privileges import group_id, user_id
 
 
 class Outcome(enum.Enum):
@@ -37,124 +53,162 @@ class Ownership:
     group: Optional[Union[int, str]] = None
 
 
+def _anything(old: bytes) -> bool:
+    return True
+
+
+def _unguarded(old: bytes, new: bytes) -> Optional[Held]:
+    return None
+
+
+@attrs.frozen
+class Claim:
+    """The right to put a map in place, while nobody else does."""
+
+    _directory: Directory
+
+    def in_place(self) -> Optional[bytes]:
+        """The map in place, or None where there is none. Raises `MapError`."""
+        with explained(self._directory.path):
+            old = self._directory.in_place()
+        return None if old is None else old.content
+
+    def put(
+        self,
+        content: bytes,
+        ownership: Ownership = Ownership(),
+        *,
+        body: Callable[[bytes], bytes] = bytes,
+        is_ours: Callable[[bytes], bool] = _anything,
+        guard: Callable[[bytes, bytes], Optional[Held]] = _unguarded,
+    ) -> Outcome:
+        """Make `content` the map, by renaming a finished and synced file over the one in place.
+
+        Where the map in place says the same already (`body` gives what counts of it) and belongs
+        to whom it should, only its modification time is renewed. `is_ours` tells whether what is
+        in place may be replaced at all, `guard` (see `cyrusquota.guard`) whether by `content`.
+        Raises `MapError` or one of its kinds, or `OptionError` for an unknown owner; the map in
+        place is then untouched, its modification time included.
+        """
+        ids = _ids(ownership)
+        with explained(self._directory.path):
+            old = self._directory.in_place()
+            # An empty file says nothing that could be lost.
+            if old is not None and old.content:
+                self._must_be_replaceable(old.content, content, is_ours, guard)
+            self._directory.must_be_there()
+            if old is not None and _is_current(old, content, ownership.mode, ids, body):
+                self._directory.renew()
+                return Outcome.REFRESHED
+            _replace(self._directory, content, ownership.mode, ids, old.label if old else None)
+            return Outcome.WRITTEN
+
+    def _must_be_replaceable(
+        self,
+        old: bytes,
+        new: bytes,
+        is_ours: Callable[[bytes], bool],
+        guard: Callable[[bytes, bytes], Optional[Held]],
+    ) -> None:
+        where = printable(str(self._directory.path))
+        if not is_ours(old):
+            raise CannotCreateMap(
+                f"{where}: was not written by this program; move it away, or name another file"
+            )
+        held = guard(old, new)
+        if held is not None:
+            raise HeldBack(f"{where}: held back: {held.reason}", held.advice, held.ceiling)
+
+
+@contextlib.contextmanager
+def claim(path: AnyPath, *, wait: float = 0.0, follow_links: bool = False) -> Iterator[Claim]:
+    """Keep every other run from putting a map at `path`; what a killed run left is removed.
+
+    Raises `MapLocked` if another run has it and does not let go within `wait` seconds, and other
+    kinds of `MapError` where no map can be put. Where `path` is a symbolic link, the file it
+    leads to is meant with `follow_links`; `put` refuses to replace a link otherwise.
+    """
+    with directory.opened(path, follow_links=follow_links) as held, locked(held, wait):
+        with explained(held.path.with_name(_temporary(held))):
+            held.discard(_temporary(held))
+        yield Claim(held)
+
+
 def publish(
     path: AnyPath,
     content: bytes,
     ownership: Ownership = Ownership(),
     *,
     body: Callable[[bytes], bytes] = bytes,
+    is_ours: Callable[[bytes], bool] = _anything,
+    guard: Callable[[bytes, bytes], Optional[Held]] = _unguarded,
+    follow_links: bool = False,
+    wait: float = 0.0,
 ) -> Outcome:
-    """Make `content` the file at `path`, by renaming a finished and synced file over it.
-
-    Where the map in place says the same already (`body` gives what counts of it) and has the
-    right mode, only its modification time is renewed. Raises `MapError` or one of its kinds, or
-    `OptionError` for an unknown owner; the map in place is untouched then and nothing is left
-    behind.
-    """
-    target = Path(path)
-    with _explained(target):
-        if _is_current(target, content, ownership, body):
-            os.utime(target)
-            return Outcome.REFRESHED
-        _replace(target, content, ownership)
-        return Outcome.WRITTEN
+    """Make `content` the file at `path`: `claim` it, then `Claim.put`."""
+    with claim(path, wait=wait, follow_links=follow_links) as claimed:
+        return claimed.put(content, ownership, body=body, is_ours=is_ours, guard=guard)
 
 
-def in_place(path: AnyPath) -> Optional[bytes]:
-    """The map at `path`, or None where there is none."""
-    target = Path(path)
-    with _explained(target):
-        if target.is_dir():
-            raise IsADirectoryError
-        try:
-            return target.read_bytes()
-        except FileNotFoundError:
-            return None
+def in_place(path: AnyPath, *, follow_links: bool = False) -> Optional[bytes]:
+    """The map at `path`, or None where there is none. Raises `MapError`."""
+    with directory.opened(path, follow_links=follow_links) as held:
+        return Claim(held).in_place()
 
 
 def _is_current(
-    target: Path, content: bytes, ownership: Ownership, body: Callable[[bytes], bytes]
+    old: InPlace, content: bytes, mode: int, ids: tuple[int, int], body: Callable[[bytes], bytes]
 ) -> bool:
-    old = in_place(target)
-    if old is None or target.is_symlink() or body(old) != body(content):
-        return False
-    status = target.stat()
-    uid, gid = _ids(ownership)
+    status, (uid, gid) = old.status, ids
     return (
-        status.st_mode & 0o7777 == ownership.mode
-        and uid in (-1, status.st_uid)
+        body(old.content) == body(content)
+        and status.st_mode & 0o7777 == mode
+        # Whoever owns a map can change what it says.
+        and status.st_uid == (os.geteuid() if uid == -1 else uid)
         and gid in (-1, status.st_gid)
+        and status.st_nlink == 1
     )
 
 
-def _replace(target: Path, content: bytes, ownership: Ownership) -> None:
-    uid, gid = _ids(ownership)
-    descriptor, temporary = tempfile.mkstemp(
-        prefix=f".{target.name}.", suffix=".new", dir=target.parent
-    )
+def _replace(
+    held: Directory, content: bytes, mode: int, ids: tuple[int, int], label: Optional[bytes]
+) -> None:
+    temporary = _temporary(held)
+    fd = held.create(temporary)
     try:
-        with open(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            if (uid, gid) != (-1, -1):
-                os.fchown(descriptor, uid, gid)
+        try:
+            _write(fd, content)
+            if ids != (-1, -1):
+                os.fchown(fd, *ids)
             # After fchown, which may clear bits.
-            os.fchmod(descriptor, ownership.mode)
-            os.fsync(descriptor)
-        os.rename(temporary, target)
+            os.fchmod(fd, mode)
+            directory.set_label(fd, label)
+            os.fsync(fd)
+        finally:
+            closed(fd)
+        held.rename(temporary)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            held.discard(temporary)
         raise
-    directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    # The new map is in place, so this run has succeeded: whichever of the two a power cut leaves
+    # now is whole, and some file systems cannot sync a directory at all.
+    with contextlib.suppress(OSError):
+        os.fsync(held.fd)
+
+
+def _write(fd: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def _temporary(held: Directory) -> str:
+    return f".{held.name}.new"
 
 
 def _ids(ownership: Ownership) -> tuple[int, int]:
     """User and group id, -1 for whichever is to stay as it is."""
-    import grp
-    import pwd
-
-    uid = gid = -1
-    try:
-        if ownership.owner is not None:
-            owner = str(ownership.owner)
-            uid = int(owner) if owner.isdigit() else pwd.getpwnam(owner).pw_uid
-        if ownership.group is not None:
-            group = str(ownership.group)
-            gid = int(group) if group.isdigit() else grp.getgrnam(group).gr_gid
-    except KeyError as error:
-        raise OptionError(f"{error.args[0]}; give a name or number this host knows") from None
+    uid = -1 if ownership.owner is None else user_id(ownership.owner)
+    gid = -1 if ownership.group is None else group_id(ownership.group)
     return uid, gid
-
-
-@contextlib.contextmanager
-def _explained(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        _fail(error, target)
-
-
-def _fail(error: OSError, target: Path) -> NoReturn:
-    where, directory = printable(str(target)), printable(str(target.parent))
-    reason = error.strerror or str(error)
-    if isinstance(error, PermissionError):
-        raise MapForbidden(
-            f"{where}: permission denied; the map's directory {directory} must be writable,"
-            " and only root may give files away"
-        ) from error
-    if isinstance(error, IsADirectoryError):
-        raise CannotCreateMap(
-            f"{where}: is a directory; remove it, or name another file"
-        ) from error
-    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        raise CannotCreateMap(
-            f"{where}: the directory {directory} does not exist; make it first, readable by Exim"
-        ) from error
-    raise MapError(
-        f"{where}: cannot be written: {reason}; the map in place is as it was"
-    ) from error

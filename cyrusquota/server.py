@@ -6,6 +6,7 @@ read before it is asked for.
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from typing import Callable, Iterator, Optional
@@ -17,9 +18,11 @@ from cyrusquota.conversations import Totals
 from cyrusquota.errors import (
     AnyPath,
     DamagedDatabase,
+    NoSuchSource,
     OnProblem,
     Place,
     SourceError,
+    printable,
     raise_problem,
     source_error,
 )
@@ -64,15 +67,19 @@ class Server:
             raise DamagedDatabase(str(error), place=place, found=content[:60]) from error
 
     def totals(self, name: str, on_problem: OnProblem = raise_problem) -> Totals:
-        """The conversations totals of the user whose INBOX is `name`."""
+        """The conversations totals of the user whose INBOX is `name`.
+
+        Raises what `conversations.totals` raises.
+        """
+        return conversations.totals(self.totals_path(name, on_problem))
+
+    def totals_path(self, name: str, on_problem: OnProblem = raise_problem) -> Path:
+        """Where the totals of the user whose INBOX is `name` are kept."""
         if self._rows is None:
             # Only here is a row looked up by its name, so only here are all of them kept.
             self._rows = {inbox.name: inbox for inbox in self.inboxes(on_problem)}
         inbox = self._rows.get(name)
-        full = self._layout.full
-        return conversations.totals(
-            conversations.path(name, inbox, self._configdirectory, full=full)
-        )
+        return conversations.path(name, inbox, self._configdirectory, full=self._layout.full)
 
 
 def configured(conf: ImapdConf, mailboxes: Optional[AnyPath] = None) -> Server:
@@ -110,6 +117,11 @@ def _reader(path: AnyPath, servername: Optional[str]) -> Callable[[OnProblem], I
     """
 
     def read(on_problem: OnProblem) -> Iterator[Inbox]:
+        if not os.path.exists(path):
+            raise NoSuchSource(
+                f"{printable(str(path))}: no such file; name the list of mailboxes with"
+                " --mailboxes, or do without by --no-mailboxes"
+            )
         if cyrusdb.guess(path) is not None:
             with cyrusdb.open(path, on_problem=on_problem) as db:
                 yield from inboxes(db, servername=servername)

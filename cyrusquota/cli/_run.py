@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import traceback
-from typing import NoReturn, Optional
+from typing import Iterable, Iterator, NoReturn, Optional
 
 import click
 
@@ -41,6 +42,33 @@ def complain(line: str) -> None:
     context = click.get_current_context(silent=True)
     name = context.find_root().info_name if context is not None else None
     click.echo(f"{name or 'cyrusquota'}: {printable(line)}", err=True)
+
+
+class Command(click.Command):
+    """A command that knows how it was called."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_GIVEN] = tuple(args)
+        return super().parse_args(ctx, args)
+
+
+_GIVEN = "cyrusquota.arguments"
+
+
+def command_again(option: str, value: str) -> str:
+    """The command line of this run, for a shell, with `option` set to `value`."""
+    context = click.get_current_context()
+    words = [context.find_root().info_name or "", *_without(option, context.meta[_GIVEN])]
+    return shlex.join([*words, option, value])
+
+
+def _without(option: str, arguments: Iterable[str]) -> Iterator[str]:
+    words = iter(arguments)
+    for word in words:
+        if word == option:
+            next(words, None)
+        elif not word.startswith(f"{option}="):
+            yield word
 
 
 def run(command: click.Command, name: str, arguments: Optional[list[str]] = None) -> NoReturn:

@@ -17,6 +17,7 @@ from cyrusquota.errors import OptionError, source_error
 from cyrusquota.imapdconf import ImapdConf
 from cyrusquota.mailbox import Naming
 from cyrusquota.overquota import LMTPD, LMTPD_STRICT, POLICIES, Policy, Reserve
+from cyrusquota.privileges import reading_as
 from cyrusquota.quota import Resource
 from cyrusquota.server import Server
 from cyrusquota.source import Source
@@ -70,6 +71,11 @@ _OPTIONS = (
         help="Also users with less than this left: 50M or 512K of STORAGE, 2% of any resource, or"
         " RESOURCE=AMOUNT (repeatable).",
     ),
+    click.option(
+        "--user",
+        metavar="NAME",
+        help="As root: read all this with the rights of NAME alone, such as cyrus.",
+    ),
     click.option("-q", "--quiet", is_flag=True, help="Say nothing of single unreadable records."),
 )
 
@@ -83,6 +89,8 @@ class Chosen:
     policy: Policy
     reserve: Reserve
     problems: Problems
+    #: With whose rights to read (`reading_as`).
+    user: Optional[str] = None
 
 
 @attrs.frozen
@@ -98,6 +106,7 @@ class _Asked:
     dump: Optional[str]
     policy: Optional[str]
     reserve: tuple[str, ...]
+    user: Optional[str]
     quiet: bool
 
 
@@ -110,7 +119,9 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         asked = _Asked(**{name: options.pop(name) for name in names})
         problems = Problems(quiet=asked.quiet)
         try:
-            return command(chosen=_chosen(asked, problems), **options)
+            with reading_as(asked.user):
+                chosen = _chosen(asked, problems)
+            return command(chosen=chosen, **options)
         finally:
             problems.close()
 
@@ -138,6 +149,7 @@ def _chosen(asked: _Asked, problems: Problems) -> Chosen:
         _policy(asked, conf),
         reserve(asked.reserve),
         problems,
+        asked.user,
     )
 
 
@@ -175,7 +187,7 @@ def _stream(path: str) -> tuple[BinaryIO, str]:
     if path == "-":
         return sys.stdin.buffer, "standard input"
     try:
-        return Path(path).open("rb"), path
+        return click.get_current_context().with_resource(Path(path).open("rb")), path
     except OSError as error:
         raise source_error(error, path) from error
 

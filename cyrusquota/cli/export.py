@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
-from typing import Iterator, NoReturn, Optional
+from typing import Callable, Iterable, Iterator, NoReturn, Optional
 
+import attrs
 import click
 
 from cyrusquota import __version__, maps, overquota, publish
 from cyrusquota.cli._answers import answer_options
-from cyrusquota.cli._run import complain, run
+from cyrusquota.cli._progress import progress
+from cyrusquota.cli._run import Command, command_again, complain, run
 from cyrusquota.cli._source import Chosen, source_options
-from cyrusquota.errors import DataError
+from cyrusquota.errors import DataError, HeldBack
+from cyrusquota.guard import Change, Guard, Limits, Told
 from cyrusquota.maps import Format, KeyForm
 from cyrusquota.maps.answers import Answers
 from cyrusquota.overquota import Verdict
+from cyrusquota.privileges import reading_as
 from cyrusquota.quota import QuotaRoot
 
+_LIMITS = Limits()
 _STAMP = "%Y-%m-%dT%H:%M:%S%z"
 
 
@@ -32,7 +38,7 @@ def _mode(context: click.Context, parameter: click.Parameter, value: str) -> int
     return mode
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @source_options
 @click.option(
     "--exempt",
@@ -46,7 +52,8 @@ def _mode(context: click.Context, parameter: click.Parameter, value: str) -> int
     type=click.Choice([form.value for form in KeyForm]),
     default=KeyForm.AUTO.value,
     show_default=True,
-    help="What Exim looks up: local part, address, or (auto) the address where a domain is known.",
+    help="What Exim looks up: the address where a domain is known (auto), always the address, or"
+    " the local part, for hosts with one domain.",
 )
 @answer_options
 @click.option("--owner", metavar="USER", help="Owner of the map.  [default: whoever runs this]")
@@ -54,6 +61,28 @@ def _mode(context: click.Context, parameter: click.Parameter, value: str) -> int
 @click.option(
     "--mode", callback=_mode, default="0644", show_default=True, help="Mode of the map, in octal."
 )
+@click.option(
+    "--max-change",
+    metavar="LIMIT",
+    multiple=True,
+    help="Hold back a map with more entries added or removed than PERCENT%,COUNT, both exceeded:"
+    " 20%,50, or added=20%,50, or removed=off (repeatable)."
+    f"  [default: added={_LIMITS.added}, removed={_LIMITS.removed}]",
+)
+@click.option(
+    "--accept-change",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="In this run let N added and removed entries pass instead, and not one more.",
+)
+@click.option(
+    "--wait",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=0,
+    help="How long to wait for another run on the same map.  [default: not at all]",
+)
+@click.option("--follow-links", is_flag=True, help="If the map is a symbolic link, follow it.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would change, write nothing.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell the numbers on standard error.")
 @click.version_option(__version__)
@@ -66,6 +95,10 @@ def export(
     owner: Optional[str],
     group: Optional[str],
     mode: int,
+    max_change: tuple[str, ...],
+    accept_change: Optional[int],
+    wait: float,
+    follow_links: bool,
     dry_run: bool,
     verbose: bool,
 ) -> None:
@@ -74,44 +107,73 @@ def export(
     Reads the quota database that /etc/imapd.conf names, or the one given, and lists exactly the
     users who are over quota, as lmtpd sees it. Silent when all is well.
     """
-    source, problems = chosen.source, chosen.problems
-    counted = _Counted(source.roots(problems))
-    verdicts = list(
-        overquota.verdicts(
-            counted,
-            source.naming,
-            chosen.policy,
-            reserve=answers.wanted,
-            server=chosen.server,
-            on_problem=problems,
+    told = _teller(answers.format)
+    guard = Guard(told, Limits.of(max_change), accept_change)
+    listing = _Listing(chosen, exempt, KeyForm(key), answers)
+    if output is None:
+        content = listing.content()
+        _tell_changes(None, content, guard, answers.format) if dry_run else sys.stdout.buffer.write(
+            content
         )
-    )
-    if not counted.count and problems.count:
-        advice = "not one of its records could be read"
-        raise DataError(f"quota roots in {source.name}", advice=advice)
-    entries = maps.entries(answers.values(verdicts), form=KeyForm(key), exempt=exempt)
-    written = answers.format
-    content = written.document(entries, _comments(chosen, counted.count, len(entries), verdicts))
-    if dry_run:
-        _tell_changes(output, content, written)
-    elif output is None:
-        sys.stdout.buffer.write(content)
+    elif dry_run:
+        old = publish.in_place(output, follow_links=follow_links)
+        _tell_changes(old, listing.content(old), guard, answers.format)
     else:
         ownership = publish.Ownership(mode, owner, group)
-        outcome = publish.publish(output, content, ownership, body=written.body).value
+        with publish.claim(output, wait=wait, follow_links=follow_links) as claim:
+            old = claim.in_place()
+            content = listing.content(old)
+            outcome = _put(claim, content, ownership, guard, output, answers.format)
         if verbose:
-            complain(f"{output} {outcome}")
+            complain(f"{output} {outcome.value}: {_numbers(told, old, content)}")
     if verbose:
-        complain(
-            f"{counted.count} quota roots read from {source.name}, {len(entries)} entries,"
-            f" {problems.count} problems"
+        complain(f"{listing.summary}, {chosen.problems.count} problems")
+
+
+@attrs.define
+class _Listing:
+    """The map to be, made from the source, and what to say of it."""
+
+    chosen: Chosen
+    exempt: tuple[str, ...]
+    form: KeyForm
+    answers: Answers
+    summary: str = ""
+
+    def content(self, old: Optional[bytes] = None) -> bytes:
+        """The map; `old`, the one in place, tells how long reading may take."""
+        with reading_as(self.chosen.user):
+            counted, verdicts = self._read(_teller(self.answers.format)(old).roots if old else None)
+        values = self.answers.values(verdicts)
+        entries = maps.entries(values, form=self.form, exempt=self.exempt)
+        name = self.chosen.source.name
+        self.summary = f"{counted.count} quota roots read from {name}, {len(entries)} entries"
+        comments = _comments(self.chosen, counted.count, len(entries), verdicts)
+        return self.answers.format.document(entries, comments)
+
+    def _read(self, expected: Optional[int]) -> tuple[_Counted, list[Verdict]]:
+        source, problems = self.chosen.source, self.chosen.problems
+        counted = _Counted(progress(source.roots(problems), expected))
+        verdicts = list(
+            overquota.verdicts(
+                counted,
+                source.naming,
+                self.chosen.policy,
+                reserve=self.answers.wanted,
+                server=self.chosen.server,
+                on_problem=problems,
+            )
         )
+        if not counted.count and problems.count:
+            advice = "not one of its records could be read"
+            raise DataError(f"quota roots in {source.name}", advice=advice)
+        return counted, verdicts
 
 
 class _Counted:
     """Roots as they pass, and how many they were."""
 
-    def __init__(self, roots: Iterator[QuotaRoot]) -> None:
+    def __init__(self, roots: Iterable[QuotaRoot]) -> None:
         self.count = 0
         self._roots = roots
 
@@ -134,8 +196,37 @@ def _comments(chosen: Chosen, roots: int, entries: int, verdicts: list[Verdict])
     )
 
 
-def _tell_changes(output: Optional[str], content: bytes, written: Format) -> None:
-    old = publish.in_place(output) if output is not None else None
+def _teller(written: Format) -> Callable[[bytes], Told]:
+    return lambda content: Told.by(written.header(content), written.keys(content))
+
+
+def _put(
+    claim: publish.Claim,
+    content: bytes,
+    ownership: publish.Ownership,
+    guard: Guard,
+    output: str,
+    written: Format,
+) -> publish.Outcome:
+    try:
+        return claim.put(
+            content,
+            ownership,
+            body=written.body,
+            is_ours=lambda old: bool(written.header(old)),
+            guard=guard,
+        )
+    except HeldBack as error:
+        raise error.advising(_advice(error.ceiling, output)) from error
+
+
+def _advice(ceiling: Optional[int], output: str) -> str:
+    if ceiling is None:
+        return f"see to the source; if there are no quotas any more: rm {shlex.quote(output)}"
+    return f"see to the source; if this is right: {command_again('--accept-change', str(ceiling))}"
+
+
+def _tell_changes(old: Optional[bytes], content: bytes, guard: Guard, written: Format) -> None:
     before = set(written.body(old or b"").splitlines())
     after = set(written.body(content).splitlines())
     for sign, lines in ((b"+", after - before), (b"-", before - after)):
@@ -145,6 +236,14 @@ def _tell_changes(output: Optional[str], content: bytes, written: Format) -> Non
         f"{len(after - before)} entries would be added, {len(before - after)} removed,"
         f" {len(before & after)} kept"
     )
+    held = guard(old, content) if old else None
+    if held is not None:
+        click.echo(f"and would be held back: {held.reason}")
+
+
+def _numbers(told: Callable[[bytes], Told], old: Optional[bytes], content: bytes) -> str:
+    change = Change.between(told(old or b"").keys, told(content).keys)
+    return f"{change.added} entries added, {change.removed} removed, {change.kept} kept"
 
 
 def main() -> NoReturn:

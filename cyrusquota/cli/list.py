@@ -9,6 +9,7 @@ import click
 from cyrusquota.cli._source import Chosen, source_options
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.overquota import enforced
+from cyrusquota.privileges import reading_as
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 
 
@@ -28,8 +29,9 @@ def list_roots(chosen: Chosen, form: str) -> None:
     `over` names the resources it is full of, `near` those of which less than --reserve is left.
     Where conversations totals count instead of a figure, `enforced` is the total.
     """
-    for root in chosen.source.roots(chosen.problems):
-        click.echo(json.dumps(_object(root, chosen)))
+    with reading_as(chosen.user):
+        for root in chosen.source.roots(chosen.problems):
+            click.echo(json.dumps(_object(root, chosen)))
 
 
 def _object(root: QuotaRoot, chosen: Chosen) -> dict[str, object]:

@@ -12,13 +12,15 @@ one module that has a class like `Database`, and one line in `_BACKENDS`.
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
-from typing import Optional, Union
+from typing import Optional
 
-from cyrusquota.cyrusdb import quotalegacy, twoskip
+from cyrusquota.cyrusdb import flat, quotalegacy, skiplist, sql, twom, twoskip
 from cyrusquota.cyrusdb._database import Database, Snapshot
 from cyrusquota.errors import (
     AnyPath,
+    NoSuchSource,
     OnProblem,
     OptionError,
     UnsupportedBackend,
@@ -29,8 +31,12 @@ from cyrusquota.errors import (
 
 __all__ = ["BACKENDS", "CYRUS_BACKENDS", "Database", "Snapshot", "guess", "open"]
 
-_BACKENDS: dict[str, type[Union[quotalegacy.QuotaTree, twoskip.Twoskip]]] = {
+_BACKENDS: dict[str, type[Database]] = {
+    "flat": flat.Flat,
     "quotalegacy": quotalegacy.QuotaTree,
+    "skiplist": skiplist.Skiplist,
+    "sql": sql.Sql,
+    "twom": twom.Twom,
     "twoskip": twoskip.Twoskip,
 }
 #: The names of the backends that can be read.
@@ -38,10 +44,10 @@ BACKENDS = tuple(_BACKENDS)
 
 #: Offset, bytes and the backend they give away.
 _MAGIC = (
-    (0, b"\xa1\x02\x8b\x0dskiplist file\0\0\0", "skiplist"),
+    (0, skiplist.MAGIC, "skiplist"),
     (0, twoskip.MAGIC, "twoskip"),
-    (0, b"\xa1\x02\x8b\x0dtwomfile\0\0\0\0", "twom"),
-    (0, b"SQLite format 3\0", "sql"),
+    (0, twom.MAGIC, "twom"),
+    (0, sql.MAGIC, "sql"),
     (12, b"\x00\x05\x31\x62", "berkeley"),
     (12, b"\x62\x31\x05\x00", "berkeley"),
     (12, b"\x00\x06\x15\x61", "berkeley-hash"),
@@ -67,7 +73,7 @@ def open(  # noqa: A001 - the name that callers know from dbm and gzip
     known = guess(path) or backend
     if known is None:
         # Flat files have no magic bytes, and an empty file is an empty database in any backend.
-        known = "flat" if os.path.getsize(path) else "twoskip"
+        known = "flat"
     if known not in _BACKENDS:
         raise _unsupported(path, known)
     return _BACKENDS[known](path, on_problem)
@@ -83,6 +89,8 @@ def guess(path: AnyPath) -> Optional[str]:
     try:
         with Path(path).open("rb") as file:
             start = file.read(_ENOUGH)
+    except ValueError:
+        raise NoSuchSource(f"{printable(str(path))}: no file has such a name") from None
     except OSError as error:
         raise source_error(error, path) from error
     for offset, magic, backend in _MAGIC:
@@ -93,6 +101,13 @@ def guess(path: AnyPath) -> Optional[str]:
 
 def _unsupported(path: AnyPath, backend: str) -> UnsupportedBackend:
     where = printable(os.path.abspath(path))
+    if backend.startswith("berkeley"):
+        return UnsupportedBackend(
+            f"{where}: a {backend} database, which only its own tools can read;"
+            f" dump it with: db_dump -p {shlex.quote(where)} | cyrusquota-export --dump - ..."
+            " (with `-h DIR` before -p, where DIR is db/ below the configdirectory, while pages may"
+            " still be in the log there)"
+        )
     return UnsupportedBackend(
         f"{where}: a {backend} database, and this version reads {', '.join(BACKENDS)};"
         f" dump it with: cyr_dbtool {where} {backend} show | cyrusquota-export --dump - ..."

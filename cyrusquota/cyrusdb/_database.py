@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import abc
+import os
 from types import TracebackType
 from typing import Iterator, Optional
 
 import attrs
 
-from cyrusquota.errors import AnyPath, OnProblem
+from cyrusquota.errors import AnyPath, NoSuchSource, OnProblem, printable
 
 
 @attrs.frozen
@@ -35,6 +36,8 @@ class Database(abc.ABC):
     backend: str
 
     def __init__(self, path: AnyPath, on_problem: OnProblem) -> None:
+        if b"\0" in os.fsencode(path):
+            raise NoSuchSource(f"{printable(str(path))}: no file has such a name")
         self.path = path
         self._on_problem = on_problem
 

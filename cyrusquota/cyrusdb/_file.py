@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 from cyrusquota.errors import AnyPath, source_error
 
@@ -39,3 +40,15 @@ def contents(path: AnyPath) -> tuple[bytes, Identity]:
             return file.read(), then
     except OSError as error:
         raise source_error(error, path) from error
+
+
+def exactly(file: BinaryIO, size: int) -> bytes:
+    """`size` bytes from where the file stands, or what there is of them."""
+    pieces = []
+    while size > 0:
+        piece = file.read(min(size, 1 << 26))
+        if not piece:
+            break
+        pieces.append(piece)
+        size -= len(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -17,6 +17,7 @@ import os
 import string
 from typing import Iterator, Optional
 
+from cyrusquota import dirhash
 from cyrusquota.cyrusdb._database import Database, Snapshot
 from cyrusquota.errors import (
     AnyPath,
@@ -28,7 +29,7 @@ from cyrusquota.errors import (
     source_error,
 )
 
-_QUOTA, _DOMAIN, _ROOT = "quota", "domain", b"root"
+_ROOT = b"root"
 _UNFINISHED = b".NEW"
 _PLAIN = frozenset(letter.encode() for letter in string.ascii_lowercase)
 _FULL = frozenset(letter.encode() for letter in string.ascii_uppercase[:23])
@@ -89,7 +90,7 @@ class QuotaTree(Database):
             return b""
 
     def _damaged(self, path: bytes, key: bytes, expected: str, found: Optional[bytes]) -> None:
-        place = Place(os.fsdecode(path), key=key)
+        place = Place(os.fsdecode(path), key=key or None)
         self._on_problem(DamagedDatabase(expected, place=place, found=found, advice=_REPAIR))
 
     def _found(self, base: bytes) -> dict[bytes, bytes]:
@@ -117,11 +118,10 @@ class QuotaTree(Database):
         if os.path.isdir(quota):
             yield from self._quota_directory(quota, None)
         if os.path.isdir(domain) and self._virtdomains is not False:
-            for letter in self._letters(domain):
-                for name in self._names(letter):
-                    inner = os.path.join(letter, name, b"quota")
-                    if os.path.isdir(inner):
-                        yield from self._quota_directory(inner, name)
+            for letter, name, path in self._hashed(domain):
+                inner = os.path.join(path, b"quota")
+                if os.path.isdir(inner) and self._is_in_place(letter, name, path, name + b"!"):
+                    yield from self._quota_directory(inner, name)
 
     def _bare(self, path: bytes) -> bytes:
         """`path` if it is a quota/ itself rather than the directory that holds one."""
@@ -140,21 +140,29 @@ class QuotaTree(Database):
         prefix = b"" if domain is None else domain + b"!"
         if domain is not None and _ROOT in self._entries(path):
             yield prefix, os.path.join(path, _ROOT)
-        for letter in self._letters(path):
-            for name in self._names(letter):
-                # With virtdomains on, `!` in a name cannot be: its file lies below domain/.
-                if not (domain is None and self._virtdomains and b"!" in name):
-                    yield prefix + name, os.path.join(letter, name)
+        for letter, name, file in self._hashed(path):
+            # With virtdomains on, `!` in a name cannot be: its file lies below domain/.
+            is_stranded = domain is None and self._virtdomains and b"!" in name
+            hashed = name.partition(b".")[2] or name
+            if not is_stranded and self._is_in_place(letter, hashed, file, prefix + name):
+                yield prefix + name, file
 
-    def _letters(self, path: bytes) -> Iterator[bytes]:
-        for entry in self._entries(path):
-            if entry in self._hashes:
-                yield os.path.join(path, entry)
+    def _hashed(self, path: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
+        """What lies in the one-letter directories of `path`: letter, name and where it is."""
+        for letter in self._entries(path):
+            if letter in self._hashes:
+                within = os.path.join(path, letter)
+                for name in self._entries(within):
+                    if not name.startswith(b".") and not name.endswith(_UNFINISHED):
+                        yield letter, name, os.path.join(within, name)
 
-    def _names(self, path: bytes) -> Iterator[bytes]:
-        for entry in self._entries(path):
-            if not entry.startswith(b".") and not entry.endswith(_UNFINISHED):
-                yield entry
+    def _is_in_place(self, letter: bytes, hashed: bytes, path: bytes, key: bytes) -> bool:
+        """Whether Cyrus would look for `path` where it is; what it does not see, does not count."""
+        right = dirhash.letter(hashed, full=letter in _FULL)
+        if right.encode() != letter:
+            self._damaged(path, key, f"it in the directory {right}, where Cyrus looks", None)
+            return False
+        return True
 
     def _entries(self, path: bytes) -> list[bytes]:
         # The time is taken first: what changes while the directory is read shows later.

@@ -24,7 +24,7 @@ from zlib import crc32
 import attrs
 
 from cyrusquota.cyrusdb._database import Database, Snapshot
-from cyrusquota.cyrusdb._file import differs, identity
+from cyrusquota.cyrusdb._file import differs, exactly, identity
 from cyrusquota.errors import AnyPath, DamagedDatabase, OnProblem, Place, source_error
 
 MAGIC = b"\xa1\x02\x8b\x0dtwoskip file\0\0\0\0"
@@ -39,6 +39,7 @@ _CRCS = struct.Struct(">II")
 _DUMMY, _RECORD, _DELETE, _COMMIT = b"=+-$"
 _BLANK = b" BLANK\x07\xa0"
 _MAX_LEVEL = 31
+_DIRTY = 1
 _LONG_KEY, _LONG_VALUE = 0xFFFF, 0xFFFFFFFF
 _ALIGN = 8
 
@@ -51,8 +52,10 @@ _MAILBOX_ORDER = bytes({9: 1, 10: 1, 13: 1, 46: 2}.get(byte, byte) for byte in r
 
 @attrs.frozen
 class _Header:
+    """What counts of the header; `num_records` is None while a writer is at work."""
+
     generation: int
-    num_records: int
+    num_records: Optional[int]
     current_size: int
 
 
@@ -92,7 +95,7 @@ class Twoskip(Database):
                 header = self._read_header(file)
                 self._header = header
                 file.seek(0)
-                self._data = _exactly(file, header.current_size)
+                self._data = exactly(file, header.current_size)
                 if len(self._data) < header.current_size:
                     self._fail(len(self._data), f"{header.current_size} committed bytes")
                 self._live = self._live_records(file)
@@ -118,10 +121,10 @@ class Twoskip(Database):
         for attempt in range(_TRIES):
             time.sleep(_PAUSE if attempt else 0)
             file.seek(0)
-            raw = _exactly(file, _HEADER.size)
+            raw = exactly(file, _HEADER.size)
             if len(raw) < _HEADER.size or not raw.startswith(MAGIC):
                 self._fail(0, "a twoskip header", raw)
-            _, version, generation, records, _, size, _, crc = _HEADER.unpack(raw)
+            _, version, generation, records, _, size, flags, crc = _HEADER.unpack(raw)
             if crc32(raw[:-4]) == crc:
                 break
         else:
@@ -131,44 +134,78 @@ class Twoskip(Database):
         present = os.fstat(file.fileno()).st_size
         if size < _HEADER.size or size % _ALIGN or size > present:
             self._fail(48, f"a committed size within the file's {present} bytes", raw[48:56])
-        return _Header(generation, records, size)
+        # A writer counts a replaced record off before it marks the header dirty.
+        return _Header(generation, None if flags & _DIRTY else records, size)
 
     def _live_records(self, file: BinaryIO) -> list[int]:
         """Where the live version of each key starts."""
         if not self._data:
             return []
+        logged: Optional[list[int]] = None
         try:
-            log = _Log(self._data, _settled(file))
-            live = log.live()
-            if len(live) == self._header.num_records:
-                return live
+            logged = self._log(_settled(file))
+            if self._header.num_records in (None, len(logged)):
+                return logged
             problem = _Unreadable(32, f"{self._header.num_records} live records, as the header has")
         except _Unreadable as unreadable:
             problem = unreadable
-        return self._chain(problem)
+        return self._chain(problem, logged)
 
-    def _chain(self, problem: _Unreadable) -> list[int]:
-        """The live records by following the pointers, every step of it vouched for by checksums."""
-        data, live = self._data, list[int]()
-        seen = set[int]()
+    def _log(self, settle: _Settle) -> list[int]:
+        """The live records by reading the log, in the one order of keys that fits the pointers.
+
+        Which key a deletion means depends on the order, and what would tell the two orders apart
+        may be gone with the deleted keys. Then the pointers have to confirm one of the results.
+        """
+        log = _Log(self._data, settle)
+        live = log.live()
+        if not log.order_is_guessed:
+            return live
+        other = _Log(self._data, settle, in_mailbox_order=True).live()
+        if set(live) == set(other):
+            return live
+        doubt = _Unreadable(_HEADER.size, "keys in byte order or in mailbox order")
+        reached = set(self._chain(doubt, None))
+        for candidate in (live, other):
+            if set(candidate) == reached:
+                return candidate
+        self._fail(doubt.offset, doubt.expected)
+        return []
+
+    def _chain(self, problem: _Unreadable, logged: Optional[list[int]]) -> list[int]:
+        """The live records by following the pointers, every step of it vouched for by checksums.
+
+        Raises for what the pointers cannot settle either: `problem`, unless the header alone is
+        wrong about the number of records.
+        """
+        data, live, bad = self._data, list[int](), 0
+        keys, seen = set[bytes](), set[int]()
         at = _HEADER.size
         while at:
             try:
                 head = _checked_head(data, at, None)
-                if at in seen or (not live and at == _HEADER.size and head.kind != _DUMMY):
-                    raise _Unreadable(at, "a chain of records")
             except _Unreadable as broken:
                 if not live:
                     self._fail(problem.offset, problem.expected)
                 self._report(broken.offset, f"{broken.expected}; all keys behind it are lost", live)
                 return live
+            key = data[head.key : head.value]
+            if at in seen or (head.kind == _RECORD and key in keys):
+                self._fail(at, "a chain of records that has each key once", key)
             seen.add(at)
             if head.kind == _RECORD:
+                keys.add(key)
                 if _tail_is_right(data, head):
                     live.append(at)
                 else:
+                    bad += 1
                     self._report(at, "the checksum of the live record", [at])
+            elif head.kind != _DELETE and at != _HEADER.size:
+                self._fail(at, "a live record")
             at = _next(data, head, len(data))
+        is_whole = self._header.num_records in (None, len(live) + bad)
+        if not is_whole and sorted(live) != sorted(logged or ()):
+            self._fail(problem.offset, problem.expected)
         return live
 
     def _report(self, offset: int, expected: str, near: list[int]) -> None:
@@ -180,18 +217,6 @@ class Twoskip(Database):
     def _fail(self, offset: int, expected: str, found: Optional[bytes] = None) -> NoReturn:
         place = Place(str(self.path), offset=offset)
         raise DamagedDatabase(expected, place=place, found=found, advice=_REPAIR)
-
-
-def _exactly(file: BinaryIO, size: int) -> bytes:
-    """`size` bytes from where the file stands, or what there is of them."""
-    pieces = []
-    while size > 0:
-        piece = file.read(min(size, 1 << 26))
-        if not piece:
-            break
-        pieces.append(piece)
-        size -= len(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 _Settle = Callable[[int, int], Optional[bytes]]
@@ -275,11 +300,15 @@ def _next(data: bytes, head: _Head, end: int) -> int:
 class _Log:
     """The records of a file in the order they were written."""
 
-    def __init__(self, data: bytes, settle: _Settle) -> None:
+    def __init__(
+        self, data: bytes, settle: _Settle, in_mailbox_order: Optional[bool] = None
+    ) -> None:
         self._data = data
         self._settle = settle
+        self._in_mailbox_order = in_mailbox_order
         self._offsets: dict[bytes, int] = {}
         self._order: Optional[_Order] = None
+        self.order_is_guessed = False
 
     def live(self) -> list[int]:
         """Where the last version of each key that was not deleted starts."""
@@ -308,7 +337,11 @@ class _Log:
     def _delete(self, following: int) -> None:
         """A delete record does not say what it deletes, only what comes behind it."""
         if self._order is None:
-            self._order = _Order(self._offsets, _order_of(self._data))
+            known = self._in_mailbox_order
+            if known is None:
+                known = _order_of(self._data)
+            self.order_is_guessed = known is None
+            self._order = _Order(self._offsets, bool(known))
         key = None
         if following:
             head = _head(self._data, following)
@@ -342,8 +375,8 @@ class _Order:
         return self._keys.pop(at - 1)[1] if at else None
 
 
-def _order_of(data: bytes) -> bool:
-    """Whether the database is in mailbox order.
+def _order_of(data: bytes) -> Optional[bool]:
+    """Whether the database is in mailbox order; None where nothing tells.
 
     Pointers only ever lead to greater keys, so any two records that follow one another and that
     the two orders disagree about decide it.
@@ -365,4 +398,4 @@ def _order_of(data: bytes) -> bool:
                     if key.translate(_MAILBOX_ORDER) > greater.translate(_MAILBOX_ORDER):
                         return False
         at = head.end
-    return False
+    return None

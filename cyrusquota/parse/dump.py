@@ -1,5 +1,6 @@
-"""Dumps of a database: `cyr_dbtool FILE BACKEND show`, and conversions to flat (cvt_cyrusdb).
+"""Dumps of a database: `cyr_dbtool FILE BACKEND show`, conversions to flat (cvt_cyrusdb), db_dump.
 
+What BerkeleyDB's `db_dump` writes shows itself in its first line and is read in db_dump.py.
 One record a line: KEY, TAB, VALUE. `show` writes the bytes as they are, or both in base64 with
 -b (3.13 and later); a flat file since 2.5 escapes NUL, TAB, LF, CR and 0xFF behind a 0xFF
 (lib/cyrusdb_flat.c). The two are told apart by what follows: a name with a Latin-1 0xFF before
@@ -14,6 +15,7 @@ import re
 from typing import Iterable, Iterator, Optional
 
 from cyrusquota.errors import BadDump, OnProblem, Place, raise_problem
+from cyrusquota.parse import db_dump
 
 _ESCAPE = re.compile(rb"\xff([\x80\x89\x8a\x8d\xff])")
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
@@ -29,7 +31,11 @@ def records(
     A line without a TAB is handed to `on_problem` as `BadDump` and left out. A last line without
     its line break raises it: the dump breaks off there, and what is missing is not known.
     """
-    for number, line in enumerate(stream, 1):
+    lines = enumerate(stream, 1)
+    for number, line in lines:
+        if number == 1 and line == db_dump.FIRST_LINE:
+            yield from db_dump.records(lines, source=source, on_problem=on_problem)
+            return
         place = Place(source, line=number)
         if not line.endswith(b"\n"):
             expected = "a line break at the end of the last line"

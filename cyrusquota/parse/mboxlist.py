@@ -72,4 +72,5 @@ def _from_json(
             and row.get("server") in (None, servername),
             partition=str(partition) if partition else None,
             uniqueid=str(unique) if unique and LEGACY not in kind else None,
+            is_modern=True,
         )

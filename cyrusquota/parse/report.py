@@ -29,10 +29,7 @@ _OLD_ROW = re.compile(
     rb" +(?P<used>-?[0-9]{1,19}) (?P<root>.+)",
     re.DOTALL,
 )
-_NOISE = re.compile(
-    rb".+: (?:quota root .* --> .*|removed|(?:[A-Z-]+ )?usage was -?[0-9]+, now -?[0-9]+)",
-    re.DOTALL,
-)
+_USAGE_NOISE = re.compile(rb": (?:[A-Z-]+ )?usage was -?[0-9]+, now -?[0-9]+\Z")
 _NO_NAME = b"(null)"
 _NAMES = {resource.value.encode(): resource for resource in Resource}
 _NAMES[b"X-ANNOTATION-STORAGE"] = Resource.ANNOTATION_STORAGE
@@ -77,6 +74,10 @@ class _Lines:
         place = Place(self.source, line=self.number or None)
         return BadReport(expected, place=place, found=line, advice=advice)
 
+    def check_whole(self, line: bytes) -> None:
+        if not line.endswith(b"\n"):
+            raise self.bad(line, "a line break at the end of the last line", _CUT)
+
 
 def _header(first: bytes, stream: BinaryIO, lines: _Lines) -> bool:
     """Read up to the header line; whether it is the one of Cyrus 2.5 and later."""
@@ -85,8 +86,9 @@ def _header(first: bytes, stream: BinaryIO, lines: _Lines) -> bool:
         lines.number += 1
         match = _HEADER.fullmatch(line)
         if match is not None:
+            lines.check_whole(line)
             return match["resource"] is not None
-        if not _NOISE.fullmatch(line.rstrip(b"\n")):
+        if not _is_noise(line.rstrip(b"\n")):
             advice = "this is not what `quota` prints (a database dump goes to --dump)"
             raise lines.bad(line.rstrip(b"\n"), "the header line of `quota`", advice)
         line = stream.readline()
@@ -97,11 +99,19 @@ def _rows(stream: BinaryIO, lines: _Lines) -> Iterator[bytes]:
     """The lines after the header that are not messages of `quota -f`."""
     for line in stream:
         lines.number += 1
-        if not line.endswith(b"\n"):
-            raise lines.bad(line, "a line break at the end of the last line", _CUT)
+        lines.check_whole(line)
         row = line[:-1]
-        if row.startswith(b" ") or not _NOISE.fullmatch(row):
+        if row.startswith(b" ") or not _is_noise(row):
             yield row
+
+
+def _is_noise(line: bytes) -> bool:
+    """Whether a line is a message of `quota -f`."""
+    return (
+        (b": quota root " in line and b" --> " in line)
+        or line.endswith(b": removed")
+        or _USAGE_NOISE.search(line) is not None
+    )
 
 
 def _single(rows: Iterator[bytes], lines: _Lines) -> Iterator[QuotaRoot]:

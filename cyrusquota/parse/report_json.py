@@ -66,4 +66,7 @@ def _number(value: object) -> Optional[int]:
 
 
 def _found(value: object) -> bytes:
-    return json.dumps(value, default=str)[:200].encode()
+    try:
+        return json.dumps(value)[:200].encode()
+    except RecursionError:
+        return b"values nested without end"

@@ -24,6 +24,7 @@ _CANONICAL = re.compile(
     rb" AS \(([0-9]{1,18})(?: ([0-9]{1,15}))?\) NF \(([0-9]{1,18})(?: ([0-9]{1,15}))?\)"
     rb"(?: MODSEQ [0-9]+)?\)"
 )
+_WORD = re.compile(rb"[^ \t\r\n]+")
 _OLD_NUMBER = re.compile(rb"[+-]?[0-9]+")
 _BY_CODE = {resource.code: resource for resource in Resource}
 _OLD_ADVICE = "Cyrus answers 'invalid format' for this root; `quota -f` or SETQUOTA repairs it"
@@ -76,7 +77,7 @@ def _from_canonical(numbers: tuple[Optional[bytes], ...]) -> Usages:
 
 def _from_numbers(value: bytes, on_problem: OnProblem) -> Optional[Usages]:
     """`USED LIMIT [ignored]`, once more after each resource code."""
-    words = value.split(b"\0", 1)[0].split()
+    words = _WORD.findall(value.split(b"\0", 1)[0])
     found: dict[Resource, Usage] = {}
     resource: Optional[Resource] = Resource.STORAGE
     at = 0

@@ -27,6 +27,11 @@ def export_dump(records: Mapping[str, str], overquota: Path, *options: str) -> N
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
+def run_export(conf: Path, overquota: Path) -> subprocess.CompletedProcess[bytes]:
+    """The outcome of writing the map `overquota` from the quotas behind `conf`."""
+    return _run("cyrusquota.cli.export", "-C", str(conf), "-o", str(overquota))
+
+
 def listed(conf: Path) -> list[dict[str, Any]]:
     """What `cyrusquota list` says of the quotas behind `conf`, an object a root."""
     done = _run("cyrusquota.cli", "list", "-C", str(conf), "--format", "jsonl")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import imaplib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,13 +19,15 @@ import time
 import uuid
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Iterable, Iterator, Mapping, Optional
+from typing import Any, BinaryIO, Iterable, Iterator, Mapping, Optional
 
 from .smtp import Reply, read_reply
 
 PROGRAMS = Path("/usr/lib/cyrus/bin")
 HOST = "127.0.0.1"
 ADMIN = "cyrus"
+#: A second lmtpd, with lmtp_strict_quota on; the option of that name counts for it alone.
+STRICT = "lmtpstrict"
 DOMAIN = "example.net"
 #: Seconds that a server may take to start, to answer or to stop before the test fails.
 PATIENCE = 30
@@ -54,7 +57,7 @@ class Cyrus:
         self.lib = self.directory / "lib"
         self.options = {**self._defaults(), **(options or {})}
         self._master: Optional[subprocess.Popen[bytes]] = None
-        self._imap_port, self._lmtp_port = _free_ports(2)
+        self._imap_port, self._lmtp_port, self._strict_port, self._smmap_port = _free_ports(4)
         self._write_files()
 
     def __enter__(self) -> Cyrus:
@@ -83,6 +86,7 @@ class Cyrus:
             "duplicatesuppression": "no",
             "unixhierarchysep": "no",
             "altnamespace": "no",
+            f"{STRICT}_lmtp_strict_quota": "yes",
         }
 
     def _write_files(self) -> None:
@@ -97,14 +101,18 @@ class Cyrus:
 
     def _services(self) -> str:
         """A cyrus.conf. The master does not hand on its own -C, so each command has one."""
-        lmtp, imap = f"{HOST}:{self._lmtp_port}", f"{HOST}:{self._imap_port}"
-        return (
-            f'START {{\n recover cmd="{PROGRAMS}/ctl_cyrusdb -C {self.conf} -r"\n}}\n'
-            "SERVICES {\n"
-            f' imap cmd="{PROGRAMS}/imapd -C {self.conf}" listen="{imap}" proto="tcp4"\n'
-            f' lmtp cmd="{PROGRAMS}/lmtpd -a -C {self.conf}" listen="{lmtp}" proto="tcp4"\n'
-            "}\n"
+        services = "".join(
+            f' {name} cmd="{PROGRAMS}/{program} -C {self.conf}" listen="{HOST}:{port}"'
+            ' proto="tcp4"\n'
+            for name, program, port in (
+                ("imap", "imapd", self._imap_port),
+                ("lmtp", "lmtpd -a", self._lmtp_port),
+                (STRICT, "lmtpd -a", self._strict_port),
+                ("smmap", "smmapd", self._smmap_port),
+            )
         )
+        recover = f'START {{\n recover cmd="{PROGRAMS}/ctl_cyrusdb -C {self.conf} -r"\n}}\n'
+        return f"{recover}SERVICES {{\n{services}}}\n"
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
@@ -127,7 +135,7 @@ class Cyrus:
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + PATIENCE
-        for port in (self._imap_port, self._lmtp_port):
+        for port in (self._imap_port, self._lmtp_port, self._strict_port):
             while not _greets(port):
                 assert self._master is not None
                 if self._master.poll() is not None or time.monotonic() > deadline:
@@ -153,6 +161,18 @@ class Cyrus:
         with self._imap(ADMIN) as imap:
             _done(imap.create(_quoted(self.mailbox(user))))
 
+    def create_with_root(self, users: Iterable[str], storage_kib: int) -> list[str]:
+        """Those of `users` whom this Cyrus agrees to create and to give a quota root."""
+        made = []
+        with self._imap(ADMIN) as imap:
+            for user in users:
+                name = _quoted(self.mailbox(user))
+                if imap.create(name)[0] != "OK":
+                    continue
+                if imap.setquota(name, f"(STORAGE {storage_kib})")[0] == "OK":
+                    made.append(user)
+        return made
+
     def set_quota(
         self, root: str, storage_kib: Optional[int] = None, messages: Optional[int] = None
     ) -> None:
@@ -174,9 +194,30 @@ class Cyrus:
             _done(imap.store("1:*", "+FLAGS.SILENT", r"(\Deleted)"))
             _done(imap.expunge())
 
+    def copy(self, user: str, message: int, times: int) -> None:
+        """Copy a message within the INBOX of `user`."""
+        with self._imap(user) as imap:
+            _done(imap.select("INBOX"))
+            for _ in range(times):
+                _done(imap.copy(str(message), "INBOX"))
+
+    def sizes(self, user: str) -> list[int]:
+        """The size of each message in the INBOX of `user`."""
+        with self._imap(user) as imap:
+            _done(imap.select("INBOX"))
+            _, answers = imap.fetch("1:*", "(RFC822.SIZE)")
+            lines = b"".join(line for line in answers if isinstance(line, bytes))
+            return [int(size) for size in re.findall(rb"RFC822\.SIZE (\d+)", lines)]
+
+    def flag(self, user: str, message: int, flag: str) -> None:
+        with self._imap(user) as imap:
+            _done(imap.select("INBOX"))
+            _done(imap.store(str(message), "+FLAGS.SILENT", f"({flag})"))
+
     @contextlib.contextmanager
     def _imap(self, user: str) -> Iterator[imaplib.IMAP4]:
         with imaplib.IMAP4(HOST, self._imap_port, timeout=PATIENCE) as imap:
+            imap._encoding = "utf-8"  # type: ignore[attr-defined]
             imap.login(user, "any")
             yield imap
 
@@ -191,6 +232,23 @@ class Cyrus:
         """What lmtpd says to a recipient; nothing is delivered."""
         with self._lmtp() as lmtp:
             return lmtp.rcpt(recipient)
+
+    def lmtp_rcpts(self, recipients: Iterable[str], *, strict: bool = False) -> list[Reply]:
+        """What lmtpd, or the one with strict quotas, says to each of several recipients."""
+        with self._lmtp(self._strict_port if strict else self._lmtp_port) as lmtp:
+            return lmtp.rcpts(recipients)
+
+    def smmap(self, recipients: Iterable[str]) -> list[str]:
+        """What smmapd says of each recipient: `OK NAME`, `TEMP Over quota` and the like."""
+        with socket.create_connection((HOST, self._smmap_port), timeout=PATIENCE) as connection:
+            stream = connection.makefile("rb")
+            answers = []
+            for recipient in recipients:
+                query = f"cyrus {recipient}".encode()
+                connection.sendall(b"%d:%b," % (len(query), query))
+                answers.append(_netstring(stream).decode())
+            stream.close()
+            return answers
 
     def deliver(self, user: str, size: int) -> Reply:
         """Deliver a message of `size` bytes and a few more; the reply to RCPT if it is refused."""
@@ -208,8 +266,9 @@ class Cyrus:
         raise AssertionError(f"{user} is still not over quota")
 
     @contextlib.contextmanager
-    def _lmtp(self) -> Iterator[_Lmtp]:
-        with socket.create_connection((HOST, self._lmtp_port), timeout=PATIENCE) as connection:
+    def _lmtp(self, port: Optional[int] = None) -> Iterator[_Lmtp]:
+        where = (HOST, self._lmtp_port if port is None else port)
+        with socket.create_connection(where, timeout=PATIENCE) as connection:
             lmtp = _Lmtp(connection)
             try:
                 yield lmtp
@@ -244,8 +303,11 @@ class _Lmtp:
         assert self._say("LHLO localhost").code == 250
 
     def rcpt(self, recipient: str) -> Reply:
+        return self.rcpts([recipient])[0]
+
+    def rcpts(self, recipients: Iterable[str]) -> list[Reply]:
         assert self._say("MAIL FROM:<sender@example.org>").code == 250
-        return self._say(f"RCPT TO:<{recipient}>")
+        return [self._say(f"RCPT TO:<{recipient}>") for recipient in recipients]
 
     def data(self, message: bytes) -> Reply:
         assert self._say("DATA").code == 354
@@ -258,8 +320,19 @@ class _Lmtp:
         self._stream.close()
 
     def _say(self, line: str) -> Reply:
-        self._connection.sendall(line.encode() + b"\r\n")
+        self._connection.sendall(line.encode("utf-8", "surrogateescape") + b"\r\n")
         return read_reply(self._stream)
+
+
+def _netstring(stream: BinaryIO) -> bytes:
+    length = b""
+    while not length.endswith(b":"):
+        length += stream.read(1) or _gone()
+    return stream.read(int(length[:-1]) + 1)[:-1]
+
+
+def _gone() -> bytes:
+    raise EOFError("smmapd has gone")
 
 
 def _message(size: int) -> bytes:
@@ -269,7 +342,7 @@ def _message(size: int) -> bytes:
 
 
 def _quoted(name: str) -> str:
-    return f'"{name}"'
+    return '"{}"'.format(name.replace("\\", "\\\\").replace('"', '\\"'))
 
 
 def _done(answer: tuple[str, Any]) -> None:

@@ -1,0 +1,165 @@
+"""The directory of a map, held by its descriptor while a map in it is replaced.
+
+Other users may be able to write there too. So every name is looked up in the directory that was
+opened and checked, no link is followed but the administrator's own when asked, new files must not
+exist before, and what is not a plain file is left alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Iterator, Optional
+
+import attrs
+
+from cyrusquota.errors import AnyPath, CannotCreateMap, MapForbidden, explained, printable
+
+_LABEL = "security.selinux"
+_CHUNK = 1 << 20
+
+
+@attrs.frozen
+class InPlace:
+    """A map in place: what it says, its status, and its SELinux label where it has one."""
+
+    content: bytes
+    status: os.stat_result
+    label: Optional[bytes]
+
+
+@attrs.frozen
+class Directory:
+    """An open directory, and the name of the map in it. `path` is for messages."""
+
+    path: Path
+    fd: int
+
+    @property
+    def name(self) -> str:
+        """The map's own name."""
+        return self.path.name
+
+    def status(self, name: str) -> Optional[os.stat_result]:
+        """What `name` is, itself and not what it links to; None if there is no such thing."""
+        try:
+            return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def in_place(self) -> Optional[InPlace]:
+        """The map in place, or None. Raises `CannotCreateMap` for what can be no map."""
+        status = self.status(self.name)
+        if status is None:
+            return None
+        # Before it is opened: opening alone can set off a device.
+        _must_be_plain(self.path, status)
+        # O_NONBLOCK: it may have become a FIFO by now.
+        fd = os.open(self.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self.fd)
+        try:
+            status = os.fstat(fd)
+            _must_be_plain(self.path, status)
+            return InPlace(_content(fd), status, label(fd))
+        finally:
+            closed(fd)
+
+    def create(self, name: str) -> int:
+        """The descriptor of a new file `name`, which nobody else can open yet."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        return os.open(name, flags, 0o600, dir_fd=self.fd)
+
+    def rename(self, name: str) -> None:
+        """Make the file `name` the map."""
+        os.rename(name, self.name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
+    def renew(self) -> None:
+        """Set the modification time of the map to now."""
+        os.utime(self.name, dir_fd=self.fd, follow_symlinks=False)
+
+    def discard(self, name: str) -> None:
+        """Remove the file `name` if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self.fd)
+
+    def must_be_there(self) -> None:
+        """Raise `CannotCreateMap` if the map's path no longer leads to this directory."""
+        if not os.path.samestat(os.stat(self.path.parent), os.fstat(self.fd)):
+            directory = printable(str(self.path.parent))
+            raise CannotCreateMap(f"{directory}: was replaced during the run; run again")
+
+
+@contextlib.contextmanager
+def opened(path: AnyPath, *, follow_links: bool = False) -> Iterator[Directory]:
+    """The directory of the map `path`; with `follow_links`, of the file that `path` leads to.
+
+    Raises `MapError` or one of its kinds, among them `MapForbidden` for a directory in which any
+    user may remove the files of others.
+    """
+    target = Path(os.path.realpath(path) if follow_links else path)
+    with explained(target):
+        # "." and "/" have no name to put a file under.
+        if target.name in ("", ".."):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        fd = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with explained(target):
+            _must_be_safe(target.parent, os.fstat(fd))
+        yield Directory(target, fd)
+    finally:
+        closed(fd)
+
+
+def label(fd: int) -> Optional[bytes]:
+    """The SELinux label of an open file, None where there is none."""
+    if not hasattr(os, "getxattr"):
+        return None
+    try:
+        return os.getxattr(fd, _LABEL)
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.ENOTSUP):
+            return None
+        raise
+
+
+def set_label(fd: int, wanted: Optional[bytes]) -> None:
+    """Give an open file the SELinux label `wanted`, where there is such a thing."""
+    if wanted is not None and label(fd) != wanted:
+        os.setxattr(fd, _LABEL, wanted)
+
+
+def closed(fd: int) -> None:
+    """Close a descriptor that nothing depends on any more."""
+    with contextlib.suppress(OSError):
+        os.close(fd)
+
+
+def _content(fd: int) -> bytes:
+    chunks: list[bytes] = []
+    while True:
+        chunk = os.read(fd, _CHUNK)
+        if not chunk:
+            return b"".join(chunks)
+        chunks.append(chunk)
+
+
+def _must_be_plain(path: Path, status: os.stat_result) -> None:
+    if stat.S_ISREG(status.st_mode):
+        return
+    what, advice = "not a plain file", "name another file"
+    if stat.S_ISLNK(status.st_mode):
+        what, advice = "a symbolic link", "remove it, or give --follow-links if it is yours"
+    elif stat.S_ISDIR(status.st_mode):
+        what, advice = "a directory", "remove it, or name another file"
+    raise CannotCreateMap(f"{printable(str(path))}: is {what}; {advice}")
+
+
+def _must_be_safe(directory: Path, status: os.stat_result) -> None:
+    if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
+        where = printable(str(directory))
+        raise MapForbidden(
+            f"{where}: any user may replace files in this directory; chmod o-w it, or name a file"
+            " in another"
+        )

@@ -1,0 +1,200 @@
+"""Whether a new map may be believed, given the one in place.
+
+Quota databases get damaged, wiped and half read with every appearance of success. A map that grows
+out of proportion defers the mail of people who have room; one that shrinks brings the bounces back.
+So a new map whose entries differ too much is held back until somebody has looked.
+
+Everything here is a pure function of the old map, the new one and the limits; a map's format comes
+in as a function that tells what a map says of itself.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import AbstractSet, Callable, Iterable, Mapping, Optional
+
+import attrs
+
+from cyrusquota.errors import OptionError, printable
+
+OFF = "off"
+
+
+@attrs.frozen
+class Told:
+    """What a map tells of itself: its keys, how many quota roots it comes from, and whence."""
+
+    keys: AbstractSet[bytes]
+    roots: Optional[int] = None
+    source: Optional[str] = None
+
+    @classmethod
+    def by(cls, header: Mapping[str, str], keys: AbstractSet[bytes]) -> Told:
+        """From the `roots` and `source` of a map's header, and its keys."""
+        roots = header.get("roots", "")
+        known = int(roots) if re.fullmatch("[0-9]{1,18}", roots, re.ASCII) else None
+        return cls(keys, known, header.get("source"))
+
+
+@attrs.frozen
+class Change:
+    """How many entries a new map adds, removes and keeps."""
+
+    added: int
+    removed: int
+    kept: int
+
+    @classmethod
+    def between(cls, old: AbstractSet[bytes], new: AbstractSet[bytes]) -> Change:
+        """The change from a map with the keys `old` to one with the keys `new`."""
+        kept = len(old & new)
+        return cls(len(new) - kept, len(old) - kept, kept)
+
+    @property
+    def count(self) -> int:
+        """All changes together."""
+        return self.added + self.removed
+
+
+@attrs.frozen
+class Limit:
+    """More than `percent` of the entries in place, and more than `count` of them, is too much."""
+
+    percent: float
+    count: int
+
+    def allows(self, changed: int, of: int) -> bool:
+        """Whether `changed` entries of a map with `of` of them are few enough."""
+        return changed <= self.count or changed * 100 <= self.percent * of
+
+    def __str__(self) -> str:
+        return f"{self.percent:g}%,{self.count}"
+
+
+@attrs.frozen
+class Limits:
+    """How much a map may change in one run, in each direction; None is no limit.
+
+    Wrongly added entries defer mail of users who have room; to hold back right ones costs no more
+    than what there was without a map, and a glance. So growth is held early. Wrongly removed ones
+    bring back some bounces, while to hold back right ones goes on deferring mail of users who
+    have made room or were given more, often many at once. So shrinkage is held late.
+    """
+
+    added: Optional[Limit] = Limit(20, 20)
+    removed: Optional[Limit] = Limit(50, 50)
+    #: A source without one root is refused where the map in place came from this many.
+    many_roots: int = 10
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Limits:
+        """From what `--max-change` takes, later texts over earlier ones, over the defaults.
+
+        Each is `[added=|removed=]PERCENT%,COUNT`, or `off` in the place of the limit; without a
+        direction it is for both. Raises `OptionError` for anything else.
+        """
+        chosen = cls()
+        for text in texts:
+            directions, limit = _parsed(text)
+            if "added" in directions:
+                chosen = attrs.evolve(chosen, added=limit)
+            if "removed" in directions:
+                chosen = attrs.evolve(chosen, removed=limit)
+        return chosen
+
+
+@attrs.frozen
+class Held:
+    """Why a new map is held back, what to do, and the ceiling that would let it pass, if any."""
+
+    reason: str
+    advice: str
+    ceiling: Optional[int] = None
+
+
+@attrs.frozen
+class Guard:
+    """The guard as `cyrusquota.publish` takes it.
+
+    `told` reads what a map says of itself. `accept`, for one run, takes the place of the limits:
+    so many changes pass, and not one more.
+    """
+
+    told: Callable[[bytes], Told]
+    limits: Limits = Limits()
+    accept: Optional[int] = None
+
+    def __call__(self, old: bytes, new: bytes) -> Optional[Held]:
+        """Why `new` may not replace `old`, or None if it may."""
+        return held(self.told(old), self.told(new), self.limits, self.accept)
+
+
+def held(old: Told, new: Told, limits: Limits, accept: Optional[int] = None) -> Optional[Held]:
+    """Why a map that tells `new` may not replace one that tells `old`, or None if it may."""
+    before = len(old.keys) if old.roots is None else old.roots
+    if new.roots == 0 and before >= limits.many_roots:
+        return Held(
+            f"{_name(new)} lists not one quota root, and the map in place came from {before}"
+            f"{_elsewhere(old, new)}; the map in place stays and is not renewed",
+            "see to the source, or remove the map if there are no quotas any more",
+        )
+    change = Change.between(old.keys, new.keys)
+    exceeded = _exceeded(change, len(old.keys), limits, accept)
+    if exceeded is None:
+        return None
+    ceiling = _rounded_up(change.count)
+    return Held(
+        f"{change.added} entries would be added to the {len(old.keys)} in place and"
+        f" {change.removed} removed, more than {exceeded} allows{_elsewhere(old, new)};"
+        " the map in place stays and is not renewed",
+        f"see to the source, or accept up to {ceiling} changes once",
+        ceiling,
+    )
+
+
+def _parsed(text: str) -> tuple[tuple[str, ...], Optional[Limit]]:
+    match = _LIMIT.fullmatch(text)
+    if match is None:
+        raise OptionError(
+            "--max-change: expected a limit such as 20%,50 or added=20%,50 or"
+            f" removed={OFF}, found {printable(text)!r}"
+        )
+    is_off = match["percent"] is None
+    limit = None if is_off else Limit(float(match["percent"]), int(match["count"]))
+    return (match["direction"],) if match["direction"] else ("added", "removed"), limit
+
+
+_LIMIT = re.compile(
+    r"(?:(?P<direction>added|removed)=)?"
+    rf"(?:{OFF}|(?P<percent>[0-9]{{1,9}}(?:\.[0-9]{{1,9}})?)%,(?P<count>[0-9]{{1,9}}))",
+    re.ASCII,
+)
+
+
+def _exceeded(change: Change, of: int, limits: Limits, accept: Optional[int]) -> Optional[str]:
+    if accept is not None:
+        return f"--accept-change {accept}" if change.count > accept else None
+    broken = [
+        f"--max-change {direction}={limit}"
+        for direction, changed, limit in (
+            ("added", change.added, limits.added),
+            ("removed", change.removed, limits.removed),
+        )
+        if limit is not None and not limit.allows(changed, of)
+    ]
+    return " and ".join(broken) or None
+
+
+def _rounded_up(count: int) -> int:
+    """To two digits, so that the accepted change may be a little larger by the next run."""
+    step: int = 10 ** max(0, len(str(count)) - 2)
+    return -(-count // step) * step
+
+
+def _name(told: Told) -> str:
+    return told.source or "the source"
+
+
+def _elsewhere(old: Told, new: Told) -> str:
+    same = old.source is None or new.source is None or old.source == new.source
+    return "" if same else f" (the map in place was made from {old.source})"

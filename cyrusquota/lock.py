@@ -1,0 +1,74 @@
+"""One run at a time for each map.
+
+The lock is `flock` on a file of its own beside the map, which only the writer's user can open: on
+the directory or the map itself any user could take it, and keep the map from ever being renewed.
+The kernel lets go of it when a run is killed; the file that is left then does no harm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+import time
+from typing import Iterator, Optional
+
+from cyrusquota.directory import Directory, closed
+from cyrusquota.errors import CannotCreateMap, MapLocked, explained, printable
+
+#: Seconds between two tries.
+_PAUSE = 0.05
+
+
+@contextlib.contextmanager
+def locked(directory: Directory, wait: float = 0.0) -> Iterator[None]:
+    """Hold the lock of the map in `directory`; after `wait` seconds without it, `MapLocked`."""
+    name = f".{directory.name}.lock"
+    with explained(directory.path.with_name(name)):
+        fd = _acquired(directory, name, wait)
+    try:
+        yield
+    finally:
+        try:
+            # Before letting go: whoever opened this file meanwhile sees that it is gone.
+            with contextlib.suppress(OSError):
+                directory.discard(name)
+        finally:
+            closed(fd)
+
+
+def _acquired(directory: Directory, name: str, wait: float) -> int:
+    until = time.monotonic() + wait
+    while True:
+        fd = _tried(directory, name)
+        if fd is not None:
+            return fd
+        if time.monotonic() >= until:
+            raise MapLocked(
+                f"{printable(str(directory.path))}: another run is at work on this map;"
+                " try again later, or give --wait SECONDS"
+            )
+        time.sleep(_PAUSE)
+
+
+def _tried(directory: Directory, name: str) -> Optional[int]:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    fd = os.open(name, flags, 0o600, dir_fd=directory.fd)
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            where = printable(str(directory.path.with_name(name)))
+            raise CannotCreateMap(f"{where}: is not a plain file; remove it")
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The one who had it before may have removed the file between open and flock.
+        current = directory.status(name)
+        if current is not None and os.path.samestat(current, status):
+            return fd
+    except BlockingIOError:
+        pass
+    except BaseException:
+        closed(fd)
+        raise
+    closed(fd)
+    return None

@@ -1,0 +1,82 @@
+"""Any damage to a twoskip or twom file ends in right values or the documented error."""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Callable
+from unittest import mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cyrusquota import cyrusdb
+from cyrusquota.cyrusdb import twom, twoskip
+from cyrusquota.errors import CyrusQuotaError
+
+from ..damage import is_noticed, small_database
+from ..writers.linked import LinkedWriter
+from ..writers.twom import NULL, TwomWriter
+from ..writers.twoskip import TwoskipWriter
+
+CHECKED: dict[str, Callable[[Path], LinkedWriter]] = {"twoskip": TwoskipWriter, "twom": TwomWriter}
+#: Where, and what is written there. The CRC32 of FF FF FF FF is just that: written over the
+#: checksum of a tail and the start of the tail, it would prove itself.
+EDITS = st.lists(
+    st.tuples(
+        st.integers(min_value=0, max_value=900),
+        (st.binary(max_size=40) | st.integers(min_value=1, max_value=300).map(bytes)).filter(
+            lambda put: b"\xff" * 4 not in put
+        ),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (twom, twoskip):
+        monkeypatch.setattr(module, "_PAUSE", 0)
+        monkeypatch.setattr(module, "_TRIES", 2)
+
+
+def edited(data: bytes, edits: list[tuple[int, bytes]], first: int = 0) -> bytes:
+    """The data with edits, of which none is before `first`; its length stays."""
+    size = len(data)
+    for at, put in edits:
+        at = first + at % (size - first)
+        data = data[:at] + put + data[at + len(put) :]
+    return data[:size]
+
+
+@pytest.mark.parametrize("backend", CHECKED)
+@pytest.mark.parametrize("first", [0, 96])
+@given(edits=EDITS)
+def test_what_checksums_vouch_for_is_right(
+    backend: str, first: int, edits: list[tuple[int, bytes]]
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "quotas.db"
+        data, state = small_database(CHECKED[backend], path)
+        path.write_bytes(edited(data, edits, first))
+        if path.read_bytes().startswith((twom.MAGIC, twoskip.MAGIC)):
+            is_noticed(path, backend, state)
+
+
+@given(edits=EDITS)
+def test_without_checksums_nothing_but_the_documented_error_escapes(
+    edits: list[tuple[int, bytes]],
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "quotas.db"
+        data, _ = small_database(partial(TwomWriter, checksums=NULL), path)
+        path.write_bytes(edited(data, edits, 96))
+        try:
+            with cyrusdb.open(path, on_problem=mock.Mock()) as database:
+                rows = list(database)
+        except CyrusQuotaError:
+            return
+        assert len(dict(rows)) == len(rows)

@@ -1,0 +1,97 @@
+"""quotalegacy trees, laid out by an independent writer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Optional
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cyrusquota import cyrusdb
+from cyrusquota.cyrusdb import quotalegacy
+from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, raise_problem
+from tests.property.strategies import anything, values
+from tests.writers_text import quotalegacy_letter
+
+_part = st.sampled_from(
+    [b"jane", b"jane^doe", b"123", b"&AMQ-rger", b"caf\xc3\xa9", b"m\xfcller", b"my folder", b"-x"]
+) | st.binary(min_size=1, max_size=10).map(
+    lambda part: part.translate(bytes.maketrans(b"\0/.!", b"xxxx"))
+)
+_name = st.lists(_part, min_size=1, max_size=3).map(lambda parts: b"user." + b".".join(parts))
+_domain = st.sampled_from([b"example.org", b"example.net", b"123.test", b"X.test"])
+_root = st.one_of(
+    _name,
+    st.tuples(_domain, _name).map(b"!".join),
+    _domain.map(lambda domain: domain + b"!"),
+)
+_states = st.dictionaries(_root.filter(lambda root: not root.endswith(b".NEW")), values, max_size=8)
+
+
+def hashed(root: bytes, *, full: bool) -> bytes:
+    """The letter for a root: what stands behind its first dot counts."""
+    _, dot, rest = root.partition(b".")
+    return quotalegacy_letter(rest if dot else root, full=full).encode()
+
+
+def file(root: bytes, *, full: bool, virtdomains: bool) -> bytes:
+    """Where Cyrus puts a root."""
+    domain, mark, rest = root.partition(b"!")
+    if not virtdomains or not mark:
+        return b"quota/" + hashed(root, full=full) + b"/" + root
+    letter = quotalegacy_letter(domain, full=full).encode()
+    base = b"domain/" + letter + b"/" + domain + b"/quota/"
+    return base + (hashed(rest, full=full) + b"/" + rest if rest else b"root")
+
+
+def lay_out(base: Path, state: dict[bytes, bytes], *, full: bool, virtdomains: bool) -> None:
+    (base / "quota").mkdir()
+    for root, value in state.items():
+        path = os.path.join(os.fsencode(base), file(root, full=full, virtdomains=virtdomains))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        content = value if value.startswith(b"%") else value.replace(b" ", b"\n", 1)
+        with open(path, "wb") as out:
+            out.write(content + b"\n")
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["plain", "fulldirhash"])
+@pytest.mark.parametrize("virtdomains", [False, True], ids=["off", "virtdomains"])
+@given(state=_states)
+def test_every_layout_comes_back(full: bool, virtdomains: bool, state: dict[bytes, bytes]) -> None:
+    base = Path(tempfile.mkdtemp())
+    try:
+        lay_out(base, state, full=full, virtdomains=virtdomains)
+        with cyrusdb.open(base) as db:
+            assert dict(db) == state
+        configured = quotalegacy.QuotaTree(
+            base, raise_problem, fulldirhash=full, virtdomains=virtdomains
+        )
+        assert dict(configured) == state
+    finally:
+        shutil.rmtree(base)
+
+
+@given(content=anything, virtdomains=st.none() | st.booleans())
+def test_any_content_is_a_value_or_a_problem(content: bytes, virtdomains: Optional[bool]) -> None:
+    base = Path(tempfile.mkdtemp())
+    problems: list[CyrusQuotaError] = []
+    try:
+        (base / "quota" / "j").mkdir(parents=True)
+        (base / "quota" / "j" / "user.jane").write_bytes(content)
+        with quotalegacy.QuotaTree(base, problems.append, virtdomains=virtdomains) as tree:
+            records = dict(tree)
+    finally:
+        shutil.rmtree(base)
+    if not content:
+        assert (records, problems) == ({}, [])
+    elif content.endswith(b"\n"):
+        assert list(records) == [b"user.jane"]
+        assert problems == []
+    else:
+        assert records == {}
+        assert [type(problem) for problem in problems] == [DamagedDatabase]

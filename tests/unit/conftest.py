@@ -1,0 +1,29 @@
+"""Fixtures of the unit tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+_NOBODY = 65534
+
+
+@pytest.fixture
+def as_ordinary_user(tmp_path: Path) -> Iterator[None]:
+    """Run the test as somebody who may not look into `forbidden` in the test's directory."""
+    forbidden = tmp_path / "forbidden"
+    forbidden.write_bytes(b"old\n")
+    forbidden.chmod(0)
+    root = os.geteuid() == 0
+    tmp_path.chmod(0o555)
+    if root:
+        os.seteuid(_NOBODY)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        tmp_path.chmod(0o755)

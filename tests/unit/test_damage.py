@@ -1,0 +1,53 @@
+"""A damaged twoskip or twom file never gives a wrong value, nor fewer keys without a word."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+from cyrusquota.cyrusdb import twom, twoskip
+
+from ..damage import is_noticed, small_database
+from ..writers.linked import LinkedWriter
+from ..writers.twom import TwomWriter
+from ..writers.twoskip import TwoskipWriter
+
+#: With this seed one flipped bit makes a twom head end where a later record's tail begins.
+SEED = 3
+MAKERS: dict[str, Callable[[Path], LinkedWriter]] = {
+    "twoskip": partial(TwoskipWriter, seed=SEED),
+    "twoskip with fillers": partial(TwoskipWriter, seed=SEED, fillers=True),
+    "twom": partial(TwomWriter, seed=SEED),
+    "twom with long lengths": partial(TwomWriter, seed=SEED, fat=True),
+}
+
+
+@pytest.fixture(params=MAKERS)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    for module in (twom, twoskip):
+        monkeypatch.setattr(module, "_PAUSE", 0)
+        monkeypatch.setattr(module, "_TRIES", 2)
+    return str(request.param)
+
+
+def test_every_flipped_bit_is_noticed_or_does_not_matter(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "quotas.db"
+    data, state = small_database(MAKERS[kind], path)
+    noticed = 0
+    for at in range(len(data)):
+        for bit in range(8):
+            path.write_bytes(data[:at] + bytes((data[at] ^ 1 << bit,)) + data[at + 1 :])
+            noticed += is_noticed(path, kind.split()[0], state)
+    # The others are in pointers, in superseded records and in the numbers of old commits.
+    assert noticed > len(data) * 8 // 3
+
+
+def test_every_truncation_is_noticed(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "quotas.db"
+    data, state = small_database(MAKERS[kind], path)
+    for length in range(1, len(data)):
+        path.write_bytes(data[:length])
+        assert is_noticed(path, kind.split()[0], state)

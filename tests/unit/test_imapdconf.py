@@ -1,0 +1,246 @@
+"""imapd.conf as Cyrus reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+from cyrusquota.errors import ConfigError
+from cyrusquota.imapdconf import ImapdConf, load
+from cyrusquota.mailbox import Naming
+
+Write = Callable[..., ImapdConf]
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Write:
+    """Load an imapd.conf of these lines, a configdirectory before them."""
+
+    def write(*lines: str, first: str = "configdirectory: /var/lib/cyrus\n") -> ImapdConf:
+        path = tmp_path / "imapd.conf"
+        path.write_bytes((first + "".join(f"{line}\n" for line in lines)).encode())
+        return load(path)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("postuser: bb", "bb"),
+        ("postuser:bb", "bb"),
+        ("  \t postuser:  \t b b \t ", "b b"),
+        ("PostUser: Bb", "Bb"),
+        ("postuser: bb # no comment", "bb # no comment"),
+        ("# a comment\n\n   # another\npostuser: bb", "bb"),
+        ("postuser: b:b", "b:b"),
+        ("postuser: b\\\nb", "bb"),
+        ("post\\\nuser: bb", "bb"),
+        ("postuser: b\\\n\\\nb", "bb"),
+        ("postuser: bb\r", "bb"),
+        ("postuser: {configdirectory}/x", "/var/lib/cyrus/x"),
+        ("postuser: x{configdirectory}", "x{configdirectory}"),
+    ],
+)
+def test_an_option_has_the_value_cyrus_sees(conf: Write, text: str, value: str) -> None:
+    assert conf(text).get("postuser") == value
+
+
+def test_a_comment_is_continued_too(conf: Write) -> None:
+    found = conf("# off for now: \\", "postuser: bb", "virtdomains: on")
+    assert found.get("postuser") is None
+    assert found.virtdomains == "on"
+
+
+def test_a_backslash_before_crlf_joins_nothing(conf: Write) -> None:
+    found = conf("postuser: bb\\\r", "virtdomains: on\r")
+    assert found.get("postuser") == "bb\\"
+    assert found.virtdomains == "on"
+
+
+def test_bytes_that_are_not_utf8_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "imapd.conf"
+    path.write_bytes(b"configdirectory: /var/lib/c\xfcrus\n")
+    assert load(path).configdirectory == "/var/lib/c\udcfcrus"
+
+
+def test_includes_are_read_where_they_stand(conf: Write, tmp_path: Path) -> None:
+    (tmp_path / "a.conf").write_text("postuser: bb\nquota_db: twoskip\n")
+    found = conf(f"@include: {tmp_path}/a.conf", "virtdomains: on")
+    assert found.options == {
+        "configdirectory": "/var/lib/cyrus",
+        "postuser": "bb",
+        "quota_db": "twoskip",
+        "virtdomains": "on",
+    }
+
+
+def test_including_a_file_twice_is_an_error(conf: Write, tmp_path: Path) -> None:
+    (tmp_path / "a.conf").write_text("# nothing\n")
+    include = f"@include: {tmp_path}/a.conf"
+    with pytest.raises(ConfigError, match=r"imapd\.conf, line 3: .*a\.conf.* second time"):
+        conf(include, include)
+
+
+def test_a_file_that_includes_itself_is_an_error(conf: Write, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="second time"):
+        conf(f"@include: {tmp_path}/imapd.conf")
+
+
+def test_a_missing_include_is_an_error_with_both_names(conf: Write, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"imapd\.conf, line 2 includes it: .*gone\.conf"):
+        conf(f"@include: {tmp_path}/gone.conf")
+
+
+def test_a_missing_file_is_an_error_that_names_the_other_options(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone.*-C.*--db, --report or --dump"):
+        load(tmp_path / "gone")
+
+
+def test_a_directory_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("line", ["virtdomains on", "virt domains: on", "postuser:", "x", ": y"])
+def test_a_line_that_is_no_option_is_an_error_with_file_and_line(conf: Write, line: str) -> None:
+    with pytest.raises(ConfigError, match=r"imapd\.conf, line 3: expected 'option: value'"):
+        conf("# one", line)
+
+
+def test_lines_after_a_continuation_keep_their_numbers(conf: Write) -> None:
+    with pytest.raises(ConfigError, match="line 5: "):
+        conf("postuser: a\\", "b\\", "c", "broken")
+
+
+def test_an_option_given_twice_warns_and_the_last_counts(conf: Write) -> None:
+    found = conf("postuser: a", "PostUser: b")
+    assert found.get("postuser") == "b"
+    assert len(found.warnings) == 1
+    assert "line 3" in found.warnings[0]
+    assert "line 2" in found.warnings[0]
+
+
+def test_a_clean_file_gives_no_warnings(conf: Write) -> None:
+    assert conf("unknown_option: kept").warnings == ()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("lmtp_postuser: a", "postuser: b"),
+        ("postuser: b", "lmtp_postuser: a"),
+        ("postuser: b", "lmtpunix_postuser: a"),
+    ],
+)
+def test_an_option_for_lmtpd_goes_before_the_general_one(
+    conf: Write, lines: tuple[str, ...]
+) -> None:
+    assert conf(*lines).get("postuser") == "a"
+
+
+def test_options_for_other_daemons_do_not_count(conf: Write) -> None:
+    assert conf("imap_postuser: a").get("postuser") is None
+
+
+@pytest.mark.parametrize("value", ["1", "yes", "y", "true", "t", "on", "yonder", "1x"])
+def test_switched_on(conf: Write, value: str) -> None:
+    assert conf(f"fulldirhash: {value}").switch("fulldirhash", False) is True
+
+
+@pytest.mark.parametrize("value", ["0", "no", "n", "false", "f", "off", "of", "nonsense"])
+def test_switched_off(conf: Write, value: str) -> None:
+    assert conf(f"fulldirhash: {value}").switch("fulldirhash", True) is False
+
+
+@pytest.mark.parametrize("value", ["Yes", "ON", "o", "2", "-", "False"])
+def test_other_switch_values_are_errors(conf: Write, value: str) -> None:
+    with pytest.raises(ConfigError, match=r"imapd\.conf: option fulldirhash: expected yes or no"):
+        conf(f"fulldirhash: {value}").switch("fulldirhash", False)
+
+
+@pytest.mark.parametrize("default", [True, False])
+def test_a_switch_that_is_not_set_has_its_default(conf: Write, default: bool) -> None:
+    assert conf().switch("fulldirhash", default) is default
+
+
+@pytest.mark.parametrize(
+    ("value", "meaning"),
+    [
+        *[(value, "on") for value in ("on", "1", "yes", "t", "true")],
+        *[(value, "off") for value in ("off", "0", "no", "f", "false")],
+        ("userid", "userid"),
+    ],
+)
+def test_spellings_of_virtdomains(conf: Write, value: str, meaning: str) -> None:
+    assert conf(f"virtdomains: {value}").virtdomains == meaning
+
+
+@pytest.mark.parametrize("value", ["ldap", "On", "useridx", "y"])
+def test_other_values_of_virtdomains_are_errors(conf: Write, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"virtdomains: expected off, userid or on, .*{value}"):
+        _ = conf(f"virtdomains: {value}").virtdomains
+
+
+@pytest.mark.parametrize(
+    ("lines", "naming"),
+    [
+        ((), Naming(virtdomains=False, defaultdomain=None, downcase=True)),
+        (("virtdomains: userid",), Naming(virtdomains=True, defaultdomain=None)),
+        (
+            ("virtdomains: on", "defaultdomain: example.com"),
+            Naming(virtdomains=True, defaultdomain="example.com"),
+        ),
+        (("virtdomains: on", "defaultdomain: internal"), Naming(virtdomains=True)),
+        (("lmtp_downcase_rcpt: no",), Naming(virtdomains=False, downcase=False)),
+    ],
+)
+def test_naming_follows_virtdomains_defaultdomain_and_downcase(
+    conf: Write, lines: tuple[str, ...], naming: Naming
+) -> None:
+    assert conf(*lines).naming == naming
+
+
+@pytest.mark.parametrize(
+    ("lines", "backend"),
+    [
+        ((), "quotalegacy"),
+        (("quota_db: twoskip",), "twoskip"),
+        (("quota_db: twoskip", "lmtp_quota_db: flat"), "flat"),
+    ],
+)
+def test_the_backend_is_quotalegacy_unless_set(
+    conf: Write, lines: tuple[str, ...], backend: str
+) -> None:
+    assert conf(*lines).quota_backend == backend
+
+
+@pytest.mark.parametrize(
+    ("lines", "file", "base"),
+    [
+        ((), "/var/lib/cyrus/quotas.db", "/var/lib/cyrus"),
+        (("quota_db_path: /X/quotas.db",), "/X/quotas.db", "/X"),
+        (("quota_db_path: /X/quota",), "/X/quota", "/X"),
+        (("quota_db_path: /X/anything",), "/X/anything", "/X"),
+        (("quota_db_path: /X/quota/",), "/X/quota", "/X/quota"),
+        (("quota_db_path: /X/quota/quotas.db",), "/X/quota/quotas.db", "/X/quota"),
+        (("quota_db_path: /quotas.db",), "/quotas.db", "/"),
+        (
+            ("quota_db_path: {configdirectory}/q/quotas.db",),
+            "/var/lib/cyrus/q/quotas.db",
+            "/var/lib/cyrus/q",
+        ),
+    ],
+)
+def test_where_the_quota_data_is(conf: Write, lines: tuple[str, ...], file: str, base: str) -> None:
+    found = conf(*lines)
+    assert found.quota_path == Path(file)
+    assert found.quotalegacy_base == Path(base)
+
+
+def test_without_configdirectory_nothing_can_be_found(conf: Write) -> None:
+    found = conf("virtdomains: on", first="")
+    with pytest.raises(ConfigError, match="expected the option configdirectory"):
+        _ = found.quota_path

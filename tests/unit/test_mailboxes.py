@@ -1,0 +1,190 @@
+"""INBOX rows of every version, and mailbox headers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Iterable, Optional
+
+import pytest
+
+import cyrusquota
+from cyrusquota import cyrusdb
+from cyrusquota.errors import BadDump, CyrusQuotaError
+from cyrusquota.mailboxes import (
+    Inbox,
+    Layout,
+    header_path,
+    header_root,
+    inboxes,
+)
+from cyrusquota.parse import mboxlist
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "mailboxes"
+EXPECTED = json.loads((FIXTURES / "expected-users.json").read_text())
+
+DATABASES = {
+    "mailboxes-3.6.1": "mailboxes-3.6.1/mailboxes.db",
+    "mailboxes-2.x": "mailboxes-old/mailboxes-2.x.skiplist.db",
+    "mailboxes-3.4": "mailboxes-old/mailboxes-3.4.twoskip.db",
+    "mailboxes-3.4-upgraded": "mailboxes-old/mailboxes-3.4-upgraded-by-3.6.1.db",
+}
+DUMPS = {
+    "mailboxes-old/mailboxes-2.x.raw.txt": "mailboxes-2.x",
+    "mailboxes-old/mailboxes-2.x.flat.db": "mailboxes-2.x",
+    "mailboxes-old/mailboxes-3.4.raw.txt": "mailboxes-3.4",
+    "mailboxes-3.6.1/ctl_mboxlist-d-y.json": "mailboxes-3.6.1",
+}
+HEADER = b"\xa1\x02\x8b\x0dCyrus mailbox header\nsecond line\n\tthird line\n"
+
+
+def _userid(inbox: Inbox) -> str:
+    domain, mark, rest = inbox.name.rpartition("!")
+    local = rest[len("user.") :].replace("^", ".")
+    return f"{local}@{domain}" if mark else local
+
+
+def _assert_expected(found: Iterable[Inbox], name: str) -> None:
+    rows = list(found)
+    live = {_userid(inbox) for inbox in rows if inbox.is_live}
+    assert live == set(EXPECTED[name]["live"])
+    assert {_userid(inbox) for inbox in rows} - live == set(EXPECTED[name]["not_live"])
+
+
+@pytest.mark.parametrize("name", DATABASES)
+def test_a_recorded_database_gives_its_users(name: str) -> None:
+    with cyrusdb.open(FIXTURES / DATABASES[name]) as db:
+        _assert_expected(inboxes(db), name)
+
+
+@pytest.mark.parametrize("path", DUMPS)
+def test_a_dump_gives_its_users(path: str) -> None:
+    with (FIXTURES / path).open("rb") as stream:
+        _assert_expected(mboxlist.dumped(stream), DUMPS[path])
+
+
+def test_a_dump_of_2_2_has_no_types(tmp_path: Path) -> None:
+    dump = tmp_path / "dump"
+    dump.write_bytes(
+        b"user.jane\tdefault\tjane\tlrswipcda\t\nuser.far\tbackend!default\tfar\tlrs\t\n"
+    )
+    with dump.open("rb") as stream:
+        found = {inbox.name: inbox.is_live for inbox in mboxlist.dumped(stream)}
+    assert found == {"user.jane": True, "user.far": False}
+
+
+def test_a_json_dump_with_a_row_that_is_none_reports_it(tmp_path: Path) -> None:
+    dump = tmp_path / "dump"
+    dump.write_bytes(b'{\n"user.jane": 5,\n"user.bob": {"mbtype": "e", "partition": "p"}\n}\n')
+    problems: list[CyrusQuotaError] = []
+    with dump.open("rb") as stream:
+        found = list(mboxlist.dumped(stream, on_problem=problems.append))
+    assert [inbox.name for inbox in found] == ["user.bob"]
+    assert [type(problem) for problem in problems] == [BadDump]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        (
+            b"Nuser\x1fjane.doe",
+            b"%(T e I abc P default)",
+            Inbox("user.jane^doe", True, "default", "abc", True),
+        ),
+        (
+            b"Nexample.org\x1duser\x1fmax",
+            b"%(T el I abc P p2)",
+            Inbox("example.org!user.max", True, "p2", None, True),
+        ),
+        (b"Nuser\x1fjane", b"%(T ed I abc)", Inbox("user.jane", False, None, "abc", True)),
+        (b"Nuser.x\x1dy", b"%(T e I abc P p)", Inbox("user.x!y", True, "p", "abc", True)),
+        (b"user.jane", b"0 default jane\tlrs\t", Inbox("user.jane", True, "default")),
+        (b"user.jane", b"(uniqueid x) 0 default jane\tlrs\t", Inbox("user.jane", True, "default")),
+        (b"user.jane", b"16 default jane\tlrs\t", Inbox("user.jane", False, "default")),
+        (b"user.jane", b"0 far!default jane\tlrs\t", Inbox("user.jane", False, "far!default")),
+        (b"user.jane", b"%(A %(jane lrs) I id P default)", Inbox("user.jane", True, "default")),
+        (b"user.jane", b"%(I id P default T c)", Inbox("user.jane", False, "default")),
+        (b"user.jane", b"%(I id P default", Inbox("user.jane", False)),
+        (b"user.jane", b"nonsense", Inbox("user.jane", False)),
+        (b"user.jane", b"", Inbox("user.jane", False)),
+    ],
+)
+def test_a_row_of_any_style_is_understood(key: bytes, value: bytes, expected: Inbox) -> None:
+    assert list(inboxes([(key, value)])) == [expected]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [b"user.jane.archive", b"shared.news", b"Nuser\x1fjane\x1farchive", b"Ishared", b"$RACL",
+     b"DELETED.user.jane.5F3B2C10", b"NDELETED\x1fuser\x1fjane\x1f5F3B2C10", b"$RACL$U$a$user.b"],
+)  # fmt: skip
+def test_other_rows_are_no_inbox(key: bytes) -> None:
+    assert list(inboxes([(key, b"%(T e I a P default)")])) == []
+
+
+def test_a_row_on_another_server_is_not_live_and_one_on_this_is() -> None:
+    row = (b"Nuser\x1fjane", b"%(T e I abc P default S imap1)")
+    assert [inbox.is_live for inbox in inboxes([row])] == [False]
+    assert [inbox.is_live for inbox in inboxes([row], servername="imap1")] == [True]
+
+
+@pytest.mark.parametrize(
+    ("inbox", "hashed", "expected"),
+    [
+        (Inbox("user.jane", True, "p", "k3xyz"), True, "/spool/uuid/k/3/k3xyz/cyrus.header"),
+        (Inbox("user.jane", True, "p"), False, "/spool/user/jane/cyrus.header"),
+        (Inbox("user.jane^doe", True, "p"), True, "/spool/j/user/jane^doe/cyrus.header"),
+        (
+            Inbox("example.org!user.max", True, "p"),
+            True,
+            "/spool/domain/e/example.org/m/user/max/cyrus.header",
+        ),
+        (
+            Inbox("example.org!user.max", True, "p"),
+            False,
+            "/spool/domain/example.org/user/max/cyrus.header",
+        ),
+        (Inbox("user.jane", True, "elsewhere"), False, None),
+        (Inbox("user.jane", True), False, None),
+    ],
+)
+def test_a_header_is_found(inbox: Inbox, hashed: bool, expected: Optional[str]) -> None:
+    layout = Layout(lambda partition: "/spool" if partition == "p" else None, hashed=hashed)
+    path = header_path(inbox, layout)
+    assert (None if path is None else str(path)) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "root"),
+    [
+        (b"user.jane\t0123456789abcdef\nflags\nacl\n", "user.jane"),
+        (b"\t0123456789abcdef\nflags\nacl\n", None),
+        (b"%(T e N user.jane I id Q user A %(jane lrs))\n", "user"),
+        (b"%(T e N user.jane I id A %(jane lrs))\n", None),
+    ],
+)
+def test_a_header_names_its_root(body: bytes, root: Optional[str]) -> None:
+    assert header_root(HEADER + body) == root
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"rubbish", HEADER[:30], HEADER[4:] + b"\tx\n", HEADER + b"%(Q (a\n"]
+)
+def test_what_is_no_header_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        header_root(content)
+
+
+def test_the_server_says_which_header_cannot_be_read(tmp_path: Path) -> None:
+    conf = tmp_path / "imapd.conf"
+    conf.write_text(f"configdirectory: {tmp_path}\npartition-p: {tmp_path}\n")
+    found = cyrusquota.server.configured(cyrusquota.load(conf))
+    with pytest.raises(cyrusquota.NoSuchSource, match=r"cyrus\.header"):
+        found.header_root(Inbox("user.jane", True, "p"))
+    with pytest.raises(cyrusquota.SourceError, match="elsewhere"):
+        found.header_root(Inbox("user.jane", True, "elsewhere"))
+    header = tmp_path / "user" / "jane" / "cyrus.header"
+    header.parent.mkdir(parents=True)
+    header.write_bytes(b"rubbish")
+    with pytest.raises(cyrusquota.DamagedDatabase, match="mailbox"):
+        found.header_root(Inbox("user.jane", True, "p"))

@@ -1,0 +1,231 @@
+"""twoskip files that Cyrus 3.6.1 wrote, whole, at every stage of a history, and damaged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+from cyrusquota import cyrusdb, source
+from cyrusquota.cyrusdb import Snapshot
+from cyrusquota.errors import BadValue, CyrusQuotaError, DamagedDatabase
+from tests.recorded import FIXTURES, TWOSKIP, jsonl, latin1, main_roots, stages
+from tests.writers_twoskip import Writer
+
+CRASH = FIXTURES / "crash" / "twoskip"
+EDGE = FIXTURES / "edge" / "twoskip-mboxsort"
+
+
+def clean_state() -> dict[bytes, bytes]:
+    return latin1(json.loads((CRASH / "clean-state.json").read_text("utf-8")))
+
+
+def state(path: Path) -> dict[bytes, bytes]:
+    """The records of a database in which nothing may be amiss."""
+    with cyrusdb.open(path) as db:
+        records = list(db)
+    assert len(dict(records)) == len(records)
+    return dict(records)
+
+
+def damaged(path: Path) -> tuple[dict[bytes, bytes], list[CyrusQuotaError]]:
+    problems: list[CyrusQuotaError] = []
+    with cyrusdb.open(path, on_problem=problems.append) as db:
+        return dict(db), problems
+
+
+def test_the_recorded_database_has_the_expected_roots() -> None:
+    found = list(source.read(TWOSKIP / "quotas.db"))
+    assert len(found) == 57
+    assert {root.name: root for root in found} == {
+        name: root.root for name, root in main_roots().items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"), [pytest.param(*stage, id=stage[0].stem) for stage in stages()]
+)
+def test_every_stage_of_a_history_is_read_as_committed(
+    path: Path, expected: dict[bytes, bytes]
+) -> None:
+    assert state(path) == expected
+
+
+@pytest.mark.parametrize("stage", jsonl(FIXTURES / "history" / "twoskip" / "stages.jsonl"))
+def test_a_snapshot_tells_size_records_and_generation(stage: dict[str, int]) -> None:
+    with cyrusdb.open(FIXTURES / "history" / "twoskip" / str(stage["file"])) as db:
+        assert db.snapshot() == Snapshot(
+            "twoskip", stage["current_size"], stage["num_records"], stage["generation"]
+        )
+
+
+def test_a_database_in_mailbox_order() -> None:
+    expected = latin1(json.loads((EDGE / "quotas.db.json").read_text("utf-8")))
+    assert state(EDGE / "quotas.db") == expected
+    assert len(expected) == 7
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "clean.db",
+        "killed-writer.db",
+        "garbage-appended.db",
+        "zeros-appended.db",
+        "bad-tail-crc-superseded.db",
+    ],
+)
+def test_what_harms_no_live_record_is_no_problem(name: str) -> None:
+    assert state(CRASH / name) == clean_state()
+
+
+def test_a_file_of_no_bytes_is_empty() -> None:
+    assert state(CRASH / "zero-bytes.db") == {}
+
+
+@pytest.mark.parametrize(
+    "name", ["short-header.db", "bad-header-crc.db", "cut-4.db", "cut-40.db", "cut-half.db"]
+)
+def test_a_file_that_cannot_be_proved_right_is_damaged(name: str) -> None:
+    with pytest.raises(DamagedDatabase, match=f"{name}, offset [0-9]+: .*ctl_cyrusdb -r"):
+        damaged(CRASH / name)
+
+
+def test_a_damaged_record_is_left_out_and_all_others_are_read() -> None:
+    records, problems = damaged(CRASH / "bad-tail-crc-live.db")
+    expected = clean_state()
+    del expected[b"user.u05"]
+    assert records == expected
+    assert [type(problem) for problem in problems] == [DamagedDatabase]
+    assert "quota root 'user.u05'" in str(problems[0])
+
+
+def test_a_damaged_record_raises_unless_told_otherwise() -> None:
+    with pytest.raises(DamagedDatabase, match=r"user\.u05"):
+        state(CRASH / "bad-tail-crc-live.db")
+
+
+def test_values_that_cyrus_calls_bad_are_reported_by_name() -> None:
+    problems: list[CyrusQuotaError] = []
+    path = FIXTURES / "badvalues" / "twoskip" / "quotas.db"
+    found = {root.name: root for root in source.read(path, on_problem=problems.append)}
+    assert sorted(found) == ["user.good", "user.trunc"]
+    assert found["user.good"].storage.is_over()
+    assert found["user.trunc"].storage.limit is None
+    keys = [problem.place.key for problem in problems if isinstance(problem, BadValue)]
+    assert keys == [b"user.bad", b"user.bad2", b"user.bad3", b"user.trunc"]
+    assert len(problems) == 4
+
+
+def test_a_database_knows_when_its_file_was_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "quotas.db"
+    shutil.copy(FIXTURES / "history" / "twoskip" / "01-first5.db", path)
+    with cyrusdb.open(path) as db:
+        assert not db.has_changed()
+        shutil.copy(FIXTURES / "history" / "twoskip" / "02-update-b.db", tmp_path / "quotas.db.NEW")
+        (tmp_path / "quotas.db.NEW").rename(path)
+        assert db.has_changed()
+        path.unlink()
+        assert db.has_changed()
+        assert len(list(db)) == 5
+
+
+def test_reading_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "quotas.db"
+    shutil.copy(CRASH / "killed-writer.db", path)
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    assert state(path) == clean_state()
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# Files of an independent writer
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[[bytes], Path]:
+    def write(content: bytes) -> Path:
+        path = tmp_path / "quotas.db"
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+def two() -> Writer:
+    writer = Writer()
+    writer.put(b"user.a", b"1 1")
+    writer.put(b"user.b", b"2 1")
+    writer.commit()
+    return writer
+
+
+def test_the_writer_used_here_begins_as_cyrus_does() -> None:
+    empty = Writer().file()
+    recorded = (FIXTURES / "history" / "twoskip" / "00-empty.db").read_bytes()
+    assert (len(empty), empty) == (336, recorded)
+
+
+@pytest.mark.parametrize("length", [0xFFFE, 0xFFFF, 0x10000, 70_000])
+def test_long_keys_and_values(length: int, written: Callable[[bytes], Path]) -> None:
+    writer = two()
+    writer.put(b"k" * length, b"v" * 70_000)
+    writer.commit()
+    assert state(written(writer.file())) == writer.live
+
+
+def test_fillers_between_records_are_skipped(written: Callable[[bytes], Path]) -> None:
+    writer = two()
+    writer.blank()
+    writer.blank()
+    writer.put(b"user.c", b"3 1")
+    writer.commit()
+    writer.delete(b"user.a")
+    writer.blank()
+    writer.commit()
+    assert state(written(writer.file())) == {b"user.b": b"2 1", b"user.c": b"3 1"}
+
+
+def test_a_busy_writer_is_no_problem(written: Callable[[bytes], Path]) -> None:
+    writer = two()
+    committed = len(writer.file())
+    writer.put(b"user.a", b"9 1")
+    busy = writer.file(flags=1, size=committed, records=2)
+    assert state(written(busy)) == {b"user.a": b"1 1", b"user.b": b"2 1"}
+
+
+@pytest.mark.parametrize(
+    ("content", "offset"),
+    [
+        (two().file(version=2), 20),
+        (two().file(size=0), 48),
+        (two().file(size=63), 48),
+        (two().file(size=len(two().file()) + 8), 48),
+        (two().file(size=len(two().file()) - 4), 48),
+        (two().file(size=1 << 63), 48),
+    ],
+)
+def test_a_header_that_cannot_be_is_damage(
+    content: bytes, offset: int, written: Callable[[bytes], Path]
+) -> None:
+    with pytest.raises(DamagedDatabase, match=f"offset {offset}: "):
+        state(written(content))
+
+
+def test_a_count_that_neither_log_nor_chain_bears_out_is_damage(
+    written: Callable[[bytes], Path],
+) -> None:
+    # The list of this writer ends at once, so the chain has no records at all.
+    with pytest.raises(DamagedDatabase):
+        state(written(two().file(records=3)))
+
+
+def test_a_name_in_an_error_does_not_break_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "quo\ntas.db"
+    path.write_bytes(b"short")
+    with pytest.raises(DamagedDatabase) as caught:
+        cyrusdb.open(path, "twoskip")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,47 @@
+"""Databases written the way Cyrus writes them, to test readers against.
+
+Written from the formats, without anything of the readers; Cyrus itself is asked in the integration
+tests whether it accepts the result.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from . import flat, quotalegacy, skiplist, sqlite, twom, twoskip
+
+
+class Writer(Protocol):
+    """Writes the database at `path`, which is made if it is not there.
+
+    `set` and `delete` belong between `begin` and `commit` or `abort`; an abort leaves what Cyrus's
+    own, or the end of a killed process, leaves. `repack` is whatever makes the file smaller.
+    """
+
+    path: Path
+
+    def __init__(self, path: Path) -> None: ...
+    def begin(self) -> None: ...
+    def set(self, key: bytes, value: bytes) -> None: ...
+    def delete(self, key: bytes) -> None: ...
+    def commit(self) -> None: ...
+    def abort(self) -> None: ...
+    def repack(self) -> None: ...
+
+
+#: The writer for each backend.
+WRITERS: dict[str, type[Writer]] = {
+    "flat": flat.FlatWriter,
+    "quotalegacy": quotalegacy.QuotalegacyWriter,
+    "skiplist": skiplist.SkiplistWriter,
+    "sql": sqlite.SqliteWriter,
+    "twom": twom.TwomWriter,
+    "twoskip": twoskip.TwoskipWriter,
+}
+
+
+def close(writer: Writer) -> None:
+    """Let go of what `writer` holds, if it holds anything."""
+    if isinstance(writer, sqlite.SqliteWriter):
+        writer.close()
