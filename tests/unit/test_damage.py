@@ -9,11 +9,11 @@ from typing import Callable
 import pytest
 
 from cyrusquota.cyrusdb import twom, twoskip
+from cyrusquota.strategies.writers.linked import LinkedWriter
+from cyrusquota.strategies.writers.twom import TwomWriter
+from cyrusquota.strategies.writers.twoskip import TwoskipWriter
 
 from ..damage import is_noticed, small_database
-from ..writers.linked import LinkedWriter
-from ..writers.twom import TwomWriter
-from ..writers.twoskip import TwoskipWriter
 
 #: With this seed one flipped bit makes a twom head end where a later record's tail begins.
 SEED = 3
