@@ -169,7 +169,7 @@ def test_every_read_is_one_committed_state(cyrus: Cyrus, backend: str) -> None:
             assert found == expected(number)
             assert len(rows) == len(found) == snapshot.records
             reads.states += number != before
-            reads.repacks += snapshot.size < size // 2
+            reads.repacks += backend != "flat" and snapshot.size < size // 2
             size = snapshot.size
     with cyrusdb.open(path, backend) as database:
         assert dict(database) == expected(writer.last)
