@@ -39,7 +39,7 @@ _OPTIONS = (
     click.option(
         "--dump",
         metavar="FILE",
-        help="Output of `cyr_dbtool ... show`, or a conversion to flat; - is standard input.",
+        help="Output of `cyr_dbtool ... show` or `db_dump`, or a flat file; - is standard input.",
     ),
     click.option("-q", "--quiet", is_flag=True, help="Say nothing of single unreadable records."),
 )
