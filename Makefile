@@ -4,7 +4,11 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 EXAMPLE = tests/fixtures/main/twoskip/quotas.db
 
-.PHONY: demo test lint format bench-rcpt clean
+# make fuzz SECONDS=600 JOBS=2 TARGETS="twoskip value"; without TARGETS every reader and parser.
+SECONDS ?= 60
+JOBS ?= 1
+
+.PHONY: demo test lint format fuzz bench-rcpt clean
 
 demo: $(VENV)/installed
 	$(BIN)/cyrusquota-export --db $(EXAMPLE) -v
@@ -25,6 +29,9 @@ format: $(VENV)/tested
 bench-rcpt: $(VENV)/tested
 	$(BIN)/python -m bench.rcpt
 
+fuzz: $(VENV)/fuzzed
+	$(BIN)/python -m fuzz --seconds $(SECONDS) --jobs $(JOBS) $(TARGETS)
+
 # Debian keeps the module in a package of its own.
 $(VENV)/bin/pip:
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
@@ -40,5 +47,9 @@ $(VENV)/tested: $(VENV)/bin/pip pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@
 
+$(VENV)/fuzzed: $(VENV)/bin/pip pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) fuzz/corpus fuzz/findings build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -93,7 +93,7 @@ def configured(conf: ImapdConf) -> Source:
 
 
 def dumped(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None) -> Source:
-    """A dump of a quota database, by `cyr_dbtool ... show` or as a flat file; read once."""
+    """A dump of a quota database: `cyr_dbtool ... show`, db_dump or a flat file; read once."""
 
     def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
         records = dump.records(stream, source=name, on_problem=on_problem)

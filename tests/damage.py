@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Optional
 
 from cyrusquota import cyrusdb
 from cyrusquota.errors import CyrusQuotaError
-
-from .writers.linked import LinkedWriter
+from cyrusquota.strategies.writers.linked import LinkedWriter
 
 State = dict[bytes, bytes]
 
@@ -54,3 +55,49 @@ def is_noticed(path: Path, backend: str, state: State) -> bool:
     assert found.items() <= state.items()
     assert problems or found == state
     return bool(problems)
+
+
+# twoskip files with checksums that fit
+
+_HEADER = struct.Struct(">20sIQQQQI")
+
+
+def spans(content: bytes) -> list[tuple[int, int, int]]:
+    """Start, end of the checksums and end of each record of an undamaged file."""
+    found, at = [], _HEADER.size + 4
+    while at < len(content):
+        if content.startswith(b" BLANK\x07\xa0", at):
+            at += 8
+            continue
+        level, key, value = struct.unpack_from(">xBHI", content, at)
+        head = at + 8 + 8 * (level + 1) + 8
+        end = head + (key + value + 7) // 8 * 8
+        found.append((at, head, end))
+        at = end
+    return found
+
+
+def resealed(content: bytes, original: bytes) -> bytes:
+    """`content` with checksums that fit where `original` has its own."""
+    out = bytearray(content)
+    out[60:64] = struct.pack(">I", zlib.crc32(out[:60]))
+    for start, head, end in spans(original):
+        out[head - 4 : head] = struct.pack(">I", zlib.crc32(out[head:end]) if end > head else 0)
+        out[head - 8 : head - 4] = struct.pack(">I", zlib.crc32(out[start : head - 8]))
+    return bytes(out)
+
+
+def with_header(
+    content: bytes,
+    *,
+    version: int = 1,
+    flags: int = 0,
+    records: Optional[int] = None,
+    size: Optional[int] = None,
+) -> bytes:
+    """A twoskip file under a header that tells the truth unless told otherwise."""
+    magic, _, generation, true_records, repack_size, true_size, _ = _HEADER.unpack_from(content)
+    records = true_records if records is None else records
+    size = true_size if size is None else size
+    header = _HEADER.pack(magic, version, generation, records, repack_size, size, flags)
+    return header + struct.pack(">I", zlib.crc32(header)) + content[_HEADER.size + 4 :]

@@ -57,7 +57,7 @@ _OPTIONS = (
     click.option(
         "--dump",
         metavar="FILE",
-        help="Output of `cyr_dbtool ... show`, or a conversion to flat; - is standard input.",
+        help="Output of `cyr_dbtool ... show` or `db_dump`, or a flat file; - is standard input.",
     ),
     click.option(
         "--policy",

@@ -11,8 +11,8 @@ import pytest
 
 from cyrusquota.cyrusdb.quotalegacy import QuotaTree
 from cyrusquota.errors import raise_problem
+from cyrusquota.strategies.writers.quotalegacy import QuotalegacyWriter
 
-from ..writers.quotalegacy import QuotalegacyWriter
 from .cyrus import PROGRAMS, Cyrus
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("needs_cyrus")]

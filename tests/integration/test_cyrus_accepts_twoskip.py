@@ -11,8 +11,8 @@ from typing import Iterator
 import pytest
 
 import cyrusquota.cyrusdb
+from cyrusquota.strategies.writers.twoskip import TwoskipWriter
 
-from ..writers.twoskip import TwoskipWriter
 from .cyrus import PROGRAMS, Cyrus
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("needs_cyrus")]

@@ -13,7 +13,7 @@ from typing import Iterator
 import pytest
 
 from cyrusquota import cyrusdb
-from tests.writers import WRITERS, Writer, close
+from cyrusquota.strategies.writers import WRITERS, Writer, close
 
 pytestmark = pytest.mark.integration
 

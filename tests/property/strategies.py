@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Optional
-
 from hypothesis import strategies as st
 
-from tests import writers_text
 from tests.recorded import FIXTURES
-from tests.writers_text import Figures, Row
-
-I64 = 1 << 63
-NUMBERS = (0, 1, 9, 10, 1023, 1024, 1025, 1 << 31, 1 << 32, 1 << 52, 1 << 53, 1 << 54, I64 - 1)
 
 #: Bytes that one of the parsers has a rule for.
 NASTY = (
@@ -69,55 +62,6 @@ anything = st.one_of(
     nasty,
     st.lists(nasty | st.binary(max_size=20), max_size=8).map(b"".join),
 )
-
-signed = st.sampled_from(NUMBERS) | st.integers(-I64, I64 - 1)
-used = signed
-limit: st.SearchStrategy[Optional[int]] = (
-    st.none() | st.sampled_from(NUMBERS) | st.integers(0, I64 - 1)
-)
-figures: st.SearchStrategy[Figures] = st.tuples(used, limit)
-resources = st.tuples(figures, figures, figures, figures)
-
-NAMES = (
-    "user.jane",
-    "user.jane^doe",
-    "user.jane.my folder",
-    "user.123",
-    "123",
-    "1 2 3",
-    " ",
-    "       0                 7              STORAGE x",
-    "user.caf\u00e9",
-    "user.x: removed",
-    "example.org!user.max",
-    "example.org!",
-    "removed",
-    "QUOTA",
-)
-#: Names as they are both inside Cyrus and in its reports: no slash and no address.
-utf8_name = st.sampled_from(NAMES) | st.text(min_size=1, max_size=40).map(
-    lambda name: name.translate(dict.fromkeys(map(ord, "/@\n\0"), "x"))
-).filter(lambda name: name not in ("(null)", "_repairs"))
-raw_name = st.sampled_from([name.encode() for name in NAMES]) | st.binary(
-    min_size=1, max_size=40
-).map(lambda name: name.translate(bytes.maketrans(b"/@\n\0", b"xxxx"))).filter(
-    lambda name: name != b"(null)"
-)
-rows: st.SearchStrategy[list[Row]] = st.lists(
-    st.tuples(raw_name, resources), max_size=6, unique_by=lambda row: row[0]
-)
-utf8_rows: st.SearchStrategy[list[Row]] = st.lists(
-    st.tuples(utf8_name.map(str.encode), resources), max_size=6, unique_by=lambda row: row[0]
-)
-
-#: Values as Cyrus writes them.
-canonical = st.builds(
-    writers_text.dlist, resources, modseq=st.none() | st.integers(0, (1 << 64) - 1)
-)
-old_values = st.builds(
-    writers_text.old_value, st.integers(0, I64 - 1), st.none() | st.integers(0, (1 << 31) - 1)
-)
-values = canonical | old_values
 
 
 @st.composite

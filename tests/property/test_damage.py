@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb import twom, twoskip
 from cyrusquota.errors import CyrusQuotaError
+from cyrusquota.strategies.writers.linked import LinkedWriter
+from cyrusquota.strategies.writers.twom import NULL, TwomWriter
+from cyrusquota.strategies.writers.twoskip import TwoskipWriter
 
 from ..damage import is_noticed, small_database
-from ..writers.linked import LinkedWriter
-from ..writers.twom import NULL, TwomWriter
-from ..writers.twoskip import TwoskipWriter
 
 CHECKED: dict[str, Callable[[Path], LinkedWriter]] = {"twoskip": TwoskipWriter, "twom": TwomWriter}
 #: Where, and what is written there. The CRC32 of FF FF FF FF is just that: written over the

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,8 +14,9 @@ from hypothesis import strategies as st
 from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb import quotalegacy
 from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, raise_problem
-from tests.property.strategies import anything, values
-from tests.writers_text import quotalegacy_letter
+from cyrusquota.strategies import values
+from cyrusquota.strategies.writers.quotalegacy import QuotalegacyWriter
+from tests.property.strategies import anything
 
 _part = st.sampled_from(
     [b"jane", b"jane^doe", b"123", b"&AMQ-rger", b"caf\xc3\xa9", b"m\xfcller", b"my folder", b"-x"]
@@ -30,33 +30,11 @@ _root = st.one_of(
     st.tuples(_domain, _name).map(b"!".join),
     _domain.map(lambda domain: domain + b"!"),
 )
-_states = st.dictionaries(_root.filter(lambda root: not root.endswith(b".NEW")), values, max_size=8)
-
-
-def hashed(root: bytes, *, full: bool) -> bytes:
-    """The letter for a root: what stands behind its first dot counts."""
-    _, dot, rest = root.partition(b".")
-    return quotalegacy_letter(rest if dot else root, full=full).encode()
-
-
-def file(root: bytes, *, full: bool, virtdomains: bool) -> bytes:
-    """Where Cyrus puts a root."""
-    domain, mark, rest = root.partition(b"!")
-    if not virtdomains or not mark:
-        return b"quota/" + hashed(root, full=full) + b"/" + root
-    letter = quotalegacy_letter(domain, full=full).encode()
-    base = b"domain/" + letter + b"/" + domain + b"/quota/"
-    return base + (hashed(rest, full=full) + b"/" + rest if rest else b"root")
-
-
-def lay_out(base: Path, state: dict[bytes, bytes], *, full: bool, virtdomains: bool) -> None:
-    (base / "quota").mkdir()
-    for root, value in state.items():
-        path = os.path.join(os.fsencode(base), file(root, full=full, virtdomains=virtdomains))
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        content = value if value.startswith(b"%") else value.replace(b" ", b"\n", 1)
-        with open(path, "wb") as out:
-            out.write(content + b"\n")
+_states = st.dictionaries(
+    _root.filter(lambda root: not root.endswith(b".NEW")),
+    values().map(lambda case: case[0]),
+    max_size=8,
+)
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["plain", "fulldirhash"])
@@ -65,7 +43,11 @@ def lay_out(base: Path, state: dict[bytes, bytes], *, full: bool, virtdomains: b
 def test_every_layout_comes_back(full: bool, virtdomains: bool, state: dict[bytes, bytes]) -> None:
     base = Path(tempfile.mkdtemp())
     try:
-        lay_out(base, state, full=full, virtdomains=virtdomains)
+        writer = QuotalegacyWriter(base, fulldirhash=full, virtdomains=virtdomains)
+        writer.begin()
+        for root, value in state.items():
+            writer.set(root, value)
+        writer.commit()
         with cyrusdb.open(base) as db:
             assert dict(db) == state
         configured = quotalegacy.QuotaTree(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from pathlib import Path
 from typing import Iterator
 
@@ -13,9 +12,10 @@ from hypothesis import strategies as st
 
 from cyrusquota import cyrusdb
 from cyrusquota.errors import CyrusQuotaError, DamagedDatabase
+from cyrusquota.strategies.writers.twoskip import TwoskipWriter
+from tests.damage import resealed, spans
 from tests.property.strategies import anything, mutated
 from tests.recorded import FIXTURES, stages
-from tests.writers_twoskip import Writer
 
 #: Original bytes and the state they hold.
 FILES = [(path.read_bytes(), state) for path, state in stages()]
@@ -107,31 +107,6 @@ def test_two_files_spliced_are_one_of_them_or_damaged(
 # Damage that the checksums do not give away
 
 
-def spans(content: bytes) -> list[tuple[int, int, int]]:
-    """Start, end of the checksums and end of each record of an undamaged file."""
-    found, at = [], HEADER
-    while at < len(content):
-        if content.startswith(b" BLANK\x07\xa0", at):
-            at += 8
-            continue
-        level, key, value = struct.unpack_from(">xBHI", content, at)
-        head = at + 8 + 8 * (level + 1) + 8
-        end = head + (key + value + 7) // 8 * 8
-        found.append((at, head, end))
-        at = end
-    return found
-
-
-def resealed(content: bytes, original: bytes) -> bytes:
-    """`content` with checksums that fit where `original` has its own."""
-    out = bytearray(content)
-    out[60:64] = struct.pack(">I", zlib.crc32(out[:60]))
-    for start, head, end in spans(original):
-        out[head - 4 : head] = struct.pack(">I", zlib.crc32(out[head:end]) if end > head else 0)
-        out[head - 8 : head - 4] = struct.pack(">I", zlib.crc32(out[start : head - 8]))
-    return bytes(out)
-
-
 def test_the_checksums_made_here_are_those_of_cyrus() -> None:
     for content, _ in FILES:
         assert resealed(content, content) == content
@@ -192,32 +167,17 @@ def test_a_chain_that_leads_backwards_gives_each_key_once(path: Path) -> None:
     assert len(dict(records)) == len(records)
 
 
-_steps = st.lists(
-    st.tuples(
-        st.sampled_from(["put", "put", "delete", "commit", "blank"]),
-        st.sampled_from(
-            [b"user.a", b"user.a!x", b"user.a.b", b"user.a^b", b"user.aa", b"\xff", b""]
-        )
-        | st.binary(max_size=6),
-        st.binary(max_size=20),
-    ),
-    max_size=30,
-)
-
-
-@given(steps=_steps)
-def test_any_history_is_read_as_it_ended(path: Path, steps: list[tuple[str, bytes, bytes]]) -> None:
-    writer = Writer()
-    for step, key, value in steps:
-        if step == "put":
-            writer.put(key, value)
-        elif step == "delete" and key in writer.live:
-            writer.delete(key)
-        elif step == "blank":
-            writer.blank()
-        else:
+def test_a_deletion_that_takes_all_sign_of_the_order_along(tmp_path: Path) -> None:
+    """Of these two keys the last is one in byte order and the other in mailbox order."""
+    for in_mailbox_order in (False, True):
+        writer = TwoskipWriter(tmp_path / f"{in_mailbox_order}.db", mailbox_order=in_mailbox_order)
+        for gone in (b"user.a-b", b"user.a.b"):
+            writer.begin()
+            writer.set(b"user.a-b", b"1 1")
+            writer.set(b"user.a.b", b"2 1")
+            writer.delete(gone)
             writer.commit()
-    writer.commit()
-    records, problems = read(path, writer.file())
-    assert (dict(records), problems) == (writer.live, [])
-    assert len(records) == len(writer.live)
+            kept = {b"user.a-b": b"1 1", b"user.a.b": b"2 1"}
+            del kept[gone]
+            with cyrusdb.open(writer.path) as database:
+                assert dict(database) == kept

@@ -8,12 +8,14 @@ from typing import Callable
 
 import pytest
 
+from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb import twom, twoskip
+from cyrusquota.errors import DamagedDatabase
+from cyrusquota.strategies.writers.linked import LinkedWriter
+from cyrusquota.strategies.writers.twom import TwomWriter
+from cyrusquota.strategies.writers.twoskip import TwoskipWriter
 
 from ..damage import is_noticed, small_database
-from ..writers.linked import LinkedWriter
-from ..writers.twom import TwomWriter
-from ..writers.twoskip import TwoskipWriter
 
 #: With this seed one flipped bit makes a twom head end where a later record's tail begins.
 SEED = 3
@@ -51,3 +53,14 @@ def test_every_truncation_is_noticed(kind: str, tmp_path: Path) -> None:
     for length in range(1, len(data)):
         path.write_bytes(data[:length])
         assert is_noticed(path, kind.split()[0], state)
+
+
+def test_a_file_without_its_magic_bytes_is_no_flat_file(kind: str, tmp_path: Path) -> None:
+    """Without a name for the backend the magic bytes decide, so damage to them must be noticed."""
+    path = tmp_path / "quotas.db"
+    data, _ = small_database(MAKERS[kind], path)
+    for at in range(20 if kind.startswith("twoskip") else 16):
+        for bit in range(8):
+            path.write_bytes(data[:at] + bytes((data[at] ^ 1 << bit,)) + data[at + 1 :])
+            with pytest.raises(DamagedDatabase):
+                cyrusdb.open(path)

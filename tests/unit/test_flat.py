@@ -10,7 +10,7 @@ import pytest
 
 from cyrusquota import cyrusdb
 from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, NoSuchSource
-from tests.writers.flat import FlatWriter
+from cyrusquota.strategies.writers.flat import FlatWriter
 
 _FIXTURES = Path(__file__).parent.parent / "fixtures"
 _HISTORY = _FIXTURES / "history" / "flat"

@@ -12,8 +12,8 @@ import pytest
 from cyrusquota import cyrusdb, source
 from cyrusquota.cyrusdb import quotalegacy
 from cyrusquota.errors import BadValue, CyrusQuotaError, DamagedDatabase, NoSuchSource
+from cyrusquota.strategies.writers.quotalegacy import letter
 from tests.recorded import FIXTURES, main_roots, unpacked
-from tests.writers_text import quotalegacy_letter
 
 Put = Callable[[str, bytes], None]
 
@@ -284,5 +284,5 @@ def test_a_tree_that_went_away_has_changed(put: Put, tmp_path: Path) -> None:
 def test_the_writer_used_here_hashes_as_cyrus_does(
     hashed: bytes, plain: str, full: Optional[str]
 ) -> None:
-    assert quotalegacy_letter(hashed, full=False) == plain
-    assert full is None or quotalegacy_letter(hashed, full=True) == full
+    assert letter(hashed, full=False) == plain.encode()
+    assert full is None or letter(hashed, full=True) == full.encode()

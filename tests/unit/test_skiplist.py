@@ -18,7 +18,7 @@ from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb import skiplist
 from cyrusquota.cyrusdb._file import Identity, identity
 from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, NoSuchSource, SourceError
-from tests.writers.skiplist import SkiplistWriter
+from cyrusquota.strategies.writers.skiplist import SkiplistWriter
 
 _FIXTURES = Path(__file__).parent.parent / "fixtures"
 _HISTORY = _FIXTURES / "history" / "skiplist"

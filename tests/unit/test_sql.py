@@ -13,7 +13,7 @@ import pytest
 from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb import sql
 from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, NoSuchSource, SourceError
-from tests.writers.sqlite import SqliteWriter
+from cyrusquota.strategies.writers.sqlite import SqliteWriter
 
 _FIXTURES = Path(__file__).parent.parent / "fixtures"
 

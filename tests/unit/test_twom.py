@@ -15,8 +15,7 @@ from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb import twom
 from cyrusquota.cyrusdb._xxh3 import checksum
 from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, UnsupportedBackend
-
-from ..writers.twom import NULL, TwomWriter
+from cyrusquota.strategies.writers.twom import NULL, TwomWriter
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 HISTORY = FIXTURES / "history" / "twom"

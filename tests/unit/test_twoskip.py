@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Optional
 
 import pytest
 
 from cyrusquota import cyrusdb, source
 from cyrusquota.cyrusdb import Snapshot
 from cyrusquota.errors import BadValue, CyrusQuotaError, DamagedDatabase
+from cyrusquota.strategies.writers.twoskip import TwoskipWriter
+from tests.damage import resealed, with_header
 from tests.recorded import FIXTURES, TWOSKIP, jsonl, latin1, main_roots, stages
-from tests.writers_twoskip import Writer
 
 CRASH = FIXTURES / "crash" / "twoskip"
 EDGE = FIXTURES / "edge" / "twoskip-mboxsort"
@@ -155,72 +156,113 @@ def written(tmp_path: Path) -> Callable[[bytes], Path]:
     return write
 
 
-def two() -> Writer:
-    writer = Writer()
-    writer.put(b"user.a", b"1 1")
-    writer.put(b"user.b", b"2 1")
+def two(path: Path) -> TwoskipWriter:
+    """A writer of two records, the first of them at offset 336."""
+    writer = TwoskipWriter(path, fillers=True)
+    writer.begin()
+    writer.set(b"user.a", b"1 1")
+    writer.set(b"user.b", b"2 1")
     writer.commit()
     return writer
 
 
-def test_the_writer_used_here_begins_as_cyrus_does() -> None:
-    empty = Writer().file()
+@pytest.fixture
+def content(tmp_path: Path) -> bytes:
+    """The file of that writer."""
+    return two(tmp_path / "two.db").path.read_bytes()
+
+
+def test_the_writer_used_here_begins_as_cyrus_does(tmp_path: Path) -> None:
+    empty = TwoskipWriter(tmp_path / "quotas.db").path.read_bytes()
     recorded = (FIXTURES / "history" / "twoskip" / "00-empty.db").read_bytes()
     assert (len(empty), empty) == (336, recorded)
 
 
 @pytest.mark.parametrize("length", [0xFFFE, 0xFFFF, 0x10000, 70_000])
-def test_long_keys_and_values(length: int, written: Callable[[bytes], Path]) -> None:
-    writer = two()
-    writer.put(b"k" * length, b"v" * 70_000)
+def test_long_keys_and_values(length: int, tmp_path: Path) -> None:
+    writer = two(tmp_path / "quotas.db")
+    writer.begin()
+    writer.set(b"k" * length, b"v" * 70_000)
     writer.commit()
-    assert state(written(writer.file())) == writer.live
+    expected = {b"user.a": b"1 1", b"user.b": b"2 1", b"k" * length: b"v" * 70_000}
+    assert state(writer.path) == expected
 
 
-def test_fillers_between_records_are_skipped(written: Callable[[bytes], Path]) -> None:
-    writer = two()
-    writer.blank()
-    writer.blank()
-    writer.put(b"user.c", b"3 1")
+def test_a_key_may_be_empty(tmp_path: Path) -> None:
+    writer = two(tmp_path / "quotas.db")
+    for value in (b"", b"3 1"):
+        writer.begin()
+        writer.set(b"", value)
+        writer.commit()
+        assert state(writer.path) == {b"user.a": b"1 1", b"user.b": b"2 1", b"": value}
+    writer.begin()
+    writer.delete(b"")
     writer.commit()
+    assert state(writer.path) == {b"user.a": b"1 1", b"user.b": b"2 1"}
+
+
+def test_fillers_between_records_are_skipped(tmp_path: Path) -> None:
+    writer = two(tmp_path / "quotas.db")
+    for number in range(20):
+        writer.begin()
+        writer.set(b"user.c", b"%d 1" % number)
+        writer.commit()
+    writer.begin()
     writer.delete(b"user.a")
-    writer.blank()
     writer.commit()
-    assert state(written(writer.file())) == {b"user.b": b"2 1", b"user.c": b"3 1"}
+    assert writer.path.read_bytes().count(b" BLANK\x07\xa0") == 2
+    assert state(writer.path) == {b"user.b": b"2 1", b"user.c": b"19 1"}
 
 
-def test_a_busy_writer_is_no_problem(written: Callable[[bytes], Path]) -> None:
-    writer = two()
-    committed = len(writer.file())
-    writer.put(b"user.a", b"9 1")
-    busy = writer.file(flags=1, size=committed, records=2)
-    assert state(written(busy)) == {b"user.a": b"1 1", b"user.b": b"2 1"}
+def test_a_busy_writer_is_no_problem(tmp_path: Path) -> None:
+    writer = two(tmp_path / "quotas.db")
+    committed = writer.current_size
+    writer.begin()
+    writer.set(b"user.a", b"9 1")
+    content = writer.path.read_bytes()
+    assert len(content) > committed
+    writer.path.write_bytes(with_header(content, flags=1, size=committed, records=2))
+    assert state(writer.path) == {b"user.a": b"1 1", b"user.b": b"2 1"}
 
 
 @pytest.mark.parametrize(
-    ("content", "offset"),
+    ("version", "by", "size", "offset"),
     [
-        (two().file(version=2), 20),
-        (two().file(size=0), 48),
-        (two().file(size=63), 48),
-        (two().file(size=len(two().file()) + 8), 48),
-        (two().file(size=len(two().file()) - 4), 48),
-        (two().file(size=1 << 63), 48),
+        (2, 0, None, 20),
+        (1, 0, 0, 48),
+        (1, 0, 63, 48),
+        (1, 8, None, 48),
+        (1, -4, None, 48),
+        (1, 0, 1 << 63, 48),
     ],
 )
 def test_a_header_that_cannot_be_is_damage(
-    content: bytes, offset: int, written: Callable[[bytes], Path]
+    version: int,
+    by: int,
+    size: Optional[int],
+    offset: int,
+    content: bytes,
+    written: Callable[[bytes], Path],
 ) -> None:
+    size = len(content) + by if size is None else size
+    path = written(with_header(content, version=version, size=size))
     with pytest.raises(DamagedDatabase, match=f"offset {offset}: "):
-        state(written(content))
+        state(path)
 
 
 def test_a_count_that_neither_log_nor_chain_bears_out_is_damage(
-    written: Callable[[bytes], Path],
+    content: bytes, written: Callable[[bytes], Path]
 ) -> None:
-    # The list of this writer ends at once, so the chain has no records at all.
+    # The pointers of the first record, all zero: the list ends at once.
+    no_list = content[:72] + bytes(8 * 32) + content[72 + 8 * 32 :]
     with pytest.raises(DamagedDatabase):
-        state(written(two().file(records=3)))
+        state(written(with_header(resealed(no_list, content), records=3)))
+
+
+def test_a_count_that_is_merely_wrong_is_no_damage_to_any_record(
+    content: bytes, written: Callable[[bytes], Path]
+) -> None:
+    assert state(written(with_header(content, records=3))) == {b"user.a": b"1 1", b"user.b": b"2 1"}
 
 
 def test_a_name_in_an_error_does_not_break_its_line(tmp_path: Path) -> None:

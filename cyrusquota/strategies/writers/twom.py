@@ -1,4 +1,4 @@
-"""Write twom files as Cyrus 3.13 does, for tests (lib/twom.c)."""
+"""Writes twom files as Cyrus 3.13 does (lib/twom.c)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Databases written the way Cyrus writes them, to test readers against.
 
-Written from the formats, without anything of the readers; Cyrus itself is asked in the integration
-tests whether it accepts the result.
+Written from the formats, without anything of the readers, and Cyrus's own tools read the results in
+the integration tests of this package. Small, and slow with more than a few hundred records.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write quotalegacy trees as Cyrus does, for tests (cyrusdb_quotalegacy.c)."""
+"""Writes quotalegacy trees as Cyrus does (cyrusdb_quotalegacy.c)."""
 
 from __future__ import annotations
 
@@ -67,23 +67,25 @@ class QuotalegacyWriter:
         return file + b".NEW"
 
     def _file(self, key: bytes) -> bytes:
-        base = os.fsencode(self.path)
+        base, full = os.fsencode(self.path), self._fulldirhash
         domain, bang, rest = key.partition(b"!")
         if not (self._virtdomains and bang):
-            return b"/".join((base, b"quota", self._letter(_behind_dot(key)), key))
-        base = b"/".join((base, b"domain", self._letter(domain), domain, b"quota"))
+            return b"/".join((base, b"quota", letter(_behind_dot(key), full=full), key))
+        base = b"/".join((base, b"domain", letter(domain, full=full), domain, b"quota"))
         if not rest:
             return base + b"/root"
-        return b"/".join((base, self._letter(_behind_dot(rest)), rest))
+        return b"/".join((base, letter(_behind_dot(rest), full=full), rest))
 
-    def _letter(self, name: bytes) -> bytes:
-        if not self._fulldirhash:
-            first = name[:1].lower()
-            return first if first.isalpha() else b"q"
-        number = 0
-        for byte in name.partition(b".")[0]:
-            number = ((number << 3 ^ number >> 5) ^ byte) & 0xFFFFFFFF
-        return bytes((ord("A") + number % 23,))
+
+def letter(name: bytes, *, full: bool) -> bytes:
+    """The directory for what is hashed: a user, a folder or a domain."""
+    if not full:
+        first = name[:1].lower()
+        return first if first.isalpha() else b"q"
+    number = 0
+    for byte in name.partition(b".")[0]:
+        number = ((number << 3 ^ number >> 5) ^ byte) & 0xFFFFFFFF
+    return bytes((ord("A") + number % 23,))
 
 
 def _behind_dot(name: bytes) -> bytes:

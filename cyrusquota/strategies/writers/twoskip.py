@@ -1,4 +1,4 @@
-"""Write twoskip files as Cyrus does, for tests (cyrusdb_twoskip.c)."""
+"""Writes twoskip files as Cyrus does (cyrusdb_twoskip.c)."""
 
 from __future__ import annotations
 

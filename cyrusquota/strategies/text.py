@@ -1,6 +1,6 @@
-"""Independent writers of the text forms, after the formats that Cyrus prints with.
+"""Writers of the text forms: reports, values of a database, dumps.
 
-Written from the printf formats and grammars of Cyrus, not from the parsers under test.
+Written from the printf formats and grammars of Cyrus, not from the parsers of this package.
 """
 
 from __future__ import annotations
@@ -8,9 +8,11 @@ from __future__ import annotations
 import base64
 import ctypes
 import json
-from typing import Iterable, Mapping, Optional
+from typing import Callable, Iterable, Mapping, Optional
 
 import attrs
+
+from cyrusquota.strategies.writers.flat import escaped
 
 Figures = tuple[int, Optional[int]]
 #: Used in bytes or counts and limit in KiB or counts, of S, M, AS and NF.
@@ -136,30 +138,29 @@ def show_base64(records: Mapping[bytes, bytes]) -> bytes:
 
 def flat(records: Mapping[bytes, bytes]) -> bytes:
     """A flat file of 2.5 and later."""
-    return show({_escaped(key): _escaped(value) for key, value in records.items()})
+    return show({escaped(key): escaped(value) for key, value in records.items()})
 
 
-def _escaped(text: bytes) -> bytes:
-    out = bytearray()
-    for byte in text:
-        if byte in b"\0\t\n\r":
-            out += bytes((0xFF, byte | 0x80))
-        elif byte == 0xFF:
-            out += b"\xff\xff"
-        else:
-            out.append(byte)
-    return bytes(out)
+def db_dump(records: Mapping[bytes, bytes]) -> bytes:
+    """What BerkeleyDB's `db_dump` writes: every byte in hex."""
+    return _db_dump(b"bytevalue", records, lambda raw: raw.hex().encode())
 
 
-def quotalegacy_letter(hashed: bytes, *, full: bool) -> str:
-    """The directory of a quotalegacy tree for what is hashed (a user, a folder, a domain)."""
-    if not full:
-        first = hashed[:1].lower()
-        return first.decode() if b"a" <= first <= b"z" else "q"
-    number = 0
-    for byte in hashed:
-        if byte == ord("."):
-            break
-        number = ((number << 3) ^ (number >> 5)) ^ byte
-        number %= 1 << 32
-    return chr(ord("A") + number % 23)
+def db_dump_p(records: Mapping[bytes, bytes]) -> bytes:
+    """What BerkeleyDB's `db_dump -p` writes: only what cannot be printed in hex."""
+    return _db_dump(b"print", records, _printed)
+
+
+def _db_dump(
+    form: bytes, records: Mapping[bytes, bytes], encode: Callable[[bytes], bytes]
+) -> bytes:
+    header = b"VERSION=3\nformat=" + form + b"\ntype=btree\ndb_pagesize=4096\nHEADER=END\n"
+    rows = (b" " + encode(raw) + b"\n" for pair in records.items() for raw in pair)
+    return header + b"".join(rows) + b"DATA=END\n"
+
+
+def _printed(raw: bytes) -> bytes:
+    return b"".join(
+        b"\\\\" if byte == ord("\\") else bytes((byte,)) if 32 <= byte < 127 else b"\\%02x" % byte
+        for byte in raw
+    )

@@ -2,8 +2,8 @@
 
 Each record has two alternatives for the next one at the lowest level, of which a writer replaces
 the older, and one pointer for each level above it. A transaction appends records, rewrites the
-pointers of old ones and only then moves the header's current size past them. These writers are for
-tests alone: they keep the whole file in memory and know nothing of the readers.
+pointers of old ones and only then moves the header's current size past them. These writers
+keep the whole file in memory and know nothing of the readers.
 """
 
 from __future__ import annotations

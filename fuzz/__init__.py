@@ -1,0 +1,1 @@
+"""Fuzzing of every reader and parser: see `make fuzz`."""

@@ -1,0 +1,87 @@
+"""What fuzzing starts from: the recorded files, and small ones by the writers."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+from pathlib import Path
+from typing import Callable, Iterable, Iterator
+
+#: Separators of the files of a tree, and of the path and the content of each.
+BETWEEN_FILES, BETWEEN_PATH_AND_CONTENT = b"\0\0", b"\0"
+
+FIXTURES = Path(__file__).resolve().parents[1] / "tests" / "fixtures"
+#: No seed is longer; what fuzzing finds in a large file it finds in a small one, and sooner.
+LARGEST = 1 << 14
+
+_CONFS = (
+    b"configdirectory: /var/lib/cyrus\nvirtdomains: userid\nquota_db: twoskip\n",
+    b"configdirectory: /x\nlmtp_quota_db_path: {configdirectory}/q.db\nfulldirhash: yes\n",
+    b"# a\n\\\nconfigdirectory:/x\\\ny\n@include: /imapd.conf\nunixhierarchysep: 0\n",
+)
+
+
+def _files(*patterns: str) -> Iterator[bytes]:
+    for pattern in patterns:
+        for path in sorted(FIXTURES.glob(pattern)):
+            if path.is_file():
+                yield path.read_bytes()
+
+
+def _databases(backend: str, main: str) -> Iterator[bytes]:
+    """The databases of a backend, without the pages of zeros that some end in."""
+    patterns = (f"{kind}/{backend}*/*.db" for kind in ("history", "crash", "edge", "badvalues"))
+    for data in _files(*patterns, f"main/{main}/quotas.db"):
+        yield data if main == "sqlite" else data.rstrip(b"\0") + bytes(64)
+
+
+def _tree(files: Iterable[tuple[bytes, bytes]]) -> bytes:
+    return BETWEEN_FILES.join(path + BETWEEN_PATH_AND_CONTENT + data for path, data in files)
+
+
+def _trees() -> Iterator[bytes]:
+    for archive in sorted(FIXTURES.glob("main/quotalegacy-*/lib.tar.gz")):
+        files = []
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                content = tar.extractfile(member) if member.isfile() else None
+                if content is not None:
+                    path = os.fsencode(member.name).partition(b"lib/")[2]
+                    files.append((path, content.read()))
+        for start in range(0, len(files), 8):
+            yield _tree(files[start : start + 8])
+
+
+def _values() -> Iterator[bytes]:
+    for shown in _files("*/*/text/cyr_dbtool-show.txt"):
+        for line in shown.splitlines():
+            yield line.partition(b"\t")[2]
+    yield from (b"5 1 7 M 1 1 nf 2 2", b'%(S ({3}\r\n123 "4") SCAN %(MBOX {1+}\r\n) S 1))')
+
+
+_SEEDS: dict[str, Callable[[], Iterable[bytes]]] = {
+    "flat": lambda: _databases("flat", "flat"),
+    "skiplist": lambda: _databases("skiplist", "skiplist"),
+    "twoskip": lambda: _databases("twoskip", "twoskip"),
+    "twom": lambda: _databases("twom", "twom"),
+    "sql": lambda: _databases("sql", "sqlite"),
+    "quotalegacy": _trees,
+    "value": _values,
+    "report-text": lambda: _files("*/*/text/quota.txt", "text-*/*.txt", "text-*/*/quota.txt"),
+    "report-json": lambda: _files("*/*/text/quota.json", "text-*/*.json", "text-*/*/quota.json"),
+    "dump": lambda: _files("*/*/text/*show.txt", "*/*/text/*.flat", "edge/*/show.txt"),
+    "db_dump": lambda: _files("berkeley/dump-*.txt"),
+    "imapdconf": lambda: (*_files("main/*/imapd.conf"), *_CONFS),
+}
+
+#: Everything that can be fuzzed, by name.
+TARGETS = tuple(_SEEDS)
+
+
+def write(target: str, directory: Path) -> None:
+    """Put the seeds of a target into a corpus directory, each once."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for seed in _SEEDS[target]():
+        kept = seed[:LARGEST]
+        (directory / hashlib.sha256(kept).hexdigest()[:16]).write_bytes(kept)

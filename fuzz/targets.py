@@ -1,0 +1,205 @@
+"""What is fuzzed: each target takes any bytes and lets nothing but a finding escape.
+
+A reader gets the bytes as its file, a parser as its text. The documented errors are caught here;
+whatever else a target raises is a finding, and so is taking more than `SECONDS` of processor time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Callable, Iterable, Iterator
+from unittest import mock
+
+from cyrusquota import cyrusdb, imapdconf
+from cyrusquota.cyrusdb import quotalegacy, sql, twom, twoskip
+from cyrusquota.errors import CyrusQuotaError
+from cyrusquota.parse import dump, report, value
+from cyrusquota.quota import QuotaRoot
+
+from .seeds import BETWEEN_FILES, BETWEEN_PATH_AND_CONTENT
+
+Target = Callable[[bytes], None]
+
+#: No input of a few KiB may cost more.
+SECONDS = 1.0
+
+#: Whoever starts a target removes TMPDIR behind it: libFuzzer does not let Python end in order.
+_DIRECTORY = Path(tempfile.mkdtemp(prefix="cq"))
+_FILE, _TREE, _CONF = _DIRECTORY / "quotas.db", _DIRECTORY / "tree", _DIRECTORY / "imapd.conf"
+
+
+class TooSlow(Exception):
+    """An input took longer than it may."""
+
+
+class _Fits(int):
+    """A checksum that is equal to any other."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@contextlib.contextmanager
+def _documented() -> Iterator[None]:
+    """Let the documented errors pass; each must be one line."""
+    start = time.process_time()
+    try:
+        yield
+    except CyrusQuotaError as error:
+        _check(error)
+    took = time.process_time() - start
+    if took > SECONDS:
+        raise TooSlow(f"{took:.1f} seconds")
+
+
+def _check(problem: CyrusQuotaError) -> None:
+    assert "\n" not in str(problem)
+
+
+def _check_records(records: Iterable[tuple[bytes, bytes]]) -> None:
+    """The records of a database: each key once."""
+    seen = set()
+    for key, data in records:
+        assert isinstance(data, bytes)
+        assert key not in seen
+        seen.add(key)
+
+
+def _check_roots(roots: Iterable[QuotaRoot]) -> None:
+    for root in roots:
+        root.name.encode("utf-8", "surrogateescape")
+        for _, usage in root.usages():
+            assert -(1 << 63) <= usage.used < 1 << 63
+            assert usage.limit is None or -(1 << 63) <= usage.limit < 1 << 63
+
+
+def _read(backend: str) -> None:
+    with _documented(), cyrusdb.open(_FILE, backend, on_problem=_check) as database:
+        _check_records(database)
+        _check_records(database)
+        database.snapshot()
+        database.has_changed()
+
+
+def _of_file(backend: str) -> Target:
+    def target(data: bytes) -> None:
+        _FILE.write_bytes(data)
+        _read(backend)
+
+    return target
+
+
+def _of_checked_file(backend: str, checksum: str) -> Target:
+    """Read twice: as it is, and as if every checksum fitted, for what lies behind them."""
+    plain = _of_file(backend)
+
+    def target(data: bytes) -> None:
+        plain(data)
+        with mock.patch(checksum, lambda data: _Fits()):
+            _read(backend)
+
+    return target
+
+
+def _of_sql(data: bytes) -> None:
+    """Read twice: as it is, and filled up to whole pages under the right magic bytes."""
+    _of_file("sql")(data)
+    whole = sql.MAGIC + data[len(sql.MAGIC) :]
+    page_size = int.from_bytes(whole[16:18], "big") or 1
+    _of_file("sql")(whole + bytes(-len(whole) % page_size))
+
+
+def _of_tree(data: bytes) -> None:
+    """Lay out the files that the bytes describe, and read them in every way there is."""
+    shutil.rmtree(_TREE, ignore_errors=True)
+    _TREE.mkdir()
+    for entry in data.split(BETWEEN_FILES):
+        path, _, content = entry.partition(BETWEEN_PATH_AND_CONTENT)
+        parts = [part for part in path.split(b"/") if part not in (b"", b".", b"..")]
+        with contextlib.suppress(OSError, ValueError):
+            place = os.path.join(os.fsencode(_TREE), *parts)
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            with open(place, "wb") as file:
+                file.write(content)
+    for fulldirhash, virtdomains in ((None, None), (False, True), (True, False)):
+        with _documented():
+            tree = quotalegacy.QuotaTree(
+                _TREE, _check, fulldirhash=fulldirhash, virtdomains=virtdomains
+            )
+            _check_records(tree)
+            tree.snapshot()
+            tree.has_changed()
+
+
+def _of_value(data: bytes) -> None:
+    with _documented():
+        value.usages(data, on_problem=_check)
+        root = value.quota_root(b"user.x", data, on_problem=_check)
+        _check_roots([] if root is None else [root])
+    with _documented():
+        value.usages(data)
+
+
+def _of_report(data: bytes) -> None:
+    with _documented():
+        _check_roots(report.roots(io.BytesIO(data), on_problem=_check))
+    with _documented():
+        _check_roots(report.roots(io.BytesIO(data)))
+
+
+def _of_dump(data: bytes) -> None:
+    with _documented():
+        for key, content in dump.records(io.BytesIO(data), on_problem=_check):
+            root = value.quota_root(key, content, on_problem=_check)
+            _check_roots([] if root is None else [root])
+    with _documented():
+        list(dump.records(io.BytesIO(data)))
+
+
+def _of_imapdconf(data: bytes) -> None:
+    _CONF.write_bytes(data.replace(b"@include:/", b"@include:" + os.fsencode(_DIRECTORY) + b"/"))
+    with _documented():
+        conf = imapdconf.load(_CONF)
+        for found in (
+            lambda: conf.configdirectory,
+            lambda: conf.naming,
+            lambda: conf.quota_backend,
+            lambda: conf.quota_path,
+            lambda: conf.quotalegacy_base,
+        ):
+            with _documented():
+                found()
+
+
+#: The function behind each name.
+TARGETS: dict[str, Target] = {
+    "flat": _of_file("flat"),
+    "skiplist": _of_file("skiplist"),
+    "twoskip": _of_checked_file("twoskip", f"{twoskip.__name__}.crc32"),
+    "twom": _of_checked_file("twom", f"{twom.__name__}.checksum"),
+    "sql": _of_sql,
+    "quotalegacy": _of_tree,
+    "value": _of_value,
+    "report-text": _of_report,
+    "report-json": _of_report,
+    "dump": _of_dump,
+    "db_dump": _of_dump,
+    "imapdconf": _of_imapdconf,
+}
+
+
+def be_impatient() -> None:
+    """Do not wait for a writer: none is at work here."""
+    twom._PAUSE = twoskip._PAUSE = 0
+    twom._TRIES = twoskip._TRIES = 2
