@@ -21,7 +21,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Iterable, Iterator, Mapping, Optional
 
-from .smtp import Reply, read_reply
+from . import processes
+from .smtp import Reply, free_ports, greets, read_reply
 
 PROGRAMS = Path("/usr/lib/cyrus/bin")
 HOST = "127.0.0.1"
@@ -57,7 +58,7 @@ class Cyrus:
         self.lib = self.directory / "lib"
         self.options = {**self._defaults(), **(options or {})}
         self._master: Optional[subprocess.Popen[bytes]] = None
-        self._imap_port, self._lmtp_port, self._strict_port, self._smmap_port = _free_ports(4)
+        self._imap_port, self._lmtp_port, self._strict_port, self._smmap_port = free_ports(4)
         self._write_files()
 
     def __enter__(self) -> Cyrus:
@@ -136,7 +137,7 @@ class Cyrus:
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + PATIENCE
         for port in (self._imap_port, self._lmtp_port, self._strict_port):
-            while not _greets(port):
+            while not greets(port):
                 assert self._master is not None
                 if self._master.poll() is not None or time.monotonic() > deadline:
                     log = (self.directory / "log").read_text(errors="replace")
@@ -147,7 +148,7 @@ class Cyrus:
         """End the server, wait for it, and remove all that it leaves."""
         master, self._master = self._master, None
         if master is not None:
-            _end(master)
+            processes.end(master, signal.SIGQUIT)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     # --- what an administrator does over IMAP ---
@@ -347,30 +348,3 @@ def _quoted(name: str) -> str:
 
 def _done(answer: tuple[str, Any]) -> None:
     assert answer[0] == "OK", answer
-
-
-def _free_ports(count: int) -> Iterable[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in sockets]
-
-
-def _greets(port: int) -> bool:
-    """Whether a server on `port` has said something, which a listening socket alone does not."""
-    try:
-        with socket.create_connection((HOST, port), timeout=PATIENCE) as connection:
-            return bool(connection.recv(1))
-    except ConnectionError:
-        return False
-
-
-def _end(master: subprocess.Popen[bytes]) -> None:
-    """Ask the master to end with its services; kill its process group if it does not."""
-    master.send_signal(signal.SIGQUIT)
-    try:
-        master.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        os.killpg(master.pid, signal.SIGKILL)
-        master.wait()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -15,7 +13,7 @@ from typing import Mapping, Optional
 
 import attrs
 
-from . import exim, smtp
+from . import exim, processes, smtp
 
 #: From here a client may relay; it is the loopback too.
 RELAY_CLIENT = "127.0.0.3"
@@ -212,12 +210,7 @@ class Daemon:
     def _end(self) -> None:
         process, self._process = self._process, None
         if process is not None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(smtp.PATIENCE)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            processes.end(process)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def uid(self) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Optional
 
-from . import smtp
+from . import processes, smtp
 
 UNPACKED = Path(__file__).resolve().parents[2] / "build" / "postfix"
 LIBRARIES = UNPACKED / "usr/lib/postfix"
@@ -172,12 +171,7 @@ class Postfix:
     def _end(self) -> None:
         master, self._master = self._master, None
         if master is not None:
-            master.send_signal(signal.SIGTERM)
-            try:
-                master.wait(smtp.PATIENCE)
-            except subprocess.TimeoutExpired:
-                os.killpg(master.pid, signal.SIGKILL)
-                master.wait()
+            processes.end(master)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def log(self) -> str:
