@@ -143,7 +143,8 @@ class QuotaTree(Database):
         for letter, name, file in self._hashed(path):
             # With virtdomains on, `!` in a name cannot be: its file lies below domain/.
             is_stranded = domain is None and self._virtdomains and b"!" in name
-            hashed = name.partition(b".")[2] or name
+            _, dot, rest = name.partition(b".")
+            hashed = rest if dot else name
             if not is_stranded and self._is_in_place(letter, hashed, file, prefix + name):
                 yield prefix + name, file
 

@@ -266,6 +266,16 @@ def test_a_tree_that_went_away_has_changed(put: Put, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "path", ["quota/q/A.", "quota/q/user.", "quota/q/b..c", "domain/e/example.org/quota/q/C."]
+)
+def test_nothing_behind_the_first_dot_is_hashed_to_q(path: str, tmp_path: Path, put: Put) -> None:
+    """These are the places where Cyrus 3.6.1 puts such names."""
+    put(path, b"%(S (7))\n")
+    with cyrusdb.open(tmp_path) as db:
+        assert list(dict(db).values()) == [b"%(S (7))"]
+
+
+@pytest.mark.parametrize(
     ("hashed", "plain", "full"),
     [
         (b"jane", "j", "I"),
