@@ -10,7 +10,7 @@ _SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large)
 
 settings.register_profile("dev", max_examples=50, deadline=None, suppress_health_check=_SLOW)
 settings.register_profile(
-    "ci", max_examples=400, deadline=None, print_blob=True, suppress_health_check=_SLOW
+    "ci", max_examples=120, deadline=None, print_blob=True, suppress_health_check=_SLOW
 )
 settings.register_profile(
     "deep", max_examples=10_000, deadline=None, print_blob=True, suppress_health_check=_SLOW
