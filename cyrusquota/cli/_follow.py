@@ -109,10 +109,14 @@ class _Publisher:
         content = begin + body
         contents.know(content, body, Told.by(lsearch.header(begin), listing.keys()))
         with publish.claim(place.output, wait=place.wait, follow_links=place.follow_links) as claim:
-            outcome = put(claim, content, place.ownership, self._guard, place.output, contents.body)
+            guard = self._guard
+            if guard is None or not claim.in_place():
+                # Who removes the map accepts whatever comes.
+                guard = self._guard = PacedGuard(contents.told, self.export.limits)
+            outcome = put(claim, content, place.ownership, guard, place.output, contents.body)
         if outcome is publish.Outcome.WRITTEN:
             contents.in_place(content)
-            self._guard.accepted(content)
+            guard.accepted(content)
         self.summary = f"{state.roots} quota roots, {len(listing)} entries"
 
 

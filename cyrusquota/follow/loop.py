@@ -239,8 +239,9 @@ class Follower:
         self._follow()
 
     def _scan_failed(self, reason: str) -> None:
+        """The map in place stays, and gets old, even where what changed can still be followed."""
         self._voice.wrong("source", reason)
-        self._wants_scan = True
+        self._lose()
         self._scan_ended = self._clock()
         took = self._scan_ended - self._scan_started
         wait = min(AGAIN * 2**self._failures, PATIENCE)

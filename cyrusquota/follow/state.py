@@ -50,11 +50,11 @@ class State:
             return
         for key, value in by_key.items():
             name = key.decode("utf-8", "surrogateescape")
-            is_own = inbox_owner(name) is not None
-            if not is_own and inbox_of(name) is not None:
-                continue
             standing = None if value is None else self._standing(key, value)
-            (self._set_own if is_own else self._set_other)(name, standing)
+            if inbox_owner(name) is not None:
+                self._set_own(name, standing)
+            elif inbox_of(name) is None:
+                self._set_other(name, standing)
 
     def inboxes(self, by_key: ByKey) -> None:
         """These rows of the mailboxes changed."""
@@ -72,7 +72,7 @@ class State:
         problems: list[CyrusQuotaError] = []
         root = values.quota_root(key, value, on_problem=problems.append)
         # A full reading says what is wrong, and counts the roots.
-        self.needs_scan |= bool(problems)
+        self.needs_scan |= bool(problems) or root is None
         return None if root is None else self._question.standing(root)
 
     def _set_own(self, name: str, standing: Optional[Standing]) -> None:
