@@ -211,7 +211,8 @@ def _run(**options: object) -> None:
     machine = type("Following", (_Following,), options)
     quiet = (HealthCheck.too_slow, HealthCheck.filter_too_much)
     run_state_machine_as_test(
-        machine, settings=settings(deadline=None, suppress_health_check=quiet)
+        machine,
+        settings=settings(deadline=None, suppress_health_check=quiet, stateful_step_count=20),
     )
 
 
