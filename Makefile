@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 EXAMPLE = tests/fixtures/main/twoskip/quotas.db
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format bench-follow clean
 
 demo: $(VENV)/installed
 	$(BIN)/cyrusquota-export --db $(EXAMPLE) -v
@@ -20,6 +20,10 @@ lint: $(VENV)/tested
 format: $(VENV)/tested
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+# As root, with Cyrus installed; some minutes. OPTIONS='--backend skiplist --seconds 600', say.
+bench-follow: $(VENV)/tested
+	$(BIN)/python bench/follow.py $(OPTIONS)
 
 # Debian keeps the module in a package of its own.
 $(VENV)/bin/pip:

@@ -61,7 +61,8 @@ class Scan:
     `own` has the users' own roots that are bad, with an INBOX here or not, `others` the roots that
     others inherit, and `fixed` the recipients whose verdict follows from anything but their own
     root, with whether they are over. `live` are the INBOXes here (None: not known), `owners` the
-    users with a root of their own, kept only where a full root is inherited.
+    users with a root of their own, kept only where a full root is inherited. `unread` are keys
+    whose record could not be read.
     """
 
     own: dict[str, Standing]
@@ -71,6 +72,7 @@ class Scan:
     owners: Optional[Names]
     roots: int
     problems: tuple[str, ...]
+    unread: frozenset[bytes]
     quota: Snapshot
     mailboxes: Optional[Snapshot]
 
@@ -91,6 +93,7 @@ class _Reading:
     own: dict[str, Standing] = attrs.field(factory=dict)
     others: dict[str, Standing] = attrs.field(factory=dict)
     problems: list[str] = attrs.field(factory=list)
+    unread: set[bytes] = attrs.field(factory=set)
     owners: list[str] = attrs.field(factory=list)
     live: list[str] = attrs.field(factory=list)
     roots: int = 0
@@ -125,12 +128,15 @@ class _Reading:
             Names(self.owners) if is_inherited else None,
             self.roots,
             tuple(self.problems),
+            frozenset(self.unread),
             self.quota,
             self.mailboxes,
         )
 
     def _problem(self, problem: CyrusQuotaError) -> None:
         self.problems.append(str(problem))
+        if isinstance(problem, DataError) and problem.place.key is not None:
+            self.unread.add(problem.place.key)
 
     def _roots(self) -> Iterator[QuotaRoot]:
         opened = self.question.source.opened

@@ -28,7 +28,9 @@ class State:
         self._others = dict(scan.others)
         self._live = scan.live
         self._owners = scan.owners
-        self._unread = (scan.quota.records or scan.roots) - scan.roots
+        self._unread = scan.unread
+        #: Records that are no roots.
+        self._others_than_roots = (scan.quota.records or scan.roots) - scan.roots
         self._bad_others = sum(standing.is_bad for standing in self._others.values())
         self.roots = scan.roots
         self.listing = listing
@@ -41,7 +43,9 @@ class State:
     def counted(self, records: Optional[int]) -> None:
         """There are so many records by now."""
         if records is not None:
-            self.roots = max(0, records - self._unread)
+            self.roots = max(0, records - self._others_than_roots)
+            # Where nothing can be read any more, that is an error.
+            self.needs_scan |= not self.roots and records > 0
 
     def quotas(self, by_key: ByKey) -> None:
         """These roots changed; None is one that is gone."""
@@ -51,6 +55,7 @@ class State:
         for key, value in by_key.items():
             name = key.decode("utf-8", "surrogateescape")
             standing = None if value is None else self._standing(key, value)
+            self.needs_scan |= key in self._unread
             if inbox_owner(name) is not None:
                 self._set_own(name, standing)
             elif inbox_of(name) is None:

@@ -154,7 +154,8 @@ class _Following(RuleBasedStateMachine):
     def replace(self) -> None:
         """Another file with the same records, as after a restore."""
         path = self.quotas.path
-        if path.is_file():
+        # Who has a SQLite file open would go on with the old one.
+        if path.is_file() and self.backend != "sql":
             copy = path.with_name("copy")
             shutil.copyfile(path, copy)
             os.replace(copy, path)
@@ -176,7 +177,8 @@ class _Following(RuleBasedStateMachine):
         keys, near, roots = fresh
         assert state.listing.keys() == keys
         assert state.listing.near == near
-        assert roots is None or state.roots == roots
+        # A tree does not tell how many files came and went.
+        assert roots is None or state.roots == roots or self.backend == "quotalegacy"
 
     def _fresh(self) -> Optional[tuple[set[bytes], int, Optional[int]]]:
         question, problems = self.question, list[Exception]()

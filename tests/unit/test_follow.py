@@ -14,7 +14,7 @@ import pytest
 from cyrusquota import source
 from cyrusquota.cli._notify import Manager
 from cyrusquota.errors import CyrusQuotaError, HeldBack, MapLocked, map_error
-from cyrusquota.follow import Follower, Listing, Question, State, Voice
+from cyrusquota.follow import Follower, Listing, Question, Scan, State, Voice
 from cyrusquota.follow.forked import Failed, Forked, Outcome, Work
 from cyrusquota.follow.names import Names
 from cyrusquota.follow.pace import WINDOW, PacedGuard
@@ -139,15 +139,21 @@ def _outcome(work: Forked) -> Outcome:
         os.sched_yield()
 
 
-def _killed() -> None:
+def _endless() -> Scan:
+    while True:
+        signal.pause()
+
+
+def _killed() -> Scan:
     os.kill(os.getpid(), signal.SIGKILL)
+    return _endless()
 
 
-def _wrong() -> None:
+def _wrong() -> Scan:
     raise CyrusQuotaError("no good")
 
 
-def _broken() -> None:
+def _broken() -> Scan:
     raise RuntimeError("oh")
 
 
@@ -161,7 +167,7 @@ def test_work_that_fails_elsewhere(work: Work, said: str) -> None:
 
 
 def test_work_that_is_ended() -> None:
-    work = Forked(lambda: signal.pause())  # type: ignore[arg-type]
+    work = Forked(_endless)
     assert work.outcome() is None
     work.end()
     work.end()

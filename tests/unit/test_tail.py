@@ -130,6 +130,14 @@ def test_a_file_cut_short_is_lost(writer: Writer, followed: Tail, size: int) -> 
         followed.changes()
 
 
+def test_a_file_cut_short_is_lost_even_if_nothing_was_appended(
+    writer: Writer, followed: Tail
+) -> None:
+    os.truncate(writer.path, 200)
+    with pytest.raises(Lost):
+        followed.changes()
+
+
 def test_a_damaged_end_is_lost_or_left_alone(writer: Writer, followed: Tail) -> None:
     commit(writer, {b"user.a": V2, b"user.c": V1})
     whole = writer.path.read_bytes()

@@ -90,6 +90,8 @@ class LogTail(Tail):
         return self._read(self._fd, header)
 
     def _read(self, fd: int, header: _Header) -> Changes:
+        if os.fstat(fd).st_size < header.size:
+            raise Lost("cut off")
         length = header.size - self._at
         if not length:
             return Changes(records=header.records)

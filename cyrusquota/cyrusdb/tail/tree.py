@@ -224,9 +224,8 @@ def _content(path: bytes) -> tuple[Optional[bytes], bool]:
     try:
         with open(path, "rb", buffering=0) as file:
             raw = file.read()
-    except FileNotFoundError:
-        return None, True
     except OSError:
+        # Also where it is gone: how many there are, and whether any can be read, is not known here.
         return None, False
     if not raw or not raw.endswith(b"\n"):
         return None, not raw
