@@ -141,6 +141,10 @@ def updates(roots: int, crossing: int) -> Iterator[tuple[int, bool, bool]]:
         number = chance.randrange(roots)
         crosses = count % crossing == 0
         if crosses:
+            # As many come back as go over, so that the map stays as large as it is.
+            wanted = bool(count // crossing % 2)
+            while (number in is_over) is not wanted:
+                number = chance.randrange(roots)
             is_over ^= {number}
         yield number, number in is_over, crosses
 
