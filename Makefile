@@ -8,7 +8,7 @@ EXAMPLE = tests/fixtures/main/twoskip/quotas.db
 SECONDS ?= 60
 JOBS ?= 1
 
-.PHONY: demo test lint format fuzz bench-rcpt clean
+.PHONY: demo test lint format fuzz bench-rcpt bench-follow clean
 
 demo: $(VENV)/installed
 	$(BIN)/cyrusquota-export --db $(EXAMPLE) -v
@@ -31,6 +31,10 @@ bench-rcpt: $(VENV)/tested
 
 fuzz: $(VENV)/fuzzed
 	$(BIN)/python -m fuzz --seconds $(SECONDS) --jobs $(JOBS) $(TARGETS)
+
+# As root, with Cyrus installed; some minutes. OPTIONS='--backend skiplist --seconds 600', say.
+bench-follow: $(VENV)/tested
+	$(BIN)/python bench/follow.py $(OPTIONS)
 
 # Debian keeps the module in a package of its own.
 $(VENV)/bin/pip:

@@ -42,6 +42,9 @@ class Server:
     _layout: Layout
     uses_totals: bool = False
     _configdirectory: str = ""
+    #: Where the mailboxes are listed, and this server's own name in a murder.
+    path: Optional[AnyPath] = None
+    servername: Optional[str] = None
     _rows: Optional[dict[str, Inbox]] = None
 
     def inboxes(self, on_problem: OnProblem = raise_problem) -> Iterator[Inbox]:
@@ -102,12 +105,14 @@ def configured(conf: ImapdConf, mailboxes: Optional[AnyPath] = None) -> Server:
         layout,
         uses_totals=conf.switch("quota_use_conversations", False),
         configdirectory=conf.configdirectory,
+        path=path,
+        servername=servername,
     )
 
 
 def listed(mailboxes: AnyPath) -> Server:
     """A server of which nothing is known but the list of its mailboxes."""
-    return Server(_reader(mailboxes, None), Layout(lambda partition: None))
+    return Server(_reader(mailboxes, None), Layout(lambda partition: None), path=mailboxes)
 
 
 def _reader(path: AnyPath, servername: Optional[str]) -> Callable[[OnProblem], Iterator[Inbox]]:

@@ -31,11 +31,18 @@ from cyrusquota.quota import QuotaRoot
 
 @attrs.frozen
 class Source:
-    """Quota data that can be read: what to call it, and how its server names users."""
+    """Quota data that can be read: what to call it, and how its server names users.
+
+    `opened` opens the database that it is in, None for a stream, which can be read but once.
+    """
 
     name: str
     naming: Naming
     _read: Callable[[OnProblem], Iterator[QuotaRoot]]
+    opened: Optional[Callable[[OnProblem], cyrusdb.Database]] = None
+    #: Where that is, and for a configured quotalegacy tree, whether fulldirhash is on.
+    path: Optional[AnyPath] = None
+    fulldirhash: Optional[bool] = None
 
     def roots(self, on_problem: OnProblem = raise_problem) -> Iterator[QuotaRoot]:
         """Every quota root, in the order of the source."""
@@ -59,11 +66,14 @@ def database(
 ) -> Source:
     """The database at `path`, whatever imapd.conf says of another."""
 
+    def opened(on_problem: OnProblem) -> cyrusdb.Database:
+        return cyrusdb.open(path, backend, on_problem=on_problem)
+
     def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
-        with cyrusdb.open(path, backend, on_problem=on_problem) as db:
+        with opened(on_problem) as db:
             yield from _roots(db, str(path), on_problem)
 
-    return Source(printable(str(path)), naming or Naming(), roots)
+    return Source(printable(str(path)), naming or Naming(), roots, opened, path)
 
 
 def configured(conf: ImapdConf) -> Source:
@@ -83,13 +93,16 @@ def configured(conf: ImapdConf) -> Source:
         return database(conf.quota_path, backend, naming)
     base, full = conf.quotalegacy_base, conf.switch("fulldirhash", False)
 
-    def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
-        with quotalegacy.QuotaTree(
+    def opened(on_problem: OnProblem) -> cyrusdb.Database:
+        return quotalegacy.QuotaTree(
             base, on_problem, fulldirhash=full, virtdomains=naming.virtdomains
-        ) as tree:
+        )
+
+    def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
+        with opened(on_problem) as tree:
             yield from _roots(tree, str(base), on_problem)
 
-    return Source(printable(str(base / "quota")), naming, roots)
+    return Source(printable(str(base / "quota")), naming, roots, opened, base, full)
 
 
 def dumped(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None) -> Source:
@@ -109,6 +122,11 @@ def reported(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None)
         return report.roots(stream, source=name, on_problem=on_problem)
 
     return Source(printable(name), naming or Naming(), roots)
+
+
+def roots_in(db: cyrusdb.Database, on_problem: OnProblem) -> Iterator[QuotaRoot]:
+    """Every quota root of a database that `Source.opened` gave."""
+    return _roots(db, str(db.path), on_problem)
 
 
 def _roots(

@@ -21,19 +21,19 @@ class Problems:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.count = 0
-        self._quiet = quiet
+        self.quiet = quiet
 
     def __call__(self, problem: CyrusQuotaError) -> None:
         self.say(str(problem))
 
     def say(self, line: str) -> None:
         self.count += 1
-        if not self._quiet and self.count <= MAX_PROBLEMS:
+        if not self.quiet and self.count <= MAX_PROBLEMS:
             complain(line)
 
     def close(self) -> None:
         """Count what was not said."""
-        if not self._quiet and self.count > MAX_PROBLEMS:
+        if not self.quiet and self.count > MAX_PROBLEMS:
             complain(f"... and {self.count - MAX_PROBLEMS} more problems like these")
 
 
@@ -58,7 +58,11 @@ _GIVEN = "cyrusquota.arguments"
 def command_again(option: str, value: str) -> str:
     """The command line of this run, for a shell, with `option` set to `value`."""
     context = click.get_current_context()
-    words = [context.find_root().info_name or "", *_without(option, context.meta[_GIVEN])]
+    given = context.meta[_GIVEN]
+    # Only a single run can be told what to accept.
+    if "--follow" in given:
+        given = _without("--poll", (word for word in given if word != "--follow"))
+    words = [context.find_root().info_name or "", *_without(option, given)]
     return shlex.join([*words, option, value])
 
 

@@ -91,6 +91,8 @@ class Chosen:
     problems: Problems
     #: With whose rights to read (`reading_as`).
     user: Optional[str] = None
+    #: The same options with imapd.conf as it is by now.
+    again: Optional[Callable[[], Chosen]] = None
 
 
 @attrs.frozen
@@ -118,10 +120,13 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(**options: Any) -> Any:
         asked = _Asked(**{name: options.pop(name) for name in names})
         problems = Problems(quiet=asked.quiet)
-        try:
+
+        def again() -> Chosen:
             with reading_as(asked.user):
-                chosen = _chosen(asked, problems)
-            return command(chosen=chosen, **options)
+                return attrs.evolve(_chosen(asked, problems), again=again)
+
+        try:
+            return command(chosen=again(), **options)
         finally:
             problems.close()
 

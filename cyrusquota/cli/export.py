@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
-import time
 from typing import Callable, Iterable, Iterator, NoReturn, Optional
 
 import attrs
@@ -12,10 +10,12 @@ import click
 
 from cyrusquota import __version__, maps, overquota, publish
 from cyrusquota.cli._answers import answer_options
+from cyrusquota.cli._follow import Export, Place
+from cyrusquota.cli._map import comments, put, teller
 from cyrusquota.cli._progress import progress
-from cyrusquota.cli._run import Command, command_again, complain, run
+from cyrusquota.cli._run import Command, complain, run
 from cyrusquota.cli._source import Chosen, source_options
-from cyrusquota.errors import DataError, HeldBack
+from cyrusquota.errors import DataError, OptionError
 from cyrusquota.guard import Change, Guard, Limits, Told
 from cyrusquota.maps import Format, KeyForm
 from cyrusquota.maps.answers import Answers
@@ -24,7 +24,6 @@ from cyrusquota.privileges import reading_as
 from cyrusquota.quota import QuotaRoot
 
 _LIMITS = Limits()
-_STAMP = "%Y-%m-%dT%H:%M:%S%z"
 
 
 def _mode(context: click.Context, parameter: click.Parameter, value: str) -> int:
@@ -83,6 +82,19 @@ def _mode(context: click.Context, parameter: click.Parameter, value: str) -> int
     help="How long to wait for another run on the same map.  [default: not at all]",
 )
 @click.option("--follow-links", is_flag=True, help="If the map is a symbolic link, follow it.")
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="Stay running, and renew the map within a second of each change.",
+)
+@click.option(
+    "--poll",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0.05, max=10),
+    default=0.5,
+    show_default=True,
+    help="With --follow: how often to look for changes.",
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would change, write nothing.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell the numbers on standard error.")
 @click.version_option(__version__)
@@ -99,6 +111,8 @@ def export(
     accept_change: Optional[int],
     wait: float,
     follow_links: bool,
+    follow: bool,
+    poll: float,
     dry_run: bool,
     verbose: bool,
 ) -> None:
@@ -107,8 +121,24 @@ def export(
     Reads the quota database that /etc/imapd.conf names, or the one given, and lists exactly the
     users who are over quota, as lmtpd sees it. Silent when all is well.
     """
-    told = _teller(answers.format)
+    told = teller(answers.format)
+    ownership = publish.Ownership(mode, owner, group)
     guard = Guard(told, Limits.of(max_change), accept_change)
+    if follow:
+        if output is None or dry_run or accept_change is not None:
+            raise OptionError(
+                "--follow needs --output, and goes neither with --dry-run nor with --accept-change;"
+                " give those to a single run beside it"
+            )
+        if not answers.are_plain:
+            raise OptionError(
+                "--follow writes lsearch files that defer, so far: leave --format, --headroom and"
+                " --refuse out, or run without --follow from cron"
+            )
+        place = Place(output, ownership, wait, follow_links)
+        text = maps.DEFAULT_MESSAGE if answers.message is None else answers.message
+        Export(chosen, exempt, KeyForm(key), text, place, guard.limits).run(poll, verbose)
+        return
     listing = _Listing(chosen, exempt, KeyForm(key), answers)
     if output is None:
         content = listing.content()
@@ -119,11 +149,10 @@ def export(
         old = publish.in_place(output, follow_links=follow_links)
         _tell_changes(old, listing.content(old), guard, answers.format)
     else:
-        ownership = publish.Ownership(mode, owner, group)
         with publish.claim(output, wait=wait, follow_links=follow_links) as claim:
             old = claim.in_place()
             content = listing.content(old)
-            outcome = _put(claim, content, ownership, guard, output, answers.format)
+            outcome = put(claim, content, ownership, guard, output, answers.format)
         if verbose:
             complain(f"{output} {outcome.value}: {_numbers(told, old, content)}")
     if verbose:
@@ -143,13 +172,14 @@ class _Listing:
     def content(self, old: Optional[bytes] = None) -> bytes:
         """The map; `old`, the one in place, tells how long reading may take."""
         with reading_as(self.chosen.user):
-            counted, verdicts = self._read(_teller(self.answers.format)(old).roots if old else None)
+            counted, verdicts = self._read(teller(self.answers.format)(old).roots if old else None)
         values = self.answers.values(verdicts)
         entries = maps.entries(values, form=self.form, exempt=self.exempt)
         name = self.chosen.source.name
         self.summary = f"{counted.count} quota roots read from {name}, {len(entries)} entries"
-        comments = _comments(self.chosen, counted.count, len(entries), verdicts)
-        return self.answers.format.document(entries, comments)
+        near = sum(not verdict.over for verdict in verdicts)
+        texts = comments(self.chosen, counted.count, len(entries), near)
+        return self.answers.format.document(entries, texts)
 
     def _read(self, expected: Optional[int]) -> tuple[_Counted, list[Verdict]]:
         source, problems = self.chosen.source, self.chosen.problems
@@ -181,49 +211,6 @@ class _Counted:
         for root in self._roots:
             self.count += 1
             yield root
-
-
-def _comments(chosen: Chosen, roots: int, entries: int, verdicts: list[Verdict]) -> tuple[str, ...]:
-    near = sum(not verdict.over for verdict in verdicts)
-    return (
-        f"Written by cyrusquota-export {__version__}; do not edit, the next run replaces it.",
-        f"source: {chosen.source.name}",
-        f"policy: {chosen.policy.name}",
-        f"since: {time.strftime(_STAMP)}",
-        f"roots: {roots}",
-        f"entries: {entries}",
-        f"near: {near}",
-    )
-
-
-def _teller(written: Format) -> Callable[[bytes], Told]:
-    return lambda content: Told.by(written.header(content), written.keys(content))
-
-
-def _put(
-    claim: publish.Claim,
-    content: bytes,
-    ownership: publish.Ownership,
-    guard: Guard,
-    output: str,
-    written: Format,
-) -> publish.Outcome:
-    try:
-        return claim.put(
-            content,
-            ownership,
-            body=written.body,
-            is_ours=lambda old: bool(written.header(old)),
-            guard=guard,
-        )
-    except HeldBack as error:
-        raise error.advising(_advice(error.ceiling, output)) from error
-
-
-def _advice(ceiling: Optional[int], output: str) -> str:
-    if ceiling is None:
-        return f"see to the source; if there are no quotas any more: rm {shlex.quote(output)}"
-    return f"see to the source; if this is right: {command_again('--accept-change', str(ceiling))}"
 
 
 def _tell_changes(old: Optional[bytes], content: bytes, guard: Guard, written: Format) -> None:

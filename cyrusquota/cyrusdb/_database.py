@@ -17,13 +17,15 @@ class Snapshot:
     """What was read: the backend, the bytes that counted, and the live records where known.
 
     `generation` is what tells one incarnation of the file from the next, None where the format
-    has nothing of the kind.
+    has nothing of the kind. `inode` is the device and inode of the file, where following it
+    (`cyrusdb.tail`) can go on from here.
     """
 
     backend: str
     size: int
     records: Optional[int] = None
     generation: Optional[int] = None
+    inode: Optional[tuple[int, int]] = attrs.field(default=None, eq=False)
 
 
 class Database(abc.ABC):

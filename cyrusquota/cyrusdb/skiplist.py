@@ -102,7 +102,8 @@ class Skiplist(Database):
 
     def snapshot(self) -> Snapshot:
         log = self._log
-        return Snapshot(self.backend, log.committed, len(log.live), log.last_recovery)
+        inode = self._identity[:2]
+        return Snapshot(self.backend, log.committed, len(log.live), log.last_recovery, inode)
 
     def has_changed(self) -> bool:
         return differs(self.path, self._identity)

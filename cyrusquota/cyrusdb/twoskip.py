@@ -110,7 +110,8 @@ class Twoskip(Database):
 
     def snapshot(self) -> Snapshot:
         header = self._header
-        return Snapshot(self.backend, header.current_size, len(self._live), header.generation)
+        records, inode = len(self._live), self._identity[:2]
+        return Snapshot(self.backend, header.current_size, records, header.generation, inode)
 
     def has_changed(self) -> bool:
         return differs(self.path, self._identity)

@@ -7,7 +7,7 @@ from typing import Iterable, Iterator, Optional
 import attrs
 
 from cyrusquota.mailbox import Recipient
-from cyrusquota.maps import DEFAULT_MESSAGE, DEFAULT_REFUSAL, Format
+from cyrusquota.maps import DEFAULT_MESSAGE, DEFAULT_REFUSAL, FORMATS, Format
 from cyrusquota.overquota import Reserve, Verdict
 from cyrusquota.quota import Resource
 
@@ -34,6 +34,11 @@ class Answers:
         self._full(False)
         if self.headroom:
             self.format.space_left(0)
+
+    @property
+    def are_plain(self) -> bool:
+        """Whether a map has lines of an lsearch file that defer, and nothing else."""
+        return self.format is FORMATS["lsearch"] and not self.refuse and not self.headroom
 
     @property
     def wanted(self) -> Reserve:

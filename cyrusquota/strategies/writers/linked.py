@@ -110,12 +110,13 @@ class LinkedWriter(abc.ABC):
         """Write the live records to a new file and rename it over the old one."""
         self.begin()
         live = list(self._contents())
+        # Not a byte of the old file changes.
+        path, self.path = self.path, self.path.with_name(self.path.name + ".NEW")
         self.generation += 1
         self._new()
         self.begin()
         for key, value in live:
             self.set(key, value)
-        path, self.path = self.path, self.path.with_name(self.path.name + ".NEW")
         self.commit()
         self.repack_size = self.current_size
         self.dirty_size = 0

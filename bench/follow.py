@@ -1,0 +1,238 @@
+#!/usr/bin/env python3
+"""How soon after Cyrus commits a change the map says so, and at what cost.
+
+    sudo python3 bench/follow.py --roots 1000000 --rate 1000 --seconds 60
+
+Makes a quota database with Cyrus's own cyr_dbtool, lets `cyrusquota-export --follow` follow it as
+a process of its own, and has cyr_dbtool commit RATE updates a second, each in a transaction of its
+own. Most leave everybody where he is; a few a second let a user go over or come back, and the time
+from just before that commit until the map in place has it is the latency. Prints percentiles, the
+share of one core that the follower used, and its memory at the beginning and the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Iterator
+
+PROJECT = Path(__file__).resolve().parents[1]
+TOOL = "/usr/lib/cyrus/bin/cyr_dbtool"
+CONF = """\
+configdirectory: {base}/lib
+proc_path: {base}/proc
+mboxname_lockpath: {base}/lock
+defaultpartition: default
+partition-default: {base}/spool
+unixhierarchysep: no
+quota_db: {backend}
+"""
+LIMIT = 1 << 20
+#: Seconds between two looks at the map.
+LOOK = 0.002
+#: One of so many users is over at the beginning.
+OVER = 50
+
+
+def value(used: int, modseq: int) -> bytes:
+    return b"%%(S (%d %d) M (3) AS (0) NF (2) MODSEQ %d)" % (used, LIMIT, modseq)
+
+
+def command(key: bytes, data: bytes) -> bytes:
+    return b"SET {%d+}\r\n%b {%d+}\r\n%b\n" % (len(key), key, len(data), data)
+
+
+def key(number: int) -> bytes:
+    return b"user.u%07d" % number
+
+
+def used(is_over: bool, more: int = 0) -> int:
+    return LIMIT * 1024 + 1 + more if is_over else LIMIT * 512 + more
+
+
+class Cyrus:
+    """A database that cyr_dbtool writes."""
+
+    def __init__(self, base: Path, backend: str) -> None:
+        for name in ("lib/db", "lock", "proc", "spool"):
+            (base / name).mkdir(parents=True)
+        self.conf = base / "imapd.conf"
+        self.conf.write_text(CONF.format(base=base, backend=backend))
+        stamp = int(time.time()) - 1000
+        (base / "lib/db/skipstamp").write_bytes(stamp.to_bytes(4, "big"))
+        subprocess.run(["chown", "-R", "cyrus:mail", base], check=True)
+        self.path = base / "lib/quotas.db"
+        self._command = [TOOL, "-C", str(self.conf), "-n", str(self.path), backend, "batch"]
+        self._has_transactions = backend != "quotalegacy"
+
+    def fill(self, roots: int) -> None:
+        with subprocess.Popen(self._command, stdin=subprocess.PIPE) as tool:
+            assert tool.stdin is not None
+            tool.stdin.write(b"BEGIN\n" if self._has_transactions else b"")
+            for number in range(roots):
+                tool.stdin.write(command(key(number), value(used(not number % OVER), 1)))
+            tool.stdin.write(b"COMMIT\n" if self._has_transactions else b"")
+        assert tool.returncode == 0
+
+    def writer(self) -> subprocess.Popen[bytes]:
+        """A tool that commits each line for itself."""
+        return subprocess.Popen(self._command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def follow(conf: Path, output: Path) -> subprocess.Popen[bytes]:
+    words = ["-m", "cyrusquota.cli.export", "-C", str(conf), "--no-mailboxes", "--follow"]
+    words += ["--max-change", "off", "-o", str(output)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(PROJECT), *sys.path[1:]))}
+    return subprocess.Popen([sys.executable, *words], env=environment)
+
+
+def seconds_of(process: int) -> float:
+    """What a process has used of the processor."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    # utime, stime, and those of the children that have ended.
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def own_seconds_of(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_of(process: int) -> int:
+    """KiB resident."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * resource.getpagesize() >> 10
+
+
+class Map:
+    """The map in place, and what it has."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen = (0, 0)
+        self.keys: set[bytes] = set()
+
+    def look(self) -> bool:
+        """Whether there is a new one."""
+        try:
+            status = os.stat(self._path)
+        except FileNotFoundError:
+            return False
+        if (status.st_ino, status.st_ctime_ns) == self._seen:
+            return False
+        self._seen = status.st_ino, status.st_ctime_ns
+        lines = self._path.read_bytes().splitlines()
+        self.keys = {line.partition(b":")[0] for line in lines if not line.startswith(b"#")}
+        return True
+
+
+def updates(roots: int, crossing: int) -> Iterator[tuple[int, bool, bool]]:
+    """A user, whether he is over after it, and whether he was not so before, or the reverse."""
+    is_over = set(range(0, roots, OVER))
+    chance = random.Random(1)
+    for count in range(1 << 62):
+        number = chance.randrange(roots)
+        crosses = count % crossing == 0
+        if crosses:
+            # As many come back as go over, so that the map stays as large as it is.
+            wanted = bool(count // crossing % 2)
+            while (number in is_over) is not wanted:
+                number = chance.randrange(roots)
+            is_over ^= {number}
+        yield number, number in is_over, crosses
+
+
+def measure(cyrus: Cyrus, asked: argparse.Namespace, output: Path) -> None:
+    follower = follow(cyrus.conf, output)
+    place = Map(output)
+    begun = time.monotonic()
+    while not place.look():
+        assert follower.poll() is None, "the follower has ended"
+        time.sleep(LOOK)
+    print(f"first map after {time.monotonic() - begun:.1f} s, {len(place.keys)} entries")
+    writer = cyrus.writer()
+    assert writer.stdin is not None
+    waiting: dict[bytes, tuple[float, bool]] = {}
+    latencies: list[float] = []
+    done, overtaken = 0, 0
+    begun = time.monotonic()
+    cpu, own, memory = (
+        seconds_of(follower.pid),
+        own_seconds_of(follower.pid),
+        memory_of(follower.pid),
+    )
+    samples = [memory]
+    stream = updates(asked.roots, max(1, asked.rate // asked.crossings))
+    next_sample = begun + 60
+    while (now := time.monotonic()) < begun + asked.seconds + 3:
+        due = int((now - begun) * asked.rate) if now < begun + asked.seconds else done
+        for number, over, crosses in (next(stream) for _ in range(due - done)):
+            data = value(used(over, done % 1000 if not over else done), done + 2)
+            writer.stdin.write(command(key(number), data))
+            done += 1
+            if crosses:
+                # A user who goes back before the map had him does not count.
+                overtaken += key(number)[5:] in waiting
+                waiting[key(number)[5:]] = now, over
+        writer.stdin.flush()
+        if place.look():
+            seen = time.monotonic()
+            for user, (since, over) in list(waiting.items()):
+                if (user in place.keys) == over:
+                    latencies.append(seen - since)
+                    del waiting[user]
+        if now > next_sample:
+            samples.append(memory_of(follower.pid))
+            next_sample += 60
+        time.sleep(LOOK)
+    took = time.monotonic() - begun
+    samples.append(memory_of(follower.pid))
+    writer.stdin.close()
+    writer.wait()
+    all_cpu, own_cpu = seconds_of(follower.pid) - cpu, own_seconds_of(follower.pid) - own
+    follower.terminate()
+    ended = time.monotonic()
+    status = follower.wait()
+    latencies.sort()
+    print(f"{done} updates in {took:.0f} s, {len(latencies)} users went over or came back")
+    for share in (50, 90, 99, 100):
+        at = min(len(latencies) - 1, len(latencies) * share // 100)
+        print(f"  {share:3} % of them in the map within {latencies[at]:.3f} s")
+    print(f"  not seen: {len(waiting)}, overtaken: {overtaken}")
+    print(f"follower: {own_cpu / took:.1%} of a core, {all_cpu / took:.1%} with full readings")
+    print(f"memory: {samples} KiB, once a minute")
+    print(f"ended with {status} after {time.monotonic() - ended:.3f} s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--backend", default="twoskip")
+    parser.add_argument("--roots", type=int, default=1_000_000)
+    parser.add_argument("--rate", type=int, default=1000, help="updates a second")
+    parser.add_argument("--crossings", type=int, default=20, help="of those, over or back")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--directory", default="/dev/shm", help="for some hundred MB")
+    asked = parser.parse_args()
+    if not os.path.exists(TOOL) or os.geteuid() != 0:
+        sys.exit("needs root and Cyrus: apt-get install cyrus-imapd cyrus-admin")
+    base = Path(tempfile.mkdtemp(prefix="cq", dir=asked.directory))
+    base.chmod(0o755)
+    try:
+        cyrus = Cyrus(base / "cyrus", asked.backend)
+        begun = time.monotonic()
+        cyrus.fill(asked.roots)
+        print(f"{asked.backend}, {asked.roots} roots, made in {time.monotonic() - begun:.0f} s")
+        measure(cyrus, asked, base / "overquota")
+    finally:
+        shutil.rmtree(base)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,289 @@
+"""A quotalegacy tree: every change of a key renames a file into its directory.
+
+With inotify (the package inotify-simple) the kernel names the files. Without it, directories whose
+time has changed are listed again, and the files in them that are as new as that are read: the time
+of a file's last change of status comes from the same clock as that of its directory, and no program
+can set it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from typing import Any, Iterator, Optional
+
+import attrs
+
+from cyrusquota import dirhash
+from cyrusquota.cyrusdb._database import Snapshot
+from cyrusquota.cyrusdb.quotalegacy import _FULL, _PLAIN, _ROOT, _UNFINISHED, _time, _value
+from cyrusquota.cyrusdb.tail._tail import Changes, Lost, Tail
+from cyrusquota.errors import AnyPath
+
+_TOP, _INNER = frozenset((b"quota", b"domain")), frozenset((b"quota",))
+#: The clock of a file system may tick as slowly as this.
+_GRANULARITY_NS = 2_000_000_000
+#: Changes in one go that are read anew as well by a full reading.
+_MOST = 200_000
+
+
+@attrs.define
+class _Directory:
+    """A directory of the tree: with files in it if it has a letter, with directories otherwise."""
+
+    path: bytes
+    domain: Optional[bytes] = None
+    letter: Optional[bytes] = None
+    #: Whether it is a domain's own quota/, with the file `root`.
+    has_root: bool = False
+    #: The subdirectories that count; None: all of them.
+    only: Optional[frozenset[bytes]] = None
+    time: int = -1
+    #: What it held: subdirectories by name, or the hashes of the names of its files.
+    held: frozenset[Any] = frozenset()
+
+    def leads_to(self, name: bytes) -> bool:
+        """Whether a subdirectory `name` would count."""
+        return self.letter is None and (self.only is None or name in self.only)
+
+
+class TreeTail(Tail):
+    """A tree; the arguments are those of `QuotaTree`."""
+
+    def __init__(
+        self,
+        path: AnyPath,
+        *,
+        fulldirhash: Optional[bool] = None,
+        virtdomains: Optional[bool] = None,
+        inotify: bool = True,
+    ) -> None:
+        self._hashes = _PLAIN | _FULL if fulldirhash is None else _FULL if fulldirhash else _PLAIN
+        self._virtdomains = virtdomains
+        self._base = os.fsencode(path)
+        self._watch = _Watch() if inotify and _Watch.is_possible() else None
+        self._directories = {directory.path: directory for directory in self._walk()}
+        letters = {directory.letter for directory in self._directories.values()} - {None}
+        # A key may have two files then, and which one counts only a full reading tells.
+        self._is_mixed = bool(letters & _PLAIN and letters & _FULL)
+
+    @property
+    def fd(self) -> Optional[int]:
+        """What can be read from when there are changes, or None."""
+        return None if self._watch is None else self._watch.fd
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """Changes from before the reading come again, which does no harm."""
+
+    def close(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+
+    def changes(self) -> Changes:
+        by_key: dict[bytes, Optional[bytes]] = {}
+        is_complete = True
+        for directory, name in self._changed():
+            if name is None:
+                is_complete = False
+                continue
+            key = self._key(directory, name)
+            if key is None:
+                # Not where Cyrus looks, which a full reading reports.
+                is_complete = False
+                continue
+            value, is_sound = _content(os.path.join(directory.path, name))
+            by_key[key] = value
+            is_complete &= is_sound
+            if len(by_key) > _MOST:
+                raise Lost("too many files changed")
+        return Changes(by_key, None, is_complete and not (self._is_mixed and by_key))
+
+    # The directories
+
+    def _walk(self) -> Iterator[_Directory]:
+        """Every directory of the tree, watched before it is listed."""
+        quota, domain = (os.path.join(self._base, name) for name in (b"quota", b"domain"))
+        if not os.path.isdir(quota) and not os.path.isdir(domain):
+            yield from self._quota_directory(_Directory(self._base, only=self._hashes))
+            return
+        yield self._seen(_Directory(self._base, only=_TOP))
+        if os.path.isdir(quota):
+            yield from self._quota_directory(_Directory(quota, only=self._hashes))
+        if os.path.isdir(domain) and self._virtdomains is not False:
+            top = self._seen(_Directory(domain, only=self._hashes))
+            yield top
+            for letter in sorted(top.held & self._hashes):
+                within = self._seen(_Directory(os.path.join(domain, letter)))
+                yield within
+                for name in sorted(within.held):
+                    if not name.startswith(b".") and not name.endswith(_UNFINISHED):
+                        yield from self._domain(os.path.join(within.path, name), name)
+
+    def _domain(self, path: bytes, name: bytes) -> Iterator[_Directory]:
+        yield self._seen(_Directory(path, only=_INNER))
+        inner = os.path.join(path, b"quota")
+        if os.path.isdir(inner):
+            yield from self._quota_directory(_Directory(inner, name, None, True, self._hashes))
+
+    def _quota_directory(self, top: _Directory) -> Iterator[_Directory]:
+        yield self._seen(top)
+        for letter in sorted(top.held & self._hashes):
+            path = os.path.join(top.path, letter)
+            yield self._seen(_Directory(path, top.domain, letter))
+
+    def _seen(self, directory: _Directory) -> _Directory:
+        if self._watch is not None:
+            self._watch.add(directory)
+        directory.time = _time(directory.path)
+        if directory.letter is None:
+            directory.held = frozenset(_subdirectories(directory))
+        elif self._watch is None:
+            directory.held = frozenset(hash(entry.name) for entry in _files(directory.path))
+        return directory
+
+    # What changed
+
+    def _changed(self) -> Iterator[tuple[_Directory, Optional[bytes]]]:
+        """Files to read, with None for removed ones whose names are not known."""
+        if self._watch is not None:
+            yield from self._watch.changed()
+            return
+        for directory in self._directories.values():
+            then, now = directory.time, _time(directory.path)
+            if now == then:
+                continue
+            if now == -1:
+                raise Lost("a directory is gone")
+            # What changes within the tick of the clock that now is may not renew it.
+            directory.time = min(now, time.time_ns() - _GRANULARITY_NS)
+            if directory.letter is None:
+                self._must_be_the_same(directory)
+                if directory.has_root:
+                    yield directory, _ROOT
+            else:
+                yield from _new_files(directory, then - _GRANULARITY_NS)
+
+    def _must_be_the_same(self, directory: _Directory) -> None:
+        if frozenset(_subdirectories(directory)) != directory.held:
+            raise Lost("directories came or went")
+
+    def _key(self, directory: _Directory, name: bytes) -> Optional[bytes]:
+        """The key whose file `name` is, or None where Cyrus does not look for one."""
+        prefix = b"" if directory.domain is None else directory.domain + b"!"
+        if directory.letter is None:
+            return prefix
+        hashed = name.partition(b".")[2] or name
+        is_stranded = not prefix and self._virtdomains and b"!" in name
+        right = dirhash.letter(hashed, full=directory.letter in _FULL).encode()
+        return None if is_stranded or right != directory.letter else prefix + name
+
+
+def _new_files(directory: _Directory, since: int) -> Iterator[tuple[_Directory, Optional[bytes]]]:
+    held = set()
+    for entry in _files(directory.path):
+        held.add(hash(entry.name))
+        try:
+            changed = entry.stat().st_ctime_ns
+        except OSError:
+            changed = since
+        if changed >= since:
+            yield directory, entry.name
+    gone = directory.held - held
+    directory.held = frozenset(held)
+    if gone:
+        yield directory, None
+
+
+def _files(path: bytes) -> Iterator[os.DirEntry[bytes]]:
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if _counts(entry.name):
+                    yield entry
+    except OSError as error:
+        raise Lost(f"a directory cannot be read ({error.strerror})") from error
+
+
+def _counts(name: bytes) -> bool:
+    return not name.startswith(b".") and not name.endswith(_UNFINISHED)
+
+
+def _subdirectories(directory: _Directory) -> Iterator[bytes]:
+    try:
+        with os.scandir(directory.path) as entries:
+            for entry in entries:
+                if directory.leads_to(entry.name) and entry.is_dir():
+                    yield entry.name
+    except OSError as error:
+        raise Lost(f"a directory cannot be read ({error.strerror})") from error
+
+
+def _content(path: bytes) -> tuple[Optional[bytes], bool]:
+    """The value in a file, None for none, and whether that is all there is to say."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            raw = file.read()
+    except OSError:
+        # Also where it is gone: how many there are, and whether any can be read, is not known here.
+        return None, False
+    if not raw or not raw.endswith(b"\n"):
+        return None, not raw
+    return _value(raw), True
+
+
+class _Watch:
+    """What the kernel says of directories."""
+
+    @staticmethod
+    def is_possible() -> bool:
+        """Whether inotify-simple is installed."""
+        try:
+            importlib.import_module("inotify_simple")
+        except ImportError:
+            return False
+        return True
+
+    def __init__(self) -> None:
+        module: Any = importlib.import_module("inotify_simple")
+        self._flags = module.flags
+        self._inotify = module.INotify(nonblocking=True)
+        self._directories: dict[int, _Directory] = {}
+
+    @property
+    def fd(self) -> int:
+        return int(self._inotify.fileno())
+
+    def close(self) -> None:
+        self._inotify.close()
+
+    def add(self, directory: _Directory) -> None:
+        flags = self._flags
+        mask = flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE | flags.DELETE_SELF
+        mask |= flags.CREATE if directory.letter is None else flags.CLOSE_WRITE
+        try:
+            watch = self._inotify.add_watch(directory.path, mask | flags.ONLYDIR)
+        except OSError as error:
+            raise Lost(f"a directory cannot be watched ({error.strerror})") from error
+        self._directories[watch] = directory
+
+    def changed(self) -> Iterator[tuple[_Directory, Optional[bytes]]]:
+        """Files that were renamed, written or removed, each once."""
+        flags = self._flags
+        found: dict[tuple[int, str], None] = {}
+        for event in self._inotify.read(timeout=0):
+            directory = self._directories.get(event.wd)
+            if event.mask & (flags.Q_OVERFLOW | flags.DELETE_SELF | flags.UNMOUNT):
+                raise Lost("directories came or went, or too much at once")
+            if directory is None:
+                continue
+            if event.mask & flags.ISDIR and directory.leads_to(os.fsencode(event.name)):
+                raise Lost("directories came or went")
+            found[event.wd, event.name] = None
+        for watch, name in found:
+            directory, raw = self._directories[watch], os.fsencode(name)
+            if directory.letter is not None:
+                if _counts(raw):
+                    yield directory, raw
+            elif directory.has_root and raw == _ROOT:
+                yield directory, raw

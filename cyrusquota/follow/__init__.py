@@ -1,0 +1,15 @@
+"""Stay running, and let the map say within a second who is full.
+
+`loop.Follower` is the whole; `scan` reads everything once, `state` keeps it up to date with the
+changes that `cyrusquota.cyrusdb.tail` finds, `listing` has the entries of the map.
+"""
+
+from __future__ import annotations
+
+from cyrusquota.follow.listing import Listing
+from cyrusquota.follow.loop import Follower
+from cyrusquota.follow.scan import Question, Scan, scanned
+from cyrusquota.follow.state import State
+from cyrusquota.follow.voice import Voice
+
+__all__ = ["Follower", "Listing", "Question", "Scan", "State", "Voice", "scanned"]

@@ -1,0 +1,175 @@
+"""One full reading: who is full, and from where to go on."""
+
+from __future__ import annotations
+
+import os
+from typing import Iterator, Optional
+
+import attrs
+
+from cyrusquota import cyrusdb, mailboxes, overquota, source
+from cyrusquota.cyrusdb import Snapshot, tail
+from cyrusquota.errors import CyrusQuotaError, DataError, OnProblem
+from cyrusquota.follow.names import Names
+from cyrusquota.mailbox import Recipient, inbox_of, inbox_owner
+from cyrusquota.mailboxes import Inbox
+from cyrusquota.overquota import Policy, Reserve
+from cyrusquota.quota import QuotaRoot
+from cyrusquota.server import Server
+from cyrusquota.source import Source
+
+
+@attrs.frozen
+class Standing:
+    """Whether a root is full, and whether it is near that."""
+
+    over: bool = False
+    near: bool = False
+
+    @property
+    def is_bad(self) -> bool:
+        return self.over or self.near
+
+
+@attrs.frozen
+class Question:
+    """What is to be known all the time: who, of these roots and mailboxes, by this policy."""
+
+    source: Source
+    server: Optional[Server]
+    policy: Policy
+    reserve: Reserve
+
+    def standing(self, root: QuotaRoot) -> Standing:
+        return Standing(bool(self.policy.over(root)), bool(self.reserve.near(root)))
+
+    @property
+    def is_by_root(self) -> bool:
+        """Whether a changed root or INBOX tells all about its user.
+
+        Totals are kept elsewhere, and where Cyrus heeds capitals and the map does not, one user's
+        verdict depends on others'.
+        """
+        uses_totals = self.server is not None and self.server.uses_totals
+        return self.source.naming.downcase and not uses_totals
+
+
+@attrs.frozen
+class Scan:
+    """What a full reading found.
+
+    `own` has the users' own roots that are bad, with an INBOX here or not, `others` the roots that
+    others inherit, and `fixed` the recipients whose verdict follows from anything but their own
+    root, with whether they are over. `live` are the INBOXes here (None: not known), `owners` the
+    users with a root of their own, kept only where a full root is inherited. `unread` are keys
+    whose record could not be read.
+    """
+
+    own: dict[str, Standing]
+    others: dict[str, Standing]
+    fixed: tuple[tuple[Recipient, bool], ...]
+    live: Optional[Names]
+    owners: Optional[Names]
+    roots: int
+    problems: tuple[str, ...]
+    unread: frozenset[bytes]
+    quota: Snapshot
+    mailboxes: Optional[Snapshot]
+
+
+def scanned(question: Question) -> Scan:
+    """Read everything; raises whatever keeps that from being done."""
+    return _Reading(question).scan()
+
+
+def counts(inbox: Inbox) -> bool:
+    """Whether mail for the user of an INBOX is delivered here."""
+    return inbox.is_live and not (inbox.is_modern and "@" in inbox.name)
+
+
+@attrs.define
+class _Reading:
+    question: Question
+    own: dict[str, Standing] = attrs.field(factory=dict)
+    others: dict[str, Standing] = attrs.field(factory=dict)
+    problems: list[str] = attrs.field(factory=list)
+    unread: set[bytes] = attrs.field(factory=set)
+    owners: list[str] = attrs.field(factory=list)
+    live: list[str] = attrs.field(factory=list)
+    roots: int = 0
+    quota: Optional[Snapshot] = None
+    mailboxes: Optional[Snapshot] = None
+
+    def scan(self) -> Scan:
+        question, server = self.question, self.question.server
+        verdicts = overquota.verdicts(
+            self._roots(),
+            question.source.naming,
+            question.policy,
+            reserve=question.reserve,
+            server=None if server is None else attrs.evolve(server, read=self._inboxes),
+            on_problem=self._problem,
+        )
+        fixed = tuple(
+            (verdict.recipient, bool(verdict.over))
+            for verdict in verdicts
+            if not question.is_by_root or inbox_owner(verdict.root.name) is None
+        )
+        if not self.roots and self.problems:
+            advice = "not one of its records could be read"
+            raise DataError(f"quota roots in {question.source.name}", advice=advice)
+        is_inherited = any(standing.is_bad for standing in self.others.values())
+        assert self.quota is not None
+        return Scan(
+            self.own if question.is_by_root else {},
+            self.others,
+            fixed,
+            None if server is None else Names(self.live),
+            Names(self.owners) if is_inherited else None,
+            self.roots,
+            tuple(self.problems),
+            frozenset(self.unread),
+            self.quota,
+            self.mailboxes,
+        )
+
+    def _problem(self, problem: CyrusQuotaError) -> None:
+        self.problems.append(str(problem))
+        if isinstance(problem, DataError) and problem.place.key is not None:
+            self.unread.add(problem.place.key)
+
+    def _roots(self) -> Iterator[QuotaRoot]:
+        opened = self.question.source.opened
+        assert opened is not None
+        with opened(self._problem) as db:
+            for root in source.roots_in(db, self._problem):
+                self._note(root)
+                yield root
+            self.quota = db.snapshot()
+
+    def _note(self, root: QuotaRoot) -> None:
+        self.roots += 1
+        if inbox_owner(root.name) is not None:
+            self.owners.append(root.name)
+            standing = self.question.standing(root)
+            if standing.is_bad:
+                self.own[root.name] = standing
+        elif inbox_of(root.name) is None:
+            self.others[root.name] = self.question.standing(root)
+
+    def _inboxes(self, on_problem: OnProblem) -> Iterator[Inbox]:
+        server = self.question.server
+        assert server is not None
+        for inbox in self._rows(server, on_problem):
+            if counts(inbox):
+                self.live.append(inbox.name)
+            yield inbox
+
+    def _rows(self, server: Server, on_problem: OnProblem) -> Iterator[Inbox]:
+        path = server.path
+        if path is None or not os.path.exists(path) or not tail.is_followed(path):
+            yield from server.inboxes(on_problem)
+            return
+        with cyrusdb.open(path, on_problem=on_problem) as db:
+            yield from mailboxes.inboxes(db, servername=server.servername)
+            self.mailboxes = db.snapshot()

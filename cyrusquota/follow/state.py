@@ -1,0 +1,115 @@
+"""Who is full now: a full reading, kept up to date with what changed since.
+
+The outcome is what a full reading would find at any time, or `needs_scan` says that only one can
+tell: where a root that others inherit has changed its standing, where the list of those others
+changes while one is full, and for all questions that are not answered root by root.
+"""
+
+from __future__ import annotations
+
+from typing import Mapping, Optional
+
+from cyrusquota import mailboxes
+from cyrusquota.errors import CyrusQuotaError
+from cyrusquota.follow.listing import Listing
+from cyrusquota.follow.scan import Question, Scan, Standing, counts
+from cyrusquota.mailbox import inbox_of, inbox_owner, recipient
+from cyrusquota.parse import value as values
+
+ByKey = Mapping[bytes, Optional[bytes]]
+
+
+class State:
+    """The standing of everybody who matters; `listing` has the entries of the map."""
+
+    def __init__(self, question: Question, scan: Scan, listing: Listing) -> None:
+        self._question = question
+        self._own = dict(scan.own)
+        self._others = dict(scan.others)
+        self._live = scan.live
+        self._owners = scan.owners
+        self._unread = scan.unread
+        #: Records that are no roots.
+        self._others_than_roots = (scan.quota.records or scan.roots) - scan.roots
+        self._bad_others = sum(standing.is_bad for standing in self._others.values())
+        self.roots = scan.roots
+        self.listing = listing
+        self.needs_scan = False
+        for number, (to, over) in enumerate(scan.fixed):
+            listing.put(str(number), to, over=over)
+        for name in self._own:
+            self._list(name)
+
+    def counted(self, records: Optional[int]) -> None:
+        """There are so many records by now."""
+        if records is not None:
+            self.roots = max(0, records - self._others_than_roots)
+            # Where nothing can be read any more, that is an error.
+            self.needs_scan |= not self.roots and records > 0
+
+    def quotas(self, by_key: ByKey) -> None:
+        """These roots changed; None is one that is gone."""
+        if not self._question.is_by_root:
+            self.needs_scan |= bool(by_key)
+            return
+        for key, value in by_key.items():
+            name = key.decode("utf-8", "surrogateescape")
+            standing = None if value is None else self._standing(key, value)
+            self.needs_scan |= key in self._unread
+            if inbox_owner(name) is not None:
+                self._set_own(name, standing)
+            elif inbox_of(name) is None:
+                self._set_other(name, standing)
+
+    def inboxes(self, by_key: ByKey) -> None:
+        """These rows of the mailboxes changed."""
+        server = self._question.server
+        servername = None if server is None else server.servername
+        rows = ((key, value or b"") for key, value in by_key.items())
+        for inbox in mailboxes.inboxes(rows, servername=servername):
+            # Who inherits depends on where the header is, too.
+            self.needs_scan |= bool(self._bad_others) or not self._question.is_by_root
+            if self._live is not None and counts(inbox) != (inbox.name in self._live):
+                (self._live.add if counts(inbox) else self._live.discard)(inbox.name)
+                self._list(inbox.name)
+
+    def _standing(self, key: bytes, value: bytes) -> Optional[Standing]:
+        problems: list[CyrusQuotaError] = []
+        root = values.quota_root(key, value, on_problem=problems.append)
+        # A full reading says what is wrong, and counts the roots.
+        self.needs_scan |= bool(problems) or root is None
+        return None if root is None else self._question.standing(root)
+
+    def _set_own(self, name: str, standing: Optional[Standing]) -> None:
+        if self._owners is not None and (standing is not None) != (name in self._owners):
+            (self._owners.discard if standing is None else self._owners.add)(name)
+            self.needs_scan |= bool(self._bad_others)
+        before = self._own.pop(name, None)
+        if standing is not None and standing.is_bad:
+            self._own[name] = standing
+        if before != self._own.get(name):
+            self._list(name)
+
+    def _set_other(self, name: str, standing: Optional[Standing]) -> None:
+        before = self._others.pop(name, None)
+        if standing is not None:
+            self._others[name] = standing
+        if before == standing:
+            return
+        had = self._bad_others
+        self._bad_others += _badness(standing) - _badness(before)
+        self.needs_scan |= bool(had or self._bad_others)
+
+    def _list(self, name: str) -> None:
+        """Let the listing say what is known of the user whose own root is `name`."""
+        standing = self._own.get(name)
+        is_here = self._live is None or name in self._live
+        to = recipient(name, self._question.source.naming) if standing and is_here else None
+        if to is None or standing is None:
+            self.listing.drop(name)
+        else:
+            self.listing.put(name, to, over=standing.over)
+
+
+def _badness(standing: Optional[Standing]) -> int:
+    return int(standing is not None and standing.is_bad)

@@ -1,0 +1,244 @@
+"""Whatever becomes of a database, following it comes to what a fresh reading of it does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Optional
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from cyrusquota import overquota, source
+from cyrusquota.cyrusdb.tail import tree
+from cyrusquota.follow import Follower, Listing, Question, State, Voice
+from cyrusquota.follow.forked import Failed, Outcome, Work
+from cyrusquota.mailbox import Naming
+from cyrusquota.maps import entries
+from cyrusquota.overquota import LMTPD, Reserve
+from cyrusquota.quota import Resource
+from cyrusquota.server import listed
+from cyrusquota.strategies.writers import WRITERS, Writer, close
+
+_QUOTAS = (
+    *(b"user.a", b"user.b", b"user.c", b"user.c.sub", b"user.d", b"user", b"shared"),
+    *(b"example.org!user.a", b"example.org!", b"user.Caps", b"user.Caps.x", b"user.caps"),
+)
+_VALUES = (
+    *(b"%(S (2048 1) M (0) AS (0) NF (0) MODSEQ 5)", b"%(S (512 1) M (0) AS (0) NF (0))"),
+    *(b"%(S (1023 1) M (0) AS (0) NF (0))", b"2048 1", b"%(S (9))", b"%(S (2048", b"x"),
+)
+_MAILBOXES = (
+    *(b"user.a", b"user.b", b"user.b.x", b"user.d", b"Nuser\x1fc", b"Nexample.org\x1duser\x1fa"),
+    *(b"user.Caps", b"shared", b"user.e"),
+)
+_ROWS = (b"0 default a\t", b"1 default a\t", b"%(A %() P default T e)", b"%(A %() P default T d)")
+#: Only these keep keys in one file, so that one may be replaced by the other.
+_FILES = ("skiplist", "twom", "twoskip")
+
+
+def _listing() -> Listing:
+    return Listing(lambda to: entries(((to, b"full"),)), lambda entry: (entry.key, b"x"))
+
+
+class _AtOnce:
+    """Work that is done when it is started."""
+
+    fd: Optional[int] = None
+
+    def __init__(self, work: Work) -> None:
+        try:
+            self._outcome: Outcome = work()
+        except Exception as error:
+            self._outcome = Failed(repr(error))
+
+    def outcome(self) -> Optional[Outcome]:
+        return self._outcome
+
+    def end(self) -> None:
+        pass
+
+
+class _Following(RuleBasedStateMachine):
+    backend: str
+    mailboxes_backend: str
+    naming = Naming()
+    with_mailboxes = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._directory = Path(tempfile.mkdtemp(prefix="cq"))
+        self.quotas = self._new(self.backend, "quotas")
+        self.mailboxes = self._new(self.mailboxes_backend, "mailboxes.db")
+        for writer, key, value in (
+            (self.quotas, b"user.a", _VALUES[0]),
+            (self.mailboxes, b"user.a", _ROWS[0]),
+        ):
+            writer.begin()
+            writer.set(key, value)
+            writer.commit()
+        self.keys: dict[int, set[bytes]] = {id(self.quotas): {b"user.a"}}
+        self.keys[id(self.mailboxes)] = {b"user.a"}
+        self.now = 1000.0
+        self.published: Optional[State] = None
+        self.said: list[str] = []
+        server = listed(self.mailboxes.path) if self.with_mailboxes else None
+        reserve = Reserve({Resource.STORAGE: 512})
+        self.question = Question(
+            source.database(self.quotas.path, self.backend, self.naming), server, LMTPD, reserve
+        )
+        self.scans = 0
+        self.follower = Follower(
+            self.question,
+            listing=lambda: Listing(
+                lambda to: entries(((to, b"full"),)), lambda entry: (entry.key, b"x")
+            ),
+            publish=self._publish,
+            voice=Voice(self.said.append, lambda line: None),
+            clock=lambda: self.now,
+            start=self._start,
+        )
+
+    def _new(self, backend: str, name: str) -> Writer:
+        return WRITERS[backend](self._directory / name)
+
+    def _start(self, work: Work) -> _AtOnce:
+        self.scans += 1
+        return _AtOnce(work)
+
+    def _publish(self, state: State) -> None:
+        self.published = state
+
+    def _writer(self, of_mailboxes: bool) -> Writer:
+        return self.mailboxes if of_mailboxes else self.quotas
+
+    @rule(of_mailboxes=st.booleans(), data=st.data(), ends=st.sampled_from("cccca"))
+    def change(self, of_mailboxes: bool, data: st.DataObject, ends: str) -> None:
+        writer = self._writer(of_mailboxes)
+        keys = st.sampled_from(_MAILBOXES if of_mailboxes else _QUOTAS)
+        values = st.sampled_from(_ROWS if of_mailboxes else _VALUES)
+        changes = data.draw(st.lists(st.tuples(keys, st.none() | values), max_size=4))
+        there = set(self.keys[id(writer)])
+        writer.begin()
+        for key, value in changes:
+            if value is not None:
+                writer.set(key, value)
+                there.add(key)
+            elif key in there:
+                writer.delete(key)
+                there.discard(key)
+        if ends == "a":
+            writer.abort()
+            # Readers of some formats wait for the end of a transaction.
+            if not (self.backend == "sql" and writer is self.quotas):
+                return
+            writer.begin()
+            writer.commit()
+            return
+        writer.commit()
+        self.keys[id(writer)] = there
+
+    @rule(of_mailboxes=st.booleans())
+    def repack(self, of_mailboxes: bool) -> None:
+        self._writer(of_mailboxes).repack()
+
+    @rule()
+    def look(self) -> None:
+        self.now += 0.5
+        self.follower.step()
+
+    @rule()
+    def replace(self) -> None:
+        """Another file with the same records, as after a restore."""
+        path = self.quotas.path
+        # Who has a SQLite file open would go on with the old one.
+        if path.is_file() and self.backend != "sql":
+            copy = path.with_name("copy")
+            shutil.copyfile(path, copy)
+            os.replace(copy, path)
+
+    @invariant()
+    def is_right(self) -> None:
+        for _ in range(6):
+            self.now += 3.0
+            self.follower.step()
+        self.now += 100.0
+        self.follower.step()
+        state = self.published
+        fresh = self._fresh()
+        if fresh is None:
+            assert not self.follower.is_current
+            return
+        assert self.follower.is_current, self.said
+        assert state is not None
+        keys, near, roots = fresh
+        assert state.listing.keys() == keys
+        assert state.listing.near == near
+        # A tree does not tell how many files came and went.
+        assert roots is None or state.roots == roots or self.backend == "quotalegacy"
+
+    def _fresh(self) -> Optional[tuple[set[bytes], int, Optional[int]]]:
+        question, problems = self.question, list[Exception]()
+        try:
+            roots = list(question.source.roots(problems.append))
+        except Exception:
+            return None
+        if not roots and problems:
+            return None
+        verdicts = list(
+            overquota.verdicts(
+                roots,
+                question.source.naming,
+                question.policy,
+                reserve=question.reserve,
+                server=question.server,
+                on_problem=problems.append,
+            )
+        )
+        found = entries((verdict.recipient, b"full") for verdict in verdicts)
+        near = sum(not verdict.over for verdict in verdicts)
+        return {entry.key for entry in found}, near, None if problems else len(roots)
+
+    def teardown(self) -> None:
+        self.follower.close()
+        close(self.quotas)
+        close(self.mailboxes)
+        shutil.rmtree(self._directory)
+
+
+def _run(**options: object) -> None:
+    machine = type("Following", (_Following,), options)
+    quiet = (HealthCheck.too_slow, HealthCheck.filter_too_much)
+    run_state_machine_as_test(
+        machine,
+        settings=settings(deadline=None, suppress_health_check=quiet, stateful_step_count=20),
+    )
+
+
+@pytest.mark.parametrize("backend", sorted(WRITERS))
+def test_following_comes_to_what_a_fresh_reading_does(backend: str) -> None:
+    other = backend if backend in _FILES else "twoskip"
+    _run(backend=backend, mailboxes_backend=other)
+
+
+@pytest.mark.parametrize("backend", _FILES)
+def test_so_it_does_without_a_list_of_mailboxes(backend: str) -> None:
+    _run(backend=backend, mailboxes_backend="twoskip", with_mailboxes=False)
+
+
+def test_so_it_does_where_capitals_count() -> None:
+    _run(backend="twoskip", mailboxes_backend="twoskip", naming=Naming(downcase=False))
+
+
+def test_so_it_does_by_the_times_of_directories(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tree._Watch, "is_possible", staticmethod(lambda: False))
+    _run(backend="quotalegacy", mailboxes_backend="twoskip")
