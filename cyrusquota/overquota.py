@@ -33,6 +33,7 @@ from cyrusquota.mailbox import (
     recipient,
 )
 from cyrusquota.mailboxes import Inbox
+from cyrusquota.parse.value import Margin, Sieve
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 from cyrusquota.server import Server
 
@@ -129,6 +130,19 @@ def verdicts(
     # whose mail is not refused is left out.
     bad = list(found)
     return (verdict for verdict in bad if folded(str(verdict.recipient)) not in judge.good)
+
+
+def sieve(policy: Policy, reserve: Reserve) -> Sieve:
+    """Lets through every root that `policy` refuses mail for or that has less than `reserve` left.
+
+    That is all that `verdicts` needs where no mailboxes are known and case does not matter.
+    """
+    margins = {}
+    for resource in Resource:
+        amount, share = reserve.amounts.get(resource, 0), reserve.shares.get(resource, 0)
+        if resource in policy.room or amount or share:
+            margins[resource] = Margin(max(amount, policy.room.get(resource, 0)), share)
+    return Sieve(margins)
 
 
 class Unresolved(CyrusQuotaError):

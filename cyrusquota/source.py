@@ -26,7 +26,11 @@ from cyrusquota.errors import (
 from cyrusquota.imapdconf import ImapdConf
 from cyrusquota.mailbox import Naming
 from cyrusquota.parse import dump, report, value
+from cyrusquota.parse.value import Sieve
 from cyrusquota.quota import QuotaRoot
+
+#: Told how many quota roots were read and not wanted.
+Passed = Callable[[int], None]
 
 
 @attrs.frozen
@@ -36,10 +40,42 @@ class Source:
     name: str
     naming: Naming
     _read: Callable[[OnProblem], Iterator[QuotaRoot]]
+    #: Gives what a sieve wants, and is to tell how many other roots there were.
+    _sift: Optional[Callable[[Sieve, OnProblem, Passed], Iterator[QuotaRoot]]] = None
 
     def roots(self, on_problem: OnProblem = raise_problem) -> Iterator[QuotaRoot]:
         """Every quota root, in the order of the source."""
         return self._read(on_problem)
+
+    def counted(
+        self, sieve: Optional[Sieve] = None, on_problem: OnProblem = raise_problem
+    ) -> Counted:
+        """The quota roots that `sieve` may want (all without one), in any order; all count."""
+        return Counted(self, sieve, on_problem)
+
+    def _wanted(self, sieve: Sieve, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
+        if self._sift is None:
+            return self._read(on_problem)
+        return self._sift(sieve, on_problem, passed)
+
+
+class Counted:
+    """Quota roots as they pass, and how many have been read for it."""
+
+    def __init__(self, source: Source, sieve: Optional[Sieve], on_problem: OnProblem) -> None:
+        self.count = 0
+        if sieve is None:
+            self._roots = source.roots(on_problem)
+        else:
+            self._roots = source._wanted(sieve, on_problem, self._passed)
+
+    def _passed(self, others: int) -> None:
+        self.count += others
+
+    def __iter__(self) -> Iterator[QuotaRoot]:
+        for root in self._roots:
+            self.count += 1
+            yield root
 
 
 def read(
@@ -63,7 +99,12 @@ def database(
         with cyrusdb.open(path, backend, on_problem=on_problem) as db:
             yield from _roots(db, str(path), on_problem)
 
-    return Source(printable(str(path)), naming or Naming(), roots)
+    def wanted(sieve: Sieve, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
+        found = cyrusdb.sift(path, sieve, backend, on_problem=on_problem)
+        passed(found.records - len(found.kept))
+        yield from _roots(found.kept, str(path), on_problem)
+
+    return Source(printable(str(path)), naming or Naming(), roots, wanted)
 
 
 def configured(conf: ImapdConf) -> Source:

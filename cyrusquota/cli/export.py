@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Iterator, NoReturn, Optional
+from typing import NoReturn, Optional
 
 import click
 
@@ -14,7 +14,6 @@ from cyrusquota.cli._source import Chosen, source_options
 from cyrusquota.errors import DataError
 from cyrusquota.maps import KeyForm, lsearch
 from cyrusquota.overquota import Verdict
-from cyrusquota.quota import QuotaRoot
 
 _STAMP = "%Y-%m-%dT%H:%M:%S%z"
 
@@ -81,7 +80,9 @@ def export(
     """
     maps.deferral(message)
     source, problems = chosen.source, chosen.problems
-    counted = _Counted(source.roots(problems))
+    needs_all = chosen.server is not None or not source.naming.downcase
+    sieve = None if needs_all else overquota.sieve(chosen.policy, chosen.reserve)
+    counted = source.counted(sieve, problems)
     verdicts = list(
         overquota.verdicts(
             counted,
@@ -116,19 +117,6 @@ def export(
             f"{counted.count} quota roots read from {source.name}, {len(entries)} entries,"
             f" {problems.count} problems"
         )
-
-
-class _Counted:
-    """Roots as they pass, and how many they were."""
-
-    def __init__(self, roots: Iterator[QuotaRoot]) -> None:
-        self.count = 0
-        self._roots = roots
-
-    def __iter__(self) -> Iterator[QuotaRoot]:
-        for root in self._roots:
-            self.count += 1
-            yield root
 
 
 def _comments(chosen: Chosen, roots: int, entries: int, verdicts: list[Verdict]) -> tuple[str, ...]:

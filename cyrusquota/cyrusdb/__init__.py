@@ -14,10 +14,11 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
-from typing import Optional
+from typing import Callable, Optional
 
-from cyrusquota.cyrusdb import flat, quotalegacy, skiplist, sql, twom, twoskip
+from cyrusquota.cyrusdb import flat, quotalegacy, skiplist, sql, twom, twoskip, twoskip_sift
 from cyrusquota.cyrusdb._database import Database, Snapshot
+from cyrusquota.cyrusdb._sift import Picks, Sifted, sifted
 from cyrusquota.errors import (
     AnyPath,
     NoSuchSource,
@@ -29,7 +30,17 @@ from cyrusquota.errors import (
     source_error,
 )
 
-__all__ = ["BACKENDS", "CYRUS_BACKENDS", "Database", "Snapshot", "guess", "open"]
+__all__ = [
+    "BACKENDS",
+    "CYRUS_BACKENDS",
+    "Database",
+    "Picks",
+    "Sifted",
+    "Snapshot",
+    "guess",
+    "open",
+    "sift",
+]
 
 _BACKENDS: dict[str, type[Database]] = {
     "flat": flat.Flat,
@@ -38,6 +49,10 @@ _BACKENDS: dict[str, type[Database]] = {
     "sql": sql.Sql,
     "twom": twom.Twom,
     "twoskip": twoskip.Twoskip,
+}
+#: Where there is a faster way to few of very many records.
+_SIFTS: dict[str, Callable[[AnyPath, Picks], Optional[Sifted]]] = {
+    "twoskip": twoskip_sift.sift,
 }
 #: The names of the backends that can be read.
 BACKENDS = tuple(_BACKENDS)
@@ -77,6 +92,25 @@ def open(  # noqa: A001 - the name that callers know from dbm and gzip
     if known not in _BACKENDS:
         raise _unsupported(path, known)
     return _BACKENDS[known](path, on_problem)
+
+
+def sift(
+    path: AnyPath,
+    picks: Picks,
+    backend: Optional[str] = None,
+    *,
+    on_problem: OnProblem = raise_problem,
+) -> Sifted:
+    """Those live records of the database at `path` that `picks` wants, and how many there are.
+
+    The same as of all that `open` gives, in less time where there are many and few are wanted.
+    """
+    fast = _SIFTS.get(guess(path) or "")
+    found = None if fast is None else fast(path, picks)
+    if found is not None:
+        return found
+    with open(path, backend, on_problem=on_problem) as db:
+        return sifted(db, picks)
 
 
 def guess(path: AnyPath) -> Optional[str]:
