@@ -130,7 +130,15 @@ def configured(conf: ImapdConf) -> Source:
         ) as tree:
             yield from _roots(tree, str(base), on_problem)
 
-    return Source(printable(str(base / "quota")), naming, roots)
+    def wanted(sieve: Sieve, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
+        found = quotalegacy.sift(base, sieve, fulldirhash=full, virtdomains=naming.virtdomains)
+        if found is None:
+            yield from roots(on_problem)
+            return
+        passed(found.records - len(found.kept))
+        yield from _roots(found.kept, str(base), on_problem)
+
+    return Source(printable(str(base / "quota")), naming, roots, wanted)
 
 
 def dumped(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None) -> Source:
@@ -140,7 +148,11 @@ def dumped(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None) -
         records = dump.records(stream, source=name, on_problem=on_problem)
         return _roots(records, name, on_problem)
 
-    return Source(printable(name), naming or Naming(), roots)
+    def wanted(sieve: Sieve, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
+        records = dump.sifted(stream, sieve, passed, source=name, on_problem=on_problem)
+        return _roots(records, name, on_problem)
+
+    return Source(printable(name), naming or Naming(), roots, wanted)
 
 
 def reported(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None) -> Source:
@@ -149,7 +161,10 @@ def reported(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None)
     def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
         return report.roots(stream, source=name, on_problem=on_problem)
 
-    return Source(printable(name), naming or Naming(), roots)
+    def wanted(sieve: Sieve, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
+        return report.sifted(stream, sieve, passed, source=name, on_problem=on_problem)
+
+    return Source(printable(name), naming or Naming(), roots, wanted)
 
 
 def _roots(

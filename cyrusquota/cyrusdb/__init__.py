@@ -18,7 +18,7 @@ from typing import Callable, Optional
 
 from cyrusquota.cyrusdb import flat, quotalegacy, skiplist, sql, twom, twoskip, twoskip_sift
 from cyrusquota.cyrusdb._database import Database, Snapshot
-from cyrusquota.cyrusdb._sift import Picks, Sifted, sifted
+from cyrusquota.cyrusdb._sift import Picks, Sifted, columns, sifted
 from cyrusquota.errors import (
     AnyPath,
     NoSuchSource,
@@ -37,6 +37,7 @@ __all__ = [
     "Picks",
     "Sifted",
     "Snapshot",
+    "columns",
     "guess",
     "open",
     "sift",
@@ -52,6 +53,8 @@ _BACKENDS: dict[str, type[Database]] = {
 }
 #: Where there is a faster way to few of very many records.
 _SIFTS: dict[str, Callable[[AnyPath, Picks], Optional[Sifted]]] = {
+    "flat": flat.sift,
+    "quotalegacy": quotalegacy.sift,
     "twoskip": twoskip_sift.sift,
 }
 #: The names of the backends that can be read.
@@ -105,7 +108,7 @@ def sift(
 
     The same as of all that `open` gives, in less time where there are many and few are wanted.
     """
-    fast = _SIFTS.get(guess(path) or "")
+    fast = _SIFTS.get(guess(path) or backend or "flat")
     found = None if fast is None else fast(path, picks)
     if found is not None:
         return found

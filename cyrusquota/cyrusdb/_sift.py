@@ -45,6 +45,28 @@ def sifted(records: Iterable[Record], picks: Picks) -> Sifted:
         kept.extend(batch[index] for index in picks(keys, values))
 
 
+#: Everything but what parts keys from values and lines from one another.
+_TEXT = bytes(byte for byte in range(256) if byte not in b"\t\n")
+
+
+def columns(data: bytes) -> Optional[tuple[list[bytes], list[bytes]]]:
+    """The keys and the values of lines KEY TAB VALUE; None if one of the lines is none."""
+    if data.translate(None, _TEXT) != b"\t\n" * data.count(b"\n"):
+        return None
+    fields = data.replace(b"\n", b"\t").split(b"\t")
+    return fields[:-1:2], fields[1::2]
+
+
+def merged(shares: Iterable[Optional[tuple[int, list[Record]]]]) -> Optional[Sifted]:
+    """The sum of what several processes counted and kept; None if one of them gave up."""
+    whole = Sifted(0, [])
+    for share in shares:
+        if share is None:
+            return None
+        whole = Sifted(whole.records + share[0], whole.kept + share[1])
+    return whole
+
+
 def processors() -> int:
     """How many processes can work at once; 1 where forking is not safe."""
     threading = sys.modules.get("threading")

@@ -164,20 +164,39 @@ class Margin:
     share: float = 0
 
 
-class _Check(NamedTuple):
-    """Where used and limit stand in a value, and how much of the limit may be used.
+class Line(NamedTuple):
+    """What usage must not cross, by its limit.
 
-    That is `scale` times the number at `limit`, in parts of _PARTS, less `amount`.
+    That is `scale` times the limit in its own units, in parts of _PARTS, less `amount`.
     """
 
-    used: slice
-    limit: slice
     scale: int
     amount: int
 
+    def is_crossed(self, used: bytes, limit: bytes) -> bool:
+        return int(used) > int(limit) * self.scale // _PARTS - self.amount
+
+    def crossed(
+        self, pairs: Iterable[tuple[Optional[bytes], Optional[bytes]]], unit: int
+    ) -> list[int]:
+        """The indexes of those pairs of used, in units, and limit that do; none without limit."""
+        scale, amount = self
+        return [
+            index
+            for index, (used, limit) in enumerate(pairs)
+            if limit and int(used or 0) * unit > int(limit) * scale // _PARTS - amount
+        ]
+
+
+class _Check(NamedTuple):
+    """Where used and limit stand in a value, and what is asked of them."""
+
+    used: slice
+    limit: slice
+    line: Line
+
     def fails(self, value: bytes) -> bool:
-        most = int(value[self.limit]) * self.scale // _PARTS - self.amount
-        return int(value[self.used]) > most
+        return self.line.is_crossed(value[self.used], value[self.limit])
 
 
 _SHAPE = bytes.maketrans(b"123456789", b"000000000")
@@ -238,17 +257,24 @@ class Sieve:
             return None
         checks = []
         for resource, group in zip(Resource, range(2, match.re.groups + 1, 2)):
-            margin = self.margins.get(resource)
-            if margin is not None and match[group] is not None:
-                kept = _PARTS if not margin.share else int(_PARTS * (1 - margin.share / 100)) - 1
+            line = self.line(resource)
+            if line is not None and match[group] is not None:
                 used, limit = slice(*match.span(group - 1)), slice(*match.span(group))
-                checks.append(_Check(used, limit, resource.unit * kept, margin.amount))
+                checks.append(_Check(used, limit, line))
         return checks
+
+    def line(self, resource: Resource) -> Optional[Line]:
+        """What usage of `resource` must not cross; None if any usage will do."""
+        margin = self.margins.get(resource)
+        if margin is None:
+            return None
+        kept = _PARTS if not margin.share else int(_PARTS * (1 - margin.share / 100)) - 1
+        return Line(resource.unit * kept, margin.amount)
 
 
 def _failing(check: _Check, indexes: list[int], values: Sequence[bytes]) -> Iterable[int]:
     """Those of the values of one shape that fail `check`; few of them have to be calculated."""
-    used, limit, scale, amount = check
+    used, limit, (scale, amount) = check
     more = (used.stop - used.start) - (limit.stop - limit.start)
     least = 10 ** (limit.stop - limit.start - 1)
     if 10 ** (used.stop - used.start) <= least * scale // _PARTS - amount:
