@@ -51,7 +51,8 @@ _TEXT = bytes(byte for byte in range(256) if byte not in b"\t\n")
 
 def columns(data: bytes) -> Optional[tuple[list[bytes], list[bytes]]]:
     """The keys and the values of lines KEY TAB VALUE; None if one of the lines is none."""
-    if data.translate(None, _TEXT) != b"\t\n" * data.count(b"\n"):
+    is_whole = data.endswith(b"\n")
+    if not is_whole or data.translate(None, _TEXT) != b"\t\n" * data.count(b"\n"):
         return None
     fields = data.replace(b"\n", b"\t").split(b"\t")
     return fields[:-1:2], fields[1::2]

@@ -41,6 +41,8 @@ _LARGEST_HEAD = 8 + 8 * _LEVELS + 8
 #: Below this the plain reader is as quick.
 _WORTH_IT = 1 << 16
 _PIECE = 1 << 17
+#: Where a record is looked for; one that is not found in so much is as good as none.
+_PROBE = 1 << 16
 #: As much of the log as may be held at once.
 _LARGEST_LOG = 1 << 27
 _LARGEST_RECORD = 1 << 24
@@ -217,7 +219,7 @@ def _boundaries(descriptor: int, end: int) -> list[int]:
     found = []
     for index in range(1, count):
         at = (_END + (end - _END) * index // count) & ~7
-        data = os.pread(descriptor, _PIECE, at)
+        data = os.pread(descriptor, _PROBE, at)
         found.append(at + _first_record(data))
     bounds = [at for at in found if at < end]
     return bounds if bounds == sorted(set(bounds)) else []
@@ -228,6 +230,7 @@ def _first_record(data: bytes) -> int:
 
     Whoever reads what comes before has to end up just there, so a coincidence does no harm.
     """
+    data += bytes(_LARGEST_HEAD)
     for at in range(0, len(data) - _LARGEST_HEAD, 8):
         if data[at] == _RECORD and data[at + 1] < _LEVELS:
             crcs = at + _CRCS_AT[data[at + 1]]
