@@ -4,13 +4,18 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 EXAMPLE = tests/fixtures/main/twoskip/quotas.db
 
-.PHONY: demo test lint format clean
+.PHONY: demo test bench lint format clean
 
 demo: $(VENV)/installed
 	$(BIN)/cyrusquota-export --db $(EXAMPLE) -v
 
 test: $(VENV)/tested
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(TESTS)
+
+# As root, with Cyrus installed and room for 1 GB of files in memory; takes about ten minutes.
+# Smaller: make bench BENCH="--roots 100000 --files 20000 --runs 3"
+bench: $(VENV)/tested
+	$(BIN)/python -m bench $(BENCH)
 
 lint: $(VENV)/tested
 	$(BIN)/ruff check .

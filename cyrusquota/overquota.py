@@ -18,7 +18,7 @@ change the verdict.
 
 from __future__ import annotations
 
-from typing import Iterable, Iterator, Mapping, Optional
+from typing import TYPE_CHECKING, Iterable, Iterator, Mapping, Optional
 
 import attrs
 
@@ -32,10 +32,12 @@ from cyrusquota.mailbox import (
     inbox_owner,
     recipient,
 )
-from cyrusquota.mailboxes import Inbox
 from cyrusquota.parse.value import Margin, Sieve
 from cyrusquota.quota import QuotaRoot, Resource, Usage
-from cyrusquota.server import Server
+
+if TYPE_CHECKING:
+    from cyrusquota.mailboxes import Inbox
+    from cyrusquota.server import Server
 
 
 @attrs.frozen

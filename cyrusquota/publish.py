@@ -6,7 +6,6 @@ import contextlib
 import enum
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Callable, Iterator, NoReturn, Optional, Union
 
@@ -92,6 +91,8 @@ def _is_current(
 
 
 def _replace(target: Path, content: bytes, ownership: Ownership) -> None:
+    import tempfile
+
     uid, gid = _ids(ownership)
     descriptor, temporary = tempfile.mkstemp(
         prefix=f".{target.name}.", suffix=".new", dir=target.parent

@@ -11,7 +11,6 @@ from typing import BinaryIO, Callable, Iterable, Iterator, Optional
 import attrs
 
 from cyrusquota import cyrusdb
-from cyrusquota.cyrusdb import quotalegacy
 from cyrusquota.errors import (
     AnyPath,
     ConfigError,
@@ -25,7 +24,7 @@ from cyrusquota.errors import (
 )
 from cyrusquota.imapdconf import ImapdConf
 from cyrusquota.mailbox import Naming
-from cyrusquota.parse import dump, report, value
+from cyrusquota.parse import value
 from cyrusquota.parse.value import Sieve
 from cyrusquota.quota import QuotaRoot
 
@@ -114,7 +113,7 @@ def configured(conf: ImapdConf) -> Source:
     file go before the name in the configuration, as in Cyrus.
     """
     backend, naming = conf.quota_backend, conf.naming
-    if backend != quotalegacy.QuotaTree.backend:
+    if backend != "quotalegacy":
         if backend not in cyrusdb.CYRUS_BACKENDS:
             names = ", ".join(sorted(cyrusdb.CYRUS_BACKENDS))
             found = shown(backend.encode("utf-8", "surrogateescape"))
@@ -122,6 +121,8 @@ def configured(conf: ImapdConf) -> Source:
                 f"{printable(conf.path)}: option quota_db: expected one of {names}, found {found}"
             )
         return database(conf.quota_path, backend, naming)
+    from cyrusquota.cyrusdb import quotalegacy
+
     base, full = conf.quotalegacy_base, conf.switch("fulldirhash", False)
 
     def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
@@ -143,6 +144,7 @@ def configured(conf: ImapdConf) -> Source:
 
 def dumped(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None) -> Source:
     """A dump of a quota database, by `cyr_dbtool ... show` or as a flat file; read once."""
+    from cyrusquota.parse import dump
 
     def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
         records = dump.records(stream, source=name, on_problem=on_problem)
@@ -157,6 +159,7 @@ def dumped(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None) -
 
 def reported(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None) -> Source:
     """The output of `quota`, text or JSON; read once."""
+    from cyrusquota.parse import report
 
     def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
         return report.roots(stream, source=name, on_problem=on_problem)

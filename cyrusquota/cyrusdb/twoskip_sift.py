@@ -21,8 +21,8 @@ from operator import lt
 from typing import Callable, Optional
 from zlib import crc32
 
+from cyrusquota.cyrusdb import _magic
 from cyrusquota.cyrusdb._sift import BATCH, Picks, Record, Sifted, parallel, processors
-from cyrusquota.cyrusdb.twoskip import MAGIC
 from cyrusquota.errors import AnyPath
 
 # The layout, as in twoskip.py, with one structure for the whole head of each level: type, key
@@ -100,7 +100,7 @@ def _header(descriptor: int) -> tuple[int, int, Optional[int]]:
     if len(raw) < _HEADER.size:
         raise _Unusual
     magic, version, _, records, run_end, end, flags, crc = _HEADER.unpack(raw)
-    is_sound = magic == MAGIC and version == _VERSION and crc32(raw[:-4]) == crc
+    is_sound = magic == _magic.TWOSKIP and version == _VERSION and crc32(raw[:-4]) == crc
     if not is_sound or not _END < run_end <= end or (run_end | end) % 8:
         raise _Unusual
     if end < _WORTH_IT or end > os.fstat(descriptor).st_size or end - run_end > _LARGEST_LOG:

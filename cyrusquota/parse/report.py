@@ -19,7 +19,6 @@ import attrs
 
 from cyrusquota.errors import BadReport, OnProblem, Place, raise_problem
 from cyrusquota.mailbox import internal_name
-from cyrusquota.parse import report_json
 from cyrusquota.parse.value import Sieve
 from cyrusquota.quota import KIB, QuotaRoot, Resource, Usage
 
@@ -63,6 +62,8 @@ def _from(
     first: bytes, stream: BinaryIO, source: str, on_problem: OnProblem
 ) -> Iterator[QuotaRoot]:
     if first.lstrip().startswith(b"{"):
+        from cyrusquota.parse import report_json
+
         return report_json.roots(first, stream, source=source, on_problem=on_problem)
     return _text(first, stream, source, on_problem)
 
