@@ -38,17 +38,16 @@ class _Bench:
         want = {name.partition("!")[2] if site.backend == "quotalegacy" else name for name in whole}
         subprocess.run([*_EXPORT, "--db", str(site.path), "-o", str(self.map)], check=True)
         ours = {_root_of(line) for line in self.map.read_text().splitlines() if line[0] != "#"}
-        report = subprocess.run(site.quota(), capture_output=True, text=True, check=True).stdout
-        theirs = {_internal(line.split()[-1]) for line in report.splitlines() if _is_over(line)}
-        if not ours == theirs == want:
+        with subprocess.Popen(site.quota(), stdout=subprocess.PIPE, text=True) as quota:
+            lines = quota.stdout or ()
+            theirs = {_internal(line.split()[-1]) for line in lines if _is_over(line)}
+        if quota.returncode or not ours == theirs == want:
             raise RuntimeError(f"{site.backend}: {len(want)} roots are over, not those listed")
 
     def show(self, title: str, commands: Sequence[Command], count: int) -> None:
         """A table of medians, and of ratios to the first command."""
         print(f"\n### {title}\n", flush=True)
-        print(
-            "| whole process | seconds | ratio | processor seconds | ratio | peak MB | µs a root |"
-        )
+        print("| whole process | seconds | ratio | CPU seconds | ratio | peak MB | µs a root |")
         print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
         found = medians(commands, self.asked.runs)
         for command, run in zip(commands, found):
@@ -106,7 +105,7 @@ class _Bench:
 
     def growth(self) -> None:
         print("\n### Growth with the number of roots (twoskip)\n")
-        print("| roots | seconds | processor seconds | times the row above | peak MB |")
+        print("| roots | seconds | CPU seconds | times the row above | peak MB |")
         print("| ---: | ---: | ---: | ---: | ---: |")
         before, count = 0.0, 1000
         while count <= self.asked.roots:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
-import time
+import sys
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import Sequence
 
 import attrs
+
+_ONCE = str(Path(__file__).with_name("once.py"))
 
 
 @attrs.frozen
 class Command:
-    """A command, where its output goes, and what it reads."""
+    """A command, whose output is thrown away."""
 
     name: str
     words: Sequence[str]
-    stdin: Optional[Path] = None
     one_core: bool = False
 
 
@@ -33,22 +34,11 @@ class Run:
 
 def run(command: Command) -> Run:
     """One run. Raises where the command fails."""
-    cores = {min(os.sched_getaffinity(0))} if command.one_core else os.sched_getaffinity(0)
-    with open(command.stdin or os.devnull, "rb") as given:
-        before = time.perf_counter()
-        process = subprocess.Popen(
-            command.words,
-            stdin=given,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            preexec_fn=lambda: os.sched_setaffinity(0, cores),
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - before
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command.words)}: exit status {process.returncode}")
-    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000)
+    cores = sorted(os.sched_getaffinity(0))[: 1 if command.one_core else None]
+    words = [sys.executable, "-S", _ONCE, ",".join(map(str, cores)), *command.words]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True)
+    wall, cpu, peak = map(float, done.stdout.split())
+    return Run(wall, cpu, peak / 1000)
 
 
 def medians(commands: Sequence[Command], runs: int) -> list[Run]:

@@ -20,6 +20,9 @@ Record = tuple[bytes, bytes]
 #: Given the keys and the values of some records: the indexes of those that are wanted.
 Picks = Callable[[Sequence[bytes], Sequence[bytes]], list[int]]
 
+_MOST_PROCESSES = 8
+#: Pieces of work for each process, so that all are done at about the same time.
+SHARES = 6
 #: Records that are judged at a time.
 BATCH = 1 << 13
 
@@ -74,26 +77,45 @@ def processors() -> int:
     if threading is not None and threading.active_count() > 1:
         return 1
     try:
-        return len(os.sched_getaffinity(0))
+        return min(len(os.sched_getaffinity(0)), _MOST_PROCESSES)
     except AttributeError:
         return 1
 
 
-def parallel(tasks: Sequence[Callable[[], Optional[T]]]) -> list[Optional[T]]:
-    """What each task gives, each but the first run in a process of its own.
+def parallel(tasks: Sequence[Callable[[], Optional[T]]], processes: int) -> list[Optional[T]]:
+    """What each task gives, in their order.
 
-    Tasks give what `marshal` can carry. One that raises, or whose process dies, gives None.
+    Each of the processes, of which this is one, takes the next task that nobody has taken, so that
+    none waits for another for long. Tasks give what `marshal` can carry. Those of a process that
+    dies give None.
     """
-    children = [_started(task) for task in tasks[1:]]
+    left, giving = os.pipe()
+    # Far less than a pipe holds.
+    os.write(giving, bytes(range(len(tasks))))
+    os.close(giving)
+    children = [_started(tasks, left) for _ in range(min(processes, len(tasks)) - 1)]
     try:
-        first = tasks[0]()
+        done = _done(tasks, left)
     finally:
-        rest = [cast("Optional[T]", _outcome(pid, pipe)) for pid, pipe in children]
-    return [first, *rest]
+        os.close(left)
+        others = [_outcome(pid, pipe) for pid, pipe in children]
+    for other in others:
+        done.update(cast("dict[int, Optional[T]]", other))
+    return [done.get(index) for index in range(len(tasks))]
 
 
-def _started(task: Callable[[], object]) -> tuple[int, int]:
-    """A child that runs `task`: its process id, and the pipe that it will answer through."""
+def _done(tasks: Sequence[Callable[[], T]], left: int) -> dict[int, T]:
+    """What came of the tasks that this process got hold of."""
+    found: dict[int, T] = {}
+    while True:
+        taken = os.read(left, 1)
+        if not taken:
+            return found
+        found[taken[0]] = tasks[taken[0]]()
+
+
+def _started(tasks: Sequence[Callable[[], object]], left: int) -> tuple[int, int]:
+    """A child that helps: its process id, 0 if there is none, and where it will answer."""
     reading, writing = os.pipe()
     try:
         pid = os.fork()
@@ -107,17 +129,17 @@ def _started(task: Callable[[], object]) -> tuple[int, int]:
     try:
         os.close(reading)
         with open(writing, "wb") as pipe:
-            pipe.write(marshal.dumps(task()))  # type: ignore[arg-type]
+            pipe.write(marshal.dumps(_done(tasks, left)))
     finally:
         os._exit(0)
 
 
-def _outcome(pid: int, pipe: int) -> object:
+def _outcome(pid: int, pipe: int) -> dict[int, object]:
     with open(pipe, "rb") as answer:
         raw = answer.read()
     if pid:
         os.waitpid(pid, 0)
     try:
-        return marshal.loads(raw)
+        return cast("dict[int, object]", marshal.loads(raw))
     except (EOFError, ValueError, TypeError):
-        return None
+        return {}

@@ -23,7 +23,7 @@ from typing import Iterator, Optional
 
 from cyrusquota.cyrusdb._database import Database, Snapshot
 from cyrusquota.cyrusdb._file import contents, differs
-from cyrusquota.cyrusdb._sift import Picks, Record, Sifted, columns, parallel, processors
+from cyrusquota.cyrusdb._sift import SHARES, Picks, Record, Sifted, columns, parallel, processors
 from cyrusquota.errors import AnyPath, DamagedDatabase, OnProblem, Place
 
 # The layout (lib/cyrusdb_flat.c).
@@ -125,7 +125,7 @@ def sift(path: AnyPath, picks: Picks) -> Optional[Sifted]:
         jobs = [
             partial(_share, descriptor, start, end, picks) for start, end in zip(bounds, bounds[1:])
         ]
-        shares = [share for share in parallel(jobs) if share is not None]
+        shares = [share for share in parallel(jobs, processors()) if share is not None]
     except (OSError, _Unusual):
         return None
     finally:
@@ -141,7 +141,7 @@ def _bounds(descriptor: int, size: int) -> list[int]:
     """Where to cut the file: the starts of lines, and its end."""
     if size < _PIECE:
         raise _Unusual
-    count = processors()
+    count = SHARES * processors()
     bounds = [0]
     for index in range(1, count):
         at = size * index // count

@@ -20,7 +20,7 @@ from typing import Iterator, Optional
 
 from cyrusquota import dirhash
 from cyrusquota.cyrusdb._database import Database, Snapshot
-from cyrusquota.cyrusdb._sift import BATCH, Picks, Sifted, merged, parallel, processors
+from cyrusquota.cyrusdb._sift import BATCH, SHARES, Picks, Sifted, merged, parallel, processors
 from cyrusquota.errors import (
     AnyPath,
     DamagedDatabase,
@@ -222,9 +222,9 @@ def sift(
     hashes = _PLAIN | _FULL if fulldirhash is None else _FULL if fulldirhash else _PLAIN
     try:
         parts = list(_parts(os.fsencode(path), hashes, virtdomains))
-        count = processors()
+        count = SHARES * processors()
         jobs = [partial(_share, parts, picks, index, count) for index in range(count)]
-        return merged(parallel(jobs))
+        return merged(parallel(jobs, processors()))
     except (OSError, ValueError, _Unusual):
         return None
 

@@ -200,8 +200,9 @@ class _Check(NamedTuple):
 
 
 _SHAPE = bytes.maketrans(b"123456789", b"000000000")
-#: Values written up to 2.4; a limit with a sign is unlimited.
-_OLD = re.compile(rb"([0-9]{1,18}) (?:([0-9]{1,15})|-[0-9]{1,15})")
+#: Values written up to 2.4. That a limit of -1 is none, its shape does not say: -0 is 0.
+_OLD = re.compile(rb"([0-9]{1,18}) ([0-9]{1,15})")
+_OLD_UNLIMITED = re.compile(rb"[0-9]{1,18} -1")
 #: Limits are multiplied by whole parts of them, on the safe side.
 _PARTS = 1 << 20
 _ZERO = ord("0")
@@ -238,7 +239,7 @@ class Sieve:
                 if checks is not None and len(self._known) < _MANY:
                     self._known[shape] = checks
             if checks is None:
-                wanted += indexes
+                wanted += (at for at in indexes if not _OLD_UNLIMITED.fullmatch(values[at]))
             elif len(checks) == 1:
                 wanted += _failing(checks[0], indexes, values)
             elif checks:
@@ -248,7 +249,9 @@ class Sieve:
     def wants(self, value: bytes) -> bool:
         """The same of one value."""
         checks = self._checks(value)
-        return checks is None or any(check.fails(value) for check in checks)
+        if checks is None:
+            return not _OLD_UNLIMITED.fullmatch(value)
+        return any(check.fails(value) for check in checks)
 
     def _checks(self, value: bytes) -> Optional[list[_Check]]:
         """What is to be compared in `value` and all others of its shape; None: it is no shape."""
