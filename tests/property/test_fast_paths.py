@@ -82,7 +82,7 @@ def near_the_limit(draw: st.DrawFn) -> bytes:
     plain = (f"{used}"[:18], f"{zeros}{limit}"[:15])
     old, storage = f"{plain[0]} {plain[1]}", f"%(S ({plain[0]} {plain[1]}) M (1) AS (0) NF (2))"
     message = f"%(S (1) M ({plain[0]} {plain[1]}) AS (0) NF (2 3) MODSEQ 4)"
-    return draw(st.sampled_from([old, storage, message, f"{used} -1"])).encode()
+    return draw(st.sampled_from([old, storage, message, f"{plain[0]} -1"])).encode()
 
 
 any_value = near_the_limit() | values | mutated(values, b"0123456789 ()%-") | nasty
