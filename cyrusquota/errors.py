@@ -20,6 +20,7 @@ EX_OK = 0
 EX_USAGE = 64
 EX_DATAERR = 65
 EX_NOINPUT = 66
+EX_NOUSER = 67
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 EX_CANTCREAT = 73
@@ -108,6 +109,18 @@ class MapLocked(MapError):
     """Another run has the map in its hands."""
 
     exit_status = EX_TEMPFAIL
+
+
+class EximError(CyrusQuotaError):
+    """Exim is not there, or cannot say what it was asked."""
+
+    exit_status = EX_UNAVAILABLE
+
+
+class NoSuchUser(CyrusQuotaError):
+    """Nobody of that name has an INBOX or a quota root here."""
+
+    exit_status = EX_NOUSER
 
 
 class HeldBack(MapError):
