@@ -8,6 +8,7 @@ import click
 
 from cyrusquota import __version__
 from cyrusquota.cli._run import run
+from cyrusquota.cli.doctor import examine
 from cyrusquota.cli.explain import explain_user
 from cyrusquota.cli.list import list_roots
 
@@ -19,6 +20,7 @@ def cyrusquota() -> None:
 
 
 cyrusquota.add_command(list_roots)
+cyrusquota.add_command(examine)
 cyrusquota.add_command(explain_user)
 
 
