@@ -18,7 +18,7 @@ change the verdict.
 
 from __future__ import annotations
 
-from typing import Iterable, Iterator, Mapping, Optional
+from typing import TYPE_CHECKING, Iterable, Iterator, Mapping, Optional
 
 import attrs
 
@@ -32,9 +32,12 @@ from cyrusquota.mailbox import (
     inbox_owner,
     recipient,
 )
-from cyrusquota.mailboxes import Inbox
+from cyrusquota.parse.value import Margin, Sieve
 from cyrusquota.quota import QuotaRoot, Resource, Usage
-from cyrusquota.server import Server
+
+if TYPE_CHECKING:
+    from cyrusquota.mailboxes import Inbox
+    from cyrusquota.server import Server
 
 
 @attrs.frozen
@@ -129,6 +132,19 @@ def verdicts(
     # whose mail is not refused is left out.
     bad = list(found)
     return (verdict for verdict in bad if folded(str(verdict.recipient)) not in judge.good)
+
+
+def sieve(policy: Policy, reserve: Reserve) -> Sieve:
+    """Lets through every root that `policy` refuses mail for or that has less than `reserve` left.
+
+    That is all that `verdicts` needs where no mailboxes are known and case does not matter.
+    """
+    margins = {}
+    for resource in Resource:
+        amount, share = reserve.amounts.get(resource, 0), reserve.shares.get(resource, 0)
+        if resource in policy.room or amount or share:
+            margins[resource] = Margin(max(amount, policy.room.get(resource, 0)), share)
+    return Sieve(margins)
 
 
 class Unresolved(CyrusQuotaError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Callable, Iterable, Iterator, NoReturn, Optional
+from typing import Callable, NoReturn, Optional
 
 import attrs
 import click
@@ -21,7 +21,7 @@ from cyrusquota.maps import Format, KeyForm
 from cyrusquota.maps.answers import Answers
 from cyrusquota.overquota import Verdict
 from cyrusquota.privileges import reading_as
-from cyrusquota.quota import QuotaRoot
+from cyrusquota.source import Counted
 
 _LIMITS = Limits()
 
@@ -181,16 +181,20 @@ class _Listing:
         texts = comments(self.chosen, counted.count, len(entries), near)
         return self.answers.format.document(entries, texts)
 
-    def _read(self, expected: Optional[int]) -> tuple[_Counted, list[Verdict]]:
-        source, problems = self.chosen.source, self.chosen.problems
-        counted = _Counted(progress(source.roots(problems), expected))
+    def _read(self, expected: Optional[int]) -> tuple[Counted, list[Verdict]]:
+        source, problems, server = self.chosen.source, self.chosen.problems, self.chosen.server
+        policy, reserve = self.chosen.policy, self.answers.wanted
+        # Who inherits, and whom case tells apart from others, only all roots together say.
+        needs_all = server is not None or not source.naming.downcase
+        sieve = None if needs_all else overquota.sieve(policy, reserve)
+        counted = source.counted(sieve, problems)
         verdicts = list(
             overquota.verdicts(
-                counted,
+                progress(counted, lambda: counted.count, expected),
                 source.naming,
-                self.chosen.policy,
-                reserve=self.answers.wanted,
-                server=self.chosen.server,
+                policy,
+                reserve=reserve,
+                server=server,
                 on_problem=problems,
             )
         )
@@ -198,19 +202,6 @@ class _Listing:
             advice = "not one of its records could be read"
             raise DataError(f"quota roots in {source.name}", advice=advice)
         return counted, verdicts
-
-
-class _Counted:
-    """Roots as they pass, and how many they were."""
-
-    def __init__(self, roots: Iterable[QuotaRoot]) -> None:
-        self.count = 0
-        self._roots = roots
-
-    def __iter__(self) -> Iterator[QuotaRoot]:
-        for root in self._roots:
-            self.count += 1
-            yield root
 
 
 def _tell_changes(old: Optional[bytes], content: bytes, guard: Guard, written: Format) -> None:
