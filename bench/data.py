@@ -11,6 +11,8 @@ from typing import Iterator
 
 import attrs
 
+from bench import twom
+
 PROGRAMS = Path("/usr/lib/cyrus/bin")
 _LIMITS_KIB = (50 << 10, 500 << 10, 2 << 20, 10 << 20)
 _DOMAINS = 8
@@ -98,6 +100,9 @@ def made(directory: Path, backend: str, count: int, over: float) -> Site:
         shutil.chown(path, "cyrus", "mail")
     if backend == "flat":
         _write_flat(site, count, over)
+    elif backend == "twom":
+        pairs = ((root.name.encode(), root.value.encode()) for root in roots(count, over))
+        twom.write(site.database, sorted(pairs))
     else:
         _store(site, count, over)
     return site

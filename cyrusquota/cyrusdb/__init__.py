@@ -20,7 +20,7 @@ from typing import Callable, Optional, cast
 
 from cyrusquota.cyrusdb import _magic
 from cyrusquota.cyrusdb._database import Database, Snapshot
-from cyrusquota.cyrusdb._sift import Picks, Sifted, columns, sifted
+from cyrusquota.cyrusdb.bulk import Picks, Sifted, columns, sifted
 from cyrusquota.errors import (
     AnyPath,
     NoSuchSource,
@@ -55,7 +55,13 @@ _BACKENDS = {
     "twoskip": ("twoskip", "Twoskip"),
 }
 #: Where there is a faster way to few of very many records.
-_SIFTS = {"flat": "flat", "quotalegacy": "quotalegacy", "twoskip": "twoskip_sift"}
+_SIFTS = {
+    "flat": "flat",
+    "quotalegacy": "quotalegacy",
+    "skiplist": "bulk.skiplist",
+    "twom": "bulk.twom",
+    "twoskip": "bulk.twoskip",
+}
 #: The names of the backends that can be read.
 BACKENDS = tuple(_BACKENDS)
 

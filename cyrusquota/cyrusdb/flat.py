@@ -23,7 +23,8 @@ from typing import Iterator, Optional
 
 from cyrusquota.cyrusdb._database import Database, Snapshot
 from cyrusquota.cyrusdb._file import contents, differs
-from cyrusquota.cyrusdb._sift import SHARES, Picks, Record, Sifted, columns, parallel, processors
+from cyrusquota.cyrusdb.bulk import Picks, Record, Sifted, Unusual, columns
+from cyrusquota.cyrusdb.bulk.processes import SHARES, parallel, processors
 from cyrusquota.errors import AnyPath, DamagedDatabase, OnProblem, Place
 
 # The layout (lib/cyrusdb_flat.c).
@@ -107,10 +108,6 @@ _PIECE = 1 << 18
 _Share = tuple[int, bytes, bytes, list[Record]]
 
 
-class _Unusual(Exception):
-    """Something that the plain reader has to look at."""
-
-
 def sift(path: AnyPath, picks: Picks) -> Optional[Sifted]:
     """What `picks` wants of the flat file at `path`, or None where `Flat` has to decide.
 
@@ -126,7 +123,7 @@ def sift(path: AnyPath, picks: Picks) -> Optional[Sifted]:
             partial(_share, descriptor, start, end, picks) for start, end in zip(bounds, bounds[1:])
         ]
         shares = [share for share in parallel(jobs, processors()) if share is not None]
-    except (OSError, _Unusual):
+    except (OSError, Unusual):
         return None
     finally:
         os.close(descriptor)
@@ -140,14 +137,14 @@ def sift(path: AnyPath, picks: Picks) -> Optional[Sifted]:
 def _bounds(descriptor: int, size: int) -> list[int]:
     """Where to cut the file: the starts of lines, and its end."""
     if size < _PIECE:
-        raise _Unusual
+        raise Unusual
     count = SHARES * processors()
     bounds = [0]
     for index in range(1, count):
         at = size * index // count
         line_break = os.pread(descriptor, _PIECE, at).find(_LINE_BREAK)
         if line_break < 0:
-            raise _Unusual
+            raise Unusual
         bounds.append(at + line_break + 1)
     return [*bounds, size]
 

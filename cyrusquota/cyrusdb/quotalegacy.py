@@ -20,7 +20,8 @@ from typing import Iterator, Optional
 
 from cyrusquota import dirhash
 from cyrusquota.cyrusdb._database import Database, Snapshot
-from cyrusquota.cyrusdb._sift import BATCH, SHARES, Picks, Sifted, merged, parallel, processors
+from cyrusquota.cyrusdb.bulk import BATCH, Picks, Sifted, Unusual, merged
+from cyrusquota.cyrusdb.bulk.processes import SHARES, parallel, processors
 from cyrusquota.errors import (
     AnyPath,
     DamagedDatabase,
@@ -198,10 +199,6 @@ def _value(raw: bytes) -> bytes:
 # The fast path: all files of a directory by their names in it, a share for each processor
 
 
-class _Unusual(Exception):
-    """Something that the plain reader has to look at."""
-
-
 #: A directory, names of files in it, and the key of a file by its name: a prefix, or all of it.
 _Part = tuple[bytes, list[bytes], bytes, bool]
 #: Longer files than this are none of Cyrus's.
@@ -226,7 +223,7 @@ def sift(
         count = SHARES * processors()
         jobs = [partial(_share, parts, picks, index, count) for index in range(count)]
         return merged(parallel(jobs, processors()))
-    except (OSError, ValueError, _Unusual):
+    except (OSError, ValueError, Unusual):
         return None
 
 
@@ -234,14 +231,14 @@ def _parts(base: bytes, hashes: frozenset[bytes], virtdomains: Optional[bool]) -
     quota, domain = os.path.join(base, b"quota"), os.path.join(base, b"domain")
     if not os.path.isdir(quota) and not os.path.isdir(domain):
         if os.path.basename(os.path.normpath(base)) != b"quota":
-            raise _Unusual
+            raise Unusual
         quota = base
     has_domains = os.path.isdir(domain) and virtdomains is not False
     if os.path.isdir(quota):
         for path, names in _hashed(quota, hashes):
             # Not seen with virtdomains on, or it may be the same root as one below domain/.
             if (virtdomains or has_domains) and any(b"!" in name for name in names):
-                raise _Unusual
+                raise Unusual
             yield path, names, b"", False
     for within, domains in _hashed(domain, hashes) if has_domains else ():
         for name in domains:
@@ -258,7 +255,7 @@ def _hashed(path: bytes, hashes: frozenset[bytes]) -> Iterator[tuple[bytes, list
     letters = [letter for letter in os.listdir(path) if letter in hashes]
     if not _PLAIN.issuperset(letters) and not _FULL.issuperset(letters):
         # A root may have a file in each way of hashing.
-        raise _Unusual
+        raise Unusual
     for letter in letters:
         within = os.path.join(path, letter)
         names = [
@@ -267,7 +264,7 @@ def _hashed(path: bytes, hashes: frozenset[bytes]) -> Iterator[tuple[bytes, list
             if name[:1] != b"." and name[_NO_UNFINISHED:] != _UNFINISHED
         ]
         if not _are_in_place(letter, names, is_domain=os.path.basename(path) == b"domain"):
-            raise _Unusual
+            raise Unusual
         yield within, names
 
 
@@ -293,7 +290,7 @@ def _share(
                 records += len(found)
                 for one in picks(found, values):
                     kept.append((prefix if is_whole else prefix + found[one], values[one]))
-    except (OSError, _Unusual):
+    except (OSError, Unusual):
         return None
     return records, kept
 
@@ -306,7 +303,7 @@ def _read(path: bytes, names: list[bytes]) -> tuple[list[bytes], list[bytes]]:
     finally:
         os.close(directory)
     if not all(raw[-1] == _LINE_BREAK and len(raw) < _LARGEST for _, raw in files):
-        raise _Unusual
+        raise Unusual
     values = [raw[:-1] if raw[0] == _PERCENT else _value(raw) for _, raw in files]
     return [name for name, _ in files], values
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Callable, Iterable, Iterator, Optional
 from unittest import mock
@@ -14,7 +15,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cyrusquota import cyrusdb, overquota, source
-from cyrusquota.cyrusdb import _sift, flat, quotalegacy, twoskip_sift
+from cyrusquota.cyrusdb import bulk, flat, quotalegacy
+from cyrusquota.cyrusdb.bulk import run, skiplist, twom, twoskip
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.mailbox import Naming
 from cyrusquota.overquota import LMTPD, POLICIES, Policy, Reserve
@@ -28,6 +30,8 @@ from cyrusquota.strategies._databases import MAKERS
 from cyrusquota.strategies._roots import rows
 from cyrusquota.strategies.text import LAYOUT_2_5, WORDS_2_5, WORDS_3_10
 from cyrusquota.strategies.writers import Writer, close
+from cyrusquota.strategies.writers.skiplist import SkiplistWriter
+from cyrusquota.strategies.writers.twom import TwomWriter
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
 
 from ..recorded import FIXTURES, unpacked
@@ -39,10 +43,12 @@ Sift = Callable[..., Optional[cyrusdb.Sifted]]
 SIFTS: dict[str, Sift] = {
     "flat": flat.sift,
     "quotalegacy": quotalegacy.sift,
-    "twoskip": twoskip_sift.sift,
+    "skiplist": skiplist.sift,
+    "twom": twom.sift,
+    "twoskip": twoskip.sift,
 }
 #: Of those that write whatever bytes they are given as keys.
-ANY_KEY = ("flat", "twoskip")
+ANY_KEY = ("flat", "skiplist", "twom", "twoskip")
 
 
 @contextlib.contextmanager
@@ -50,14 +56,14 @@ def small(processes: int = 1) -> Iterator[None]:
     """Take few bytes and few records at a time, and no file for too small."""
     with contextlib.ExitStack() as stack:
         for module, name, number in (
-            *((twoskip_sift, "_WORTH_IT", 0), (twoskip_sift, "_PIECE", 200)),
-            *((twoskip_sift, "_PAUSE", 0), (twoskip_sift, "BATCH", 3)),
-            *((twoskip_sift, "_WINDOW", 300), (twoskip_sift, "_MOST_DELETIONS", 12)),
+            *((module, "_WORTH_IT", 0) for module in (skiplist, twom, twoskip)),
+            *((run, "_PIECE", 200), (run, "_PAUSE", 0), (run, "BATCH", 3)),
+            *((twoskip, "_WINDOW", 300), (twoskip, "_MOST_DELETIONS", 12)),
             *((flat, "_PIECE", 60), (quotalegacy, "BATCH", 3), (dump, "_PIECE", 50)),
             *((report, "_PIECE", 300), (report, "_MANY_OTHERS", 700), (value, "_MANY", 5)),
         ):
             stack.enter_context(mock.patch.object(module, name, number))
-        for module in (twoskip_sift, flat, quotalegacy):
+        for module in (run, flat, quotalegacy):
             stack.enter_context(mock.patch.object(module, "processors", lambda: processes))
         yield
 
@@ -139,7 +145,7 @@ def both(
 
     def plain(on_problem: Callable[[CyrusQuotaError], None]) -> cyrusdb.Sifted:
         with cyrusdb.open(path, backend, on_problem=on_problem) as db:
-            return _sift.sifted(db, judge)
+            return bulk.sifted(db, judge)
 
     def told(read: Callable[..., cyrusdb.Sifted]) -> object:
         problems: list[CyrusQuotaError] = []
@@ -236,10 +242,20 @@ def test_the_recorded_trees_are_read_the_fast_way(layout: str, tmp_path: Path) -
     assert fast == plain
 
 
-def repacked(directory: str, log: list[Record]) -> tuple[TwoskipWriter, dict[bytes, bytes]]:
-    """A twoskip file of a run of 40 records, and a log behind it, where b"" deletes."""
-    writer = TwoskipWriter(Path(directory) / "quotas.db", fillers=True)
-    state = {b"user.%03d" % number: b"%d 1" % number for number in range(40)}
+#: The formats of a run and a log: what reads them in bulk and what writes them.
+LOGGED: dict[str, tuple[Sift, Callable[[Path], Writer]]] = {
+    "skiplist": (skiplist.sift, SkiplistWriter),
+    "twom": (twom.sift, TwomWriter),
+    "twoskip": (twoskip.sift, partial(TwoskipWriter, fillers=True)),
+}
+
+
+def repacked(
+    backend: str, directory: str, log: list[Record], records: int = 40
+) -> tuple[Path, dict[bytes, bytes]]:
+    """A file of a run of some records, and a log behind it, where b"" deletes."""
+    writer = LOGGED[backend][1](Path(directory) / "quotas.db")
+    state = {b"user.%03d" % number: b"%d 1" % number for number in range(records)}
     writer.begin()
     for key, data in state.items():
         writer.set(key, data)
@@ -254,7 +270,7 @@ def repacked(directory: str, log: list[Record]) -> tuple[TwoskipWriter, dict[byt
             writer.delete(key)
             state.pop(key, None)
         writer.commit()
-    return writer, state
+    return writer.path, state
 
 
 #: The two orders agree about these, as they do about the names of users without subfolders.
@@ -263,60 +279,80 @@ _run_keys = st.integers(-9, 60).map(lambda number: b"user.%03d" % number) | st.f
 )
 
 
-@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize("backend", LOGGED)
+@pytest.mark.parametrize("processes", [1, 3])
 @given(log=st.lists(st.tuples(_run_keys, values | st.just(b"")), max_size=20))
-def test_a_repacked_twoskip_file_is_read_the_fast_way(processes: int, log: list[Record]) -> None:
+def test_a_repacked_file_is_read_the_fast_way(
+    processes: int, backend: str, log: list[Record]
+) -> None:
     with tempfile.TemporaryDirectory() as directory, small(processes):
-        writer, state = repacked(directory, log)
-        found = twoskip_sift.sift(writer.path, picks)
-        deletions = sum(not data for _, data in log)
-        assert found is not None or deletions > 12
+        path, state = repacked(backend, directory, log)
+        found = LOGGED[backend][0](path, picks)
+        has_many_deletions = sum(not data for _, data in log) > 12
+        assert found is not None or (backend == "twoskip" and has_many_deletions)
         if found is None:
             return
         assert found.records == len(state)
         assert dict(found.kept) == {k: v for k, v in state.items() if picks([k], [v])}
 
 
+@pytest.mark.parametrize("backend", LOGGED)
 @given(edits=EDITS.map(lambda edits: [(13 * at, put) for at, put in edits]), all_=st.booleans())
-def test_damage_in_a_twoskip_file_is_left_to_the_plain_reader(
-    edits: list[tuple[int, bytes]], all_: bool
+def test_damage_is_left_to_the_plain_reader(
+    backend: str, edits: list[tuple[int, bytes]], all_: bool
 ) -> None:
     with tempfile.TemporaryDirectory() as directory, small(2):
-        writer, _ = repacked(directory, [(b"user.007", b"9 9"), (b"user.1", b"8 9")])
-        content = writer.path.read_bytes()
-        writer.path.write_bytes(edited(content, edits, 0 if all_ else 64))
-        with mock.patch("cyrusquota.cyrusdb.twoskip._PAUSE", 0):
-            fast, plain = both(writer.path, "twoskip")
+        log = [(b"user.007", b"9 9"), (b"user.008", b""), (b"user.1", b"8 9")]
+        path, _ = repacked(backend, directory, log)
+        content = path.read_bytes()
+        path.write_bytes(edited(content, edits, 0 if all_ else 64))
+        with mock.patch(f"cyrusquota.cyrusdb.{backend}._PAUSE", 0):
+            fast, plain = both(path, backend)
         assert fast == plain
 
 
-def test_no_changed_byte_of_a_twoskip_file_changes_a_record() -> None:
+@pytest.mark.parametrize("backend", ["twom", "twoskip"])
+def test_no_changed_byte_changes_a_record_that_checksums_vouch_for(backend: str) -> None:
     with tempfile.TemporaryDirectory() as directory, small():
-        writer, state = repacked(directory, [(b"user.007", b"9 9")])
-        content = writer.path.read_bytes()
+        path, state = repacked(backend, directory, [(b"user.007", b"9 9"), (b"user.008", b"")], 12)
+        content = path.read_bytes()
         everything = lambda keys, data: list(range(len(keys)))  # noqa: E731
-        for at in range(len(content)):
+        with cyrusdb.open(path) as db:
+            committed = db.snapshot().size
+        for at in range(committed):
             changed = bytearray(content)
             changed[at] ^= 0x41
-            writer.path.write_bytes(changed)
-            found = twoskip_sift.sift(writer.path, everything)
+            path.write_bytes(changed)
+            found = LOGGED[backend][0](path, everything)
             if found is not None:
                 # A checksum of nothing, which the plain reader leaves alone, too.
-                with cyrusdb.open(writer.path) as db:
+                with cyrusdb.open(path) as db:
                     assert dict(found.kept) == state == dict(db)
 
 
-def test_a_head_that_is_being_rewritten_is_read_again() -> None:
+@pytest.mark.parametrize(("backend", "pointer"), [("twom", 368 + 8), ("twoskip", 336 + 8)])
+def test_a_head_that_is_being_rewritten_is_read_again(backend: str, pointer: int) -> None:
     with tempfile.TemporaryDirectory() as directory, small():
-        writer, state = repacked(directory, [])
-        content = writer.path.read_bytes()
+        path, state = repacked(backend, directory, [])
+        content = path.read_bytes()
         torn = bytearray(content)
-        torn[336 + 8] ^= 1
-        writer.path.write_bytes(torn)
-        with mock.patch("time.sleep", lambda _: writer.path.write_bytes(content)):
-            found = twoskip_sift.sift(writer.path, picks)
+        torn[pointer] ^= 1
+        path.write_bytes(torn)
+        with mock.patch("time.sleep", lambda _: path.write_bytes(content)):
+            found = LOGGED[backend][0](path, picks)
         assert found is not None
         assert found.records == len(state)
+
+
+def test_a_skiplist_that_is_being_written_to_is_read_at_a_quiet_moment() -> None:
+    with tempfile.TemporaryDirectory() as directory, small():
+        path, state = repacked("skiplist", directory, [(b"user.007", b"9 9")])
+        identities = iter([1, 2, 3, 3])
+        with mock.patch.object(skiplist, "identity", lambda status: next(identities)):
+            found = skiplist.sift(path, picks)
+        assert found is not None
+        assert found.records == len(state)
+        assert next(identities, None) is None
 
 
 # Text
