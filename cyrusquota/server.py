@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Callable, Iterator, Optional
+from typing import Callable, Iterable, Iterator, Optional
 
 import attrs
 
@@ -27,7 +27,7 @@ from cyrusquota.errors import (
     source_error,
 )
 from cyrusquota.imapdconf import ImapdConf
-from cyrusquota.mailboxes import Inbox, Layout, header_path, header_root, inboxes
+from cyrusquota.mailboxes import Inbox, Layout, RowsOf, header_path, header_root, inboxes
 from cyrusquota.parse import mboxlist
 
 
@@ -50,6 +50,14 @@ class Server:
     def inboxes(self, on_problem: OnProblem = raise_problem) -> Iterator[Inbox]:
         """Every INBOX row, live or not."""
         return self._read(on_problem)
+
+    def named(self, names: Iterable[str], on_problem: OnProblem = raise_problem) -> Iterator[Inbox]:
+        """The INBOX rows of `names`, and maybe others; quick where few of many are asked for."""
+        if self.path is None or not os.path.exists(self.path) or cyrusdb.guess(self.path) is None:
+            yield from self.inboxes(on_problem)
+            return
+        found = cyrusdb.sift(self.path, RowsOf(names), on_problem=on_problem)
+        yield from inboxes(found.kept, servername=self.servername)
 
     def header_root(self, inbox: Inbox) -> Optional[str]:
         """The quota root that the header of `inbox` names, which is what lmtpd goes by.

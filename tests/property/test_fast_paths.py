@@ -57,7 +57,12 @@ def small(processes: int = 1) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for module, name, number in (
             *((module, "_WORTH_IT", 0) for module in (skiplist, twom, twoskip)),
-            *((run, "_PIECE", 200), (run, "_PAUSE", 0), (run, "BATCH", 3)),
+            *(
+                (run, "_WORTH_SHARING", 0),
+                (run, "_PIECE", 200),
+                (run, "_PAUSE", 0),
+                (run, "BATCH", 3),
+            ),
             *((twoskip, "_WINDOW", 300), (twoskip, "_MOST_DELETIONS", 12)),
             *((flat, "_PIECE", 60), (quotalegacy, "BATCH", 3), (dump, "_PIECE", 50)),
             *((report, "_PIECE", 300), (report, "_MANY_OTHERS", 700), (value, "_MANY", 5)),

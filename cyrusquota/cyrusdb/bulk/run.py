@@ -34,6 +34,8 @@ _Piece = tuple[int, list[bytes], bytes, bytes, list[Record]]
 _PIECE = 1 << 17
 #: Where a record is looked for; one that is not found in so much is as good as none.
 PROBE = 1 << 16
+#: Below this another process costs more than it does.
+_WORTH_SHARING = 1 << 20
 _LARGEST_RECORD = 1 << 24
 _TRIES, _PAUSE = 20, 0.005
 
@@ -145,7 +147,7 @@ def boundaries(start: int, end: int, first_record: Callable[[int], int]) -> list
     `first_record` gives the first offset from one on where a record may start. Whoever reads what
     comes before has to end up just there, so a coincidence does no harm.
     """
-    count = SHARES * processors()
+    count = SHARES * processors() if end - start > _WORTH_SHARING else 1
     cuts = [first_record(start + (end - start) * index // count) for index in range(1, count)]
     bounds = [start, *(at for at in cuts if at < end), end]
     return bounds if bounds == sorted(set(bounds)) else [start, end]

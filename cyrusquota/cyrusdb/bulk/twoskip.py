@@ -14,14 +14,16 @@ import os
 import struct
 import sys
 from functools import partial
-from typing import Optional
+from typing import TYPE_CHECKING, Optional
 from zlib import crc32
 
 from cyrusquota.cyrusdb import _magic
 from cyrusquota.cyrusdb.bulk import Picks, Sifted, Unusual, run
 from cyrusquota.cyrusdb.bulk.run import PROBE, Changes, Deletion
-from cyrusquota.cyrusdb.twoskip import _MAILBOX_ORDER, _Order
 from cyrusquota.errors import AnyPath
+
+if TYPE_CHECKING:
+    from cyrusquota.cyrusdb.twoskip import _Order
 
 # The layout, as in twoskip.py, with one structure for the whole head of each level: type, key
 # length, value length, pointers, both checksums.
@@ -124,6 +126,8 @@ class _Log:
         It has to be the same in mailbox order, which the database may be in.
         """
         if self._orders is None:
+            from cyrusquota.cyrusdb.twoskip import _Order
+
             live = {key: 0 for key, value in self.changes.items() if value is not None}
             self._orders = _Order(live, False), _Order(live, True)
         below = run.key_at(self._descriptor, following, _records) if following else None
@@ -155,6 +159,8 @@ class _Log:
 
 
 def _in_mailbox_order(key: bytes) -> tuple[bytes, bytes]:
+    from cyrusquota.cyrusdb.twoskip import _MAILBOX_ORDER
+
     return key.translate(_MAILBOX_ORDER), key
 
 
