@@ -8,13 +8,18 @@ EXAMPLE = tests/fixtures/main/twoskip/quotas.db
 SECONDS ?= 60
 JOBS ?= 1
 
-.PHONY: demo test lint format fuzz bench-rcpt bench-follow clean
+.PHONY: demo test lint format fuzz bench bench-rcpt bench-follow clean
 
 demo: $(VENV)/installed
 	$(BIN)/cyrusquota-export --db $(EXAMPLE) -v
 
 test: $(VENV)/tested
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(TESTS)
+
+# As root, with Cyrus installed and room for 1 GB of files in memory; takes about ten minutes.
+# Smaller: make bench BENCH="--roots 100000 --files 20000 --runs 3"
+bench: $(VENV)/tested
+	$(BIN)/python -m bench $(BENCH)
 
 lint: $(VENV)/tested
 	$(BIN)/ruff check .
