@@ -8,7 +8,7 @@ EXAMPLE = tests/fixtures/main/twoskip/quotas.db
 SECONDS ?= 60
 JOBS ?= 1
 
-.PHONY: demo test lint format fuzz bench-rcpt bench-follow clean
+.PHONY: demo test lint format man fuzz bench-rcpt bench-follow clean
 
 demo: $(VENV)/installed
 	$(BIN)/cyrusquota-export --db $(EXAMPLE) -v
@@ -24,6 +24,10 @@ lint: $(VENV)/tested
 format: $(VENV)/tested
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+# Man pages, completion scripts and docs/errors.md, from the code.
+man: $(VENV)/tested
+	$(BIN)/python -m papers
 
 # What an RCPT costs with a map of each size and format; needs root and Exim.
 bench-rcpt: $(VENV)/tested

@@ -27,6 +27,15 @@ EX_IOERR = 74
 EX_TEMPFAIL = 75
 EX_NOPERM = 77
 EX_CONFIG = 78
+#: What a shell has for a program that was interrupted from the keyboard.
+INTERRUPTED = 130
+
+#: What no exception below says, by exit status.
+OTHER_STATUSES = {
+    EX_OK: "Done. A record that cannot be read is named on standard error and left out.",
+    EX_SOFTWARE: "A bug of this program; please report it.",
+    INTERRUPTED: "Interrupted from the keyboard.",
+}
 
 #: How much of an offending line or value an error message shows, in bytes.
 SHOWN = 60

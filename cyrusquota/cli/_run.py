@@ -83,7 +83,7 @@ def run(command: click.Command, name: str, arguments: Optional[list[str]] = None
         error.show()
         sys.exit(errors.EX_USAGE)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        sys.exit(errors.INTERRUPTED)
     except CyrusQuotaError as error:
         click.echo(f"{name}: {error}", err=True)
         sys.exit(error.exit_status)

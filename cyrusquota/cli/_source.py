@@ -12,6 +12,7 @@ import attrs
 import click
 
 from cyrusquota import cyrusdb, imapdconf, server, source
+from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._run import Problems
 from cyrusquota.errors import OptionError, source_error
 from cyrusquota.imapdconf import ImapdConf
@@ -27,11 +28,13 @@ _OPTIONS = (
         "-C",
         "--config",
         metavar="FILE",
+        shell_complete=file_names,
         help=f"imapd.conf to follow.  [default: {imapdconf.DEFAULT_PATH}]",
     ),
     click.option(
         "--mailboxes",
         metavar="PATH",
+        shell_complete=file_names,
         help="mailboxes.db, or a dump by `ctl_mboxlist -d`.  [default: ask imapd.conf]",
     ),
     click.option(
@@ -43,6 +46,7 @@ _OPTIONS = (
     click.option(
         "--db",
         metavar="PATH",
+        shell_complete=file_names,
         help="A quota database file, or a quotalegacy tree: the directory that holds quota/ (and"
         " domain/), or quota/ itself.",
     ),
@@ -52,11 +56,15 @@ _OPTIONS = (
         help=f"With --db: {', '.join(cyrusdb.BACKENDS)}.  [default: guess]",
     ),
     click.option(
-        "--report", metavar="FILE", help="Output of `quota`, text or JSON; - is standard input."
+        "--report",
+        metavar="FILE",
+        shell_complete=file_names,
+        help="Output of `quota`, text or JSON; - is standard input.",
     ),
     click.option(
         "--dump",
         metavar="FILE",
+        shell_complete=file_names,
         help="Output of `cyr_dbtool ... show` or `db_dump`, or a flat file; - is standard input.",
     ),
     click.option(
