@@ -257,12 +257,17 @@ def source_error(error: OSError, path: AnyPath) -> SourceError:
     where = printable(str(path))
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         missing = _first_missing(Path(path))
-        return NoSuchSource(f"{where}: no such file or directory{missing}")
+        return NoSuchSource(
+            f"{where}: no such file or directory{missing}; check the path, and that its file"
+            " system is mounted"
+        )
     if isinstance(error, PermissionError):
         return SourceForbidden(
             f"{where}: permission denied; run as root or as the Cyrus user (often 'cyrus')"
         )
-    return SourceError(f"{where}: cannot be read: {error.strerror or error}")
+    return SourceError(
+        f"{where}: cannot be read: {error.strerror or error}; look into the kernel's log"
+    )
 
 
 def _first_missing(path: Path) -> str:

@@ -148,7 +148,9 @@ def _chosen(asked: _Asked, problems: Problems) -> Chosen:
     if sum(place is not None for place in others) > 1:
         raise OptionError("--db, --report and --dump exclude one another; give one of them")
     if asked.backend is not None and asked.db is None:
-        raise OptionError("--backend goes with --db; imapd.conf names the backend otherwise")
+        raise OptionError(
+            "--backend goes with --db; leave it out where imapd.conf names the backend"
+        )
     if asked.mailboxes is not None and asked.no_mailboxes:
         raise OptionError("--mailboxes and --no-mailboxes exclude one another; give one of them")
     conf = None

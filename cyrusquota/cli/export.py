@@ -202,7 +202,7 @@ class _Listing:
             )
         )
         if not counted.count and problems.count:
-            advice = "not one of its records could be read"
+            advice = "not one record of it can be read; check that it is what it should be"
             raise DataError(f"quota roots in {source.name}", advice=advice)
         return counted, verdicts
 
