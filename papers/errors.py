@@ -32,6 +32,21 @@ _BUG = """
 bug. Any other text with status 74 is one of the operating system's that was not foreseen; please
 report that as well.
 """
+_FOLLOWING = """
+## Following
+
+With `--follow` each of the lines above is said once, when it begins to be true, and following goes
+on; single records are named when they are new. These are said besides:
+
+| line | why | what to do |
+| --- | --- | --- |
+| `the process that read the source was killed` | A process of its own makes each full reading; \
+somebody, or the kernel for want of memory, killed it. | Look into the kernel's log. It is tried again. |
+| `internal error, please report it: ...` | A bug, met in that process. | Please report it. |
+| `reading everything anew: ...` (with `-v`) | What changed cannot be told from what was appended: the \
+database was repacked, replaced or cut, or directories came and went. | Nothing. |
+| `...: all is well again` (with `-v`) | What was wrong is not wrong any more. | Nothing. |
+"""
 _RECORDS = """
 ## Single records, status 0
 
@@ -63,7 +78,7 @@ def rendered() -> str:
             title = f"\n## {kind.exit_status}: {kind.__name__}\n"
             parts += [title, f"\n{statuses.summary(kind)}\n", table]
             parts += [_USAGE] if kind.__name__ == "OptionError" else []
-    parts += [_RECORDS, _table(pair for pair in heard if not pair[1].status), _BUG]
+    parts += [_RECORDS, _table(pair for pair in heard if not pair[1].status), _FOLLOWING, _BUG]
     return "".join(parts)
 
 
