@@ -41,10 +41,11 @@ on; single records are named when they are new. These are said besides:
 | line | why | what to do |
 | --- | --- | --- |
 | `the process that read the source was killed` | A process of its own makes each full reading; \
-somebody, or the kernel for want of memory, killed it. | Look into the kernel's log. It is tried again. |
+somebody, or the kernel for want of memory, killed it. | \
+Look into the kernel's log. It is tried again. |
 | `internal error, please report it: ...` | A bug, met in that process. | Please report it. |
-| `reading everything anew: ...` (with `-v`) | What changed cannot be told from what was appended: the \
-database was repacked, replaced or cut, or directories came and went. | Nothing. |
+| `reading everything anew: ...` (with `-v`) | What changed cannot be told from what was appended: \
+the database was repacked, replaced or cut, or directories came and went. | Nothing. |
 | `...: all is well again` (with `-v`) | What was wrong is not wrong any more. | Nothing. |
 """
 _RECORDS = """
