@@ -14,13 +14,15 @@ import attrs
 from cyrusquota.display.markup import text
 
 #: Pixels: of the columns of a histogram, of what is above and below them, of a row of bars.
-_HEIGHT = 180
+_HEIGHT = 260
 _ABOVE = 20
 _BELOW = 26
 _ROW = 44
 _BAR = 12
 #: The least that something which is not nothing takes.
 _VISIBLE = 2
+#: The same of a bar, in percent of the width.
+_LEAST = 0.25
 #: How much of its place a column fills.
 _FILLED = 0.78
 _MANY = 10_000
@@ -88,10 +90,15 @@ def bars(key: str, title: str, description: str, rows: Sequence[Bars]) -> str:
             f'<text class="count" x="100%" y="{top + 14}" text-anchor="end">{text(row.said)}</text>'
             f'<rect class="whole" x="0" y="{top + 21}" width="{100 * row.whole / most:.2f}%"'
             f' height="{_BAR}" rx="3"/>'
-            f'<rect class="calm" x="0" y="{top + 21}" width="{100 * row.filled / most:.2f}%"'
+            f'<rect class="calm" x="0" y="{top + 21}" width="{_filled(row, most):.2f}%"'
             f' height="{_BAR}" rx="3"><title>{text(row.label)}: {text(row.said)}</title></rect>'
         )
     return _image(key, title, description, len(rows) * _ROW, parts)
+
+
+def _filled(row: Bars, most: int) -> float:
+    """Percent of the width; whatever is not nothing shows."""
+    return max(_LEAST, 100 * row.filled / most) if row.filled else 0
 
 
 def meter(share: float, tone: str, most: float) -> str:

@@ -77,13 +77,15 @@ class Overview:
             yield Figure("Problems", str(self.problems), "see what was said on standard error")
 
     def _roots(self, label: str, count: int, note: str = "") -> Figure:
-        share = f"{part(count, self.summary.roots)} of all roots" if count else ""
-        return Figure(label, str(count), ", ".join(filter(None, (share, note))))
+        if not count:
+            return Figure(label, "0")
+        share = f"{part(count, self.summary.roots)} of all roots"
+        return Figure(label, str(count), f"{share}, {note}" if note else share)
 
     def _of_whom(self) -> str:
         if self.inboxes is not None:
             return f"{part(len(self.refused), self.inboxes)} of all with an INBOX here"
-        return "of those with a root of their own; the others are not known"
+        return "only users with a root of their own are known"
 
     def steps(self) -> Iterator[tuple[str, int]]:
         """The histogram: from what to what of its limit, and how many roots use that much."""

@@ -121,13 +121,11 @@ def _distribution(overview: Overview) -> str:
     return _section(
         "How full the roots are",
         _quiet(said),
+        '<div class="beside">',
         histogram("full", "How full the roots are", said, drawn),
-        _folded(table("Roots by use of their limit", headings, rows)),
+        table("Roots by use of their limit", headings, rows),
+        "</div>",
     )
-
-
-def _folded(content: str) -> str:
-    return f"<details>\n<summary>The figures</summary>\n{content}\n</details>"
 
 
 _USAGE = (Heading("Use"), Heading("Used"), Heading("Limit"), Heading("Resource", False))

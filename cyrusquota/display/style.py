@@ -66,7 +66,7 @@ section { padding: 1.1rem 1.25rem; margin-bottom: 1rem; }
 table { border-collapse: collapse; width: 100%; font-size: .93rem; }
 caption { text-align: left; font-size: .9rem; padding-bottom: .3rem; }
 th, td {
-  padding: .32rem .7rem .32rem 0; text-align: left; vertical-align: baseline; font-weight: 400;
+  padding: .32rem 1rem .32rem 0; text-align: left; vertical-align: baseline; font-weight: 400;
   border-bottom: 1px solid var(--line);
 }
 th:last-child, td:last-child { padding-right: 0; }
@@ -78,7 +78,10 @@ td { white-space: nowrap; }
 .meter { display: block; min-width: 6rem; overflow: visible; }
 td.figure .near, td.figure .over { font-weight: 600; }
 td .near { color: var(--near); } td .over { color: var(--over); }
-details > summary { cursor: pointer; color: var(--quiet); font-size: .9rem; }
+.beside { display: grid; gap: 0 2rem; }
+.beside th, .beside td { padding-top: .12rem; padding-bottom: .12rem; }
+.beside tbody th { min-width: 5.5rem; }
+@media (min-width: 56rem) { .beside { grid-template-columns: minmax(0, 1fr) 17rem; } }
 @media (max-width: 34rem) {
   main { padding: 1.25rem .75rem 2rem; }
   section { padding: .9rem .85rem; }
@@ -93,10 +96,11 @@ details > summary { cursor: pointer; color: var(--quiet); font-size: .9rem; }
     --page: #fff; --card: #fff; --ink: #000; --quiet: #444; --line: #bbb;
     --calm: #2f6fb7; --whole: #cfdded; --near: #b46a00; --over: #c0303a;
   }
+  :root { color-scheme: light; }
   main { padding: 0; max-width: none; }
   section, .tiles > div { border-radius: 0; }
   .chart, .tiles, tr { break-inside: avoid; }
-  h2 { break-after: avoid; }
+  h2, section > .quiet { break-after: avoid; }
   .wide { overflow: visible; }
   svg, .key { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from itertools import islice
 from typing import Callable, Iterable, Iterator, Optional, Sequence
 
@@ -18,6 +19,8 @@ from cyrusquota.summary import STEPS, Fullest, Totals
 _USUAL = 80
 #: What governed-by names are shortened to before the user's own.
 _NAME = 30
+#: Notes have at least so many columns.
+_NARROW = 16
 
 _USAGE = (
     Column("USE"),
@@ -40,7 +43,7 @@ class Text:
 
     def lines(self, overview: Overview) -> Iterator[str]:
         """All of it."""
-        yield self._cut(overview.made())
+        yield from self._wrapped(overview.made())
         yield ""
         yield from self._totals(overview)
         if not overview.summary.roots:
@@ -79,8 +82,25 @@ class Text:
         labels = max(width(figure.label) for figure in figures)
         values = max(width(figure.value) for figure in figures)
         for each in figures:
-            line = GAP.join((each.label.ljust(labels), each.value.rjust(values), each.note))
-            yield self._cut(line.rstrip())
+            begin = GAP.join((each.label.ljust(labels), each.value.rjust(values)))
+            yield from self._noted(begin, each.note)
+
+    def _noted(self, begin: str, note: str) -> Iterator[str]:
+        """`begin` with as many lines of `note` behind it as it takes; none where it is narrow."""
+        indent = width(begin) + len(GAP)
+        if self.room is not None and self.room - indent < _NARROW:
+            yield self._cut(begin)
+            return
+        lines = self._wrapped(note, indent)
+        yield GAP.join((begin, *lines[:1]))
+        yield from (" " * indent + line for line in lines[1:])
+
+    def _wrapped(self, text: str, indent: int = 0) -> list[str]:
+        shown = self.charset.shown(text)
+        if self.room is None:
+            return [shown] if shown else []
+        lines = textwrap.wrap(shown, max(1, self.room - indent))
+        return [shortened(line, self.room - indent, self.charset.ellipsis) for line in lines]
 
     def _histogram(self, overview: Overview) -> Iterator[str]:
         steps = list(overview.steps())
