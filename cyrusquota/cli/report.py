@@ -22,7 +22,7 @@ from cyrusquota.display.overview import Overview
 from cyrusquota.display.text import Text
 from cyrusquota.errors import CannotCreateMap, OnProblem, printable
 from cyrusquota.mailboxes import Inbox
-from cyrusquota.overquota import Verdict
+from cyrusquota.overquota import Reserve, Verdict
 from cyrusquota.privileges import reading_as
 from cyrusquota.quota import QuotaRoot
 from cyrusquota.summary import NEAR, Summary
@@ -144,10 +144,17 @@ class _Reading:
                 self._counted(),
                 chosen.source.naming,
                 chosen.policy,
+                reserve=chosen.reserve,
                 server=server,
                 on_problem=chosen.problems,
             )
-            refused: list[Verdict] = list(found)
+            refused: list[Verdict] = []
+            reserved = 0
+            for verdict in found:
+                if verdict.over:
+                    refused.append(verdict)
+                else:
+                    reserved += 1
         return Overview(
             source=_named(chosen),
             policy=chosen.policy.name,
@@ -155,6 +162,7 @@ class _Reading:
             summary=self.summary,
             refused=refused,
             inboxes=live.count,
+            reserved=reserved if chosen.reserve != Reserve() else None,
             problems=chosen.problems.count,
             rows=rows,
             defaultdomain=chosen.source.naming.defaultdomain,

@@ -12,6 +12,7 @@ from typing import Sequence
 import attrs
 
 from cyrusquota.display.markup import text
+from cyrusquota.display.overview import State, Step
 
 #: Pixels: of the columns of a histogram, of what is above and below them, of a row of bars.
 _HEIGHT = 260
@@ -26,21 +27,6 @@ _LEAST = 0.25
 #: How much of its place a column fills.
 _FILLED = 0.78
 _MANY = 10_000
-
-
-@attrs.frozen
-class Step:
-    """A column of a histogram: what it counts, and where on the axis it begins.
-
-    `is_open` says that it has no end there, and its `begin` stands below it. `tone` is the class
-    of its colour.
-    """
-
-    label: str
-    begin: str
-    count: int
-    tone: str = "calm"
-    is_open: bool = False
 
 
 @attrs.frozen
@@ -63,14 +49,16 @@ def histogram(key: str, title: str, description: str, steps: Sequence[Step]) -> 
         height = max(_VISIBLE, _HEIGHT * step.count / most) if step.count else 0
         left, middle = place * (at + (1 - _FILLED) / 2), place * (at + 0.5)
         parts.append(
-            f'<rect class="{step.tone}" x="{left:.2f}%" y="{foot - height:.1f}"'
+            f'<rect class="{step.state.value}" x="{left:.2f}%" y="{foot - height:.1f}"'
             f' width="{place * _FILLED:.2f}%" height="{height:.1f}" rx="2">'
             f"<title>{text(step.label)}: {step.count}</title></rect>"
             f'<text class="count" x="{middle:.2f}%" y="{foot - height - 6:.1f}"'
             f' text-anchor="middle">{_short(step.count)}</text>'
         )
         spot, anchor = (
-            (middle, "middle") if step.is_open else (place * at, "middle" if at else "start")
+            (middle, "middle")
+            if step.state is State.OVER
+            else (place * at, "middle" if at else "start")
         )
         parts.append(
             f'<text class="label" x="{spot:.2f}%" y="{foot + 17}" text-anchor="{anchor}">'
@@ -90,7 +78,7 @@ def bars(key: str, title: str, description: str, rows: Sequence[Bars]) -> str:
             f'<text class="count" x="100%" y="{top + 14}" text-anchor="end">{text(row.said)}</text>'
             f'<rect class="whole" x="0" y="{top + 21}" width="{100 * row.whole / most:.2f}%"'
             f' height="{_BAR}" rx="3"/>'
-            f'<rect class="calm" x="0" y="{top + 21}" width="{_filled(row, most):.2f}%"'
+            f'<rect class="fine" x="0" y="{top + 21}" width="{_filled(row, most):.2f}%"'
             f' height="{_BAR}" rx="3"><title>{text(row.label)}: {text(row.said)}</title></rect>'
         )
     return _image(key, title, description, len(rows) * _ROW, parts)
@@ -101,14 +89,14 @@ def _filled(row: Bars, most: int) -> float:
     return max(_LEAST, 100 * row.filled / most) if row.filled else 0
 
 
-def meter(share: float, tone: str, most: float) -> str:
+def meter(share: float, state: State, most: float) -> str:
     """A small bar inside a table for a share up to `most`, with a mark where the limit is."""
     limit = 100 / most
     filled = 100 * min(most, max(0.0, share)) / most
     return (
         '<svg class="meter" aria-hidden="true" width="100%" height="12">'
         f'<rect class="whole" y="2" width="{limit:.1f}%" height="8" rx="2"/>'
-        f'<rect class="{tone}" y="2" width="{filled:.1f}%" height="8" rx="2"/>'
+        f'<rect class="{state.value}" y="2" width="{filled:.1f}%" height="8" rx="2"/>'
         f'<line class="limit" x1="{limit:.1f}%" x2="{limit:.1f}%" y1="0" y2="12"/></svg>'
     )
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Iterator, Sequence
 
-from cyrusquota.display.charts import Bars, Step, bars, histogram, meter
+from cyrusquota.display.charts import Bars, bars, histogram, meter
 from cyrusquota.display.markup import Heading, name, table, text
-from cyrusquota.display.overview import Figure, Overview, Refusal
+from cyrusquota.display.overview import Figure, Overview, Refusal, State
 from cyrusquota.display.sizes import figure, part, percent, size
 from cyrusquota.display.style import STYLE
 from cyrusquota.display.table import shortened
 from cyrusquota.quota import Resource, Usage
-from cyrusquota.summary import STEP, STEPS, Fullest, Totals
+from cyrusquota.summary import Fullest, Totals
 
 _MARK = "<!DOCTYPE html>\n<!-- Written by cyrusquota report; the next run replaces it. -->\n"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -24,14 +24,6 @@ _CHARTED = 10
 _NAME = 26
 #: Meters tell apart shares up to this.
 _MOST = 2.0
-#: The figures that stand out, by their label, and in what colour where there are any.
-_TILES = {
-    "Users refused mail now": "over",
-    "Near a limit": "near",
-    "Quota roots": "",
-    "Promised": "",
-    "Used": "",
-}
 
 
 def is_ours(content: bytes) -> bool:
@@ -80,49 +72,34 @@ def _quiet(said: str) -> str:
 
 
 def _tiles(overview: Overview) -> str:
-    figures = {each.label: each for each in overview.totals()}
-    first = [figures.pop(label) for label in _TILES]
-    large, small = ("\n".join(map(_tile, each)) for each in (first, figures.values()))
+    figures = list(overview.totals())
+    large = "\n".join(_tile(each) for each in figures if each.is_main)
+    small = "\n".join(_tile(each) for each in figures if not each.is_main)
     return f'<dl class="tiles">\n{large}\n</dl>\n<dl class="facts">\n{small}\n</dl>'
 
 
 def _tile(each: Figure) -> str:
-    tone = _TILES.get(each.label, "") if each.value != "0" else ""
     note = f'\n<dd class="quiet">{text(each.note)}</dd>' if each.note else ""
     return (
-        f'<div class="{tone}"><dt>{text(each.label)}</dt>\n'
+        f'<div class="{each.state.value}"><dt>{text(each.label)}</dt>\n'
         f'<dd class="value">{text(each.value)}</dd>{note}</div>'
     )
 
 
-#: By step of the histogram.
-_TONES = {STEPS: "over", STEPS - 1: "near"}
-
-
 def _distribution(overview: Overview) -> str:
     steps = list(overview.steps())
-    drawn = [
-        Step(
-            label,
-            ">100%" if at == STEPS else f"{at * STEP}%",
-            count,
-            _TONES.get(at, "calm"),
-            at == STEPS,
-        )
-        for at, (label, count) in enumerate(steps)
-    ]
-    limited = sum(count for _, count in steps)
+    limited = sum(step.count for step in steps)
     said = (
         f"Of {limited} roots with a limit, how many use how much of it, in the resource that they"
         " are fullest in, by tenths."
     )
-    rows = [(text(label), str(count), part(count, limited)) for label, count in steps]
+    rows = [(text(step.label), str(step.count), part(step.count, limited)) for step in steps]
     headings = (Heading("Of the limit", False), Heading("Roots"), Heading("Share"))
     return _section(
         "How full the roots are",
         _quiet(said),
         '<div class="beside">',
-        histogram("full", "How full the roots are", said, drawn),
+        histogram("full", "How full the roots are", said, steps),
         table("Roots by use of their limit", headings, rows),
         "</div>",
     )
@@ -131,17 +108,10 @@ def _distribution(overview: Overview) -> str:
 _USAGE = (Heading("Use"), Heading("Used"), Heading("Limit"), Heading("Resource", False))
 
 
-def _usage(kind: Resource, usage: Usage) -> tuple[str, str, str, str]:
-    tone = _tone(usage)
+def _usage(kind: Resource, usage: Usage, state: State) -> tuple[str, str, str, str]:
     limit = "-" if usage.limit is None else figure(kind, usage.limit)
-    said = f'<span class="{tone}">{text(percent(usage))}</span>'
+    said = f'<span class="{state.value}">{text(percent(usage))}</span>'
     return said, text(figure(kind, usage.used)), text(limit), text(kind.value)
-
-
-def _tone(usage: Usage) -> str:
-    if usage.is_over():
-        return "over"
-    return "near" if usage.reaches(90) else "calm"
 
 
 def _refused(overview: Overview) -> str:
@@ -159,7 +129,7 @@ def _refused(overview: Overview) -> str:
 
 def _refusal(refusal: Refusal) -> Sequence[str]:
     governed_by = name(refusal.governed_by) if refusal.governed_by else "own root"
-    return name(refusal.user), *_usage(refusal.resource, refusal.usage), governed_by
+    return name(refusal.user), *_usage(refusal.resource, refusal.usage, State.OVER), governed_by
 
 
 def _rest(count: int, what: str) -> Iterator[str]:
@@ -170,7 +140,7 @@ def _rest(count: int, what: str) -> Iterator[str]:
 def _fullest(overview: Overview) -> str:
     fullest = overview.fullest()
     most = max(1.0, min(_MOST, fullest[0].share))
-    rows = (_full(full, most) for full in fullest)
+    rows = (_full(full, overview.state(full.usage), most) for full in fullest)
     headings = (Heading("Quota root", False), *_USAGE, Heading("Use, limit marked", False))
     return _section(
         f"The fullest {len(fullest)}" if len(fullest) > 1 else "The fullest",
@@ -178,9 +148,9 @@ def _fullest(overview: Overview) -> str:
     )
 
 
-def _full(full: Fullest, most: float) -> Sequence[str]:
-    drawn = meter(full.share, _tone(full.usage), most)
-    return name(full.root.name), *_usage(full.resource, full.usage), drawn
+def _full(full: Fullest, state: State, most: float) -> Sequence[str]:
+    drawn = meter(full.share, state, most)
+    return name(full.root.name), *_usage(full.resource, full.usage, state), drawn
 
 
 def _domains(overview: Overview) -> str:
@@ -199,7 +169,7 @@ def _domains(overview: Overview) -> str:
     return _section(
         "Promised and used, by domain",
         _quiet(said),
-        '<p class="quiet legend"><span><span class="key calm"></span>used</span>'
+        '<p class="quiet legend"><span><span class="key fine"></span>used</span>'
         ' <span><span class="key whole"></span>promised</span></p>',
         f'<div class="bars">{chart}</div>',
         table("Domains; sizes are of STORAGE", headings, (_domain(*each) for each in shown)),

@@ -6,12 +6,12 @@ STYLE = """\
 :root {
   color-scheme: light dark;
   --page: #f6f7f9; --card: #ffffff; --ink: #1c2430; --quiet: #566273; --line: #dfe3e9;
-  --calm: #2f6fb7; --whole: #cfdded; --near: #b46a00; --over: #c0303a;
+  --fine: #2f6fb7; --whole: #cfdded; --near: #b46a00; --over: #c0303a;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #12161c; --card: #1b212a; --ink: #e6eaf0; --quiet: #a2aebd; --line: #323b47;
-    --calm: #6aa8ea; --whole: #2f4258; --near: #e8a33d; --over: #f2747c;
+    --fine: #6aa8ea; --whole: #2f4258; --near: #e8a33d; --over: #f2747c;
   }
 }
 * { box-sizing: border-box; }
@@ -56,10 +56,10 @@ section { padding: 1.1rem 1.25rem; margin-bottom: 1rem; }
 .bars .label { fill: var(--ink); }
 .bars .count { fill: var(--quiet); }
 .axis { stroke: var(--line); } .limit { stroke: var(--ink); stroke-width: 1.5px; }
-.calm { fill: var(--calm); } .near { fill: var(--near); }
+.fine { fill: var(--fine); } .near { fill: var(--near); }
 .over { fill: var(--over); } .whole { fill: var(--whole); }
 .key { display: inline-block; width: .8em; height: .8em; border-radius: .2em; margin-right: .35em; }
-.key.calm { background: var(--calm); } .key.whole { background: var(--whole); }
+.key.fine { background: var(--fine); } .key.whole { background: var(--whole); }
 .key.near { background: var(--near); } .key.over { background: var(--over); }
 .legend { display: flex; flex-wrap: wrap; gap: .25rem 1.1rem; }
 .wide { overflow-x: auto; margin-top: .5rem; }
@@ -94,7 +94,7 @@ td .near { color: var(--near); } td .over { color: var(--over); }
 @media print {
   :root {
     --page: #fff; --card: #fff; --ink: #000; --quiet: #444; --line: #bbb;
-    --calm: #2f6fb7; --whole: #cfdded; --near: #b46a00; --over: #c0303a;
+    --fine: #2f6fb7; --whole: #cfdded; --near: #b46a00; --over: #c0303a;
   }
   :root { color-scheme: light; }
   main { padding: 0; max-width: none; }

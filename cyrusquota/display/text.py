@@ -9,11 +9,11 @@ from typing import Callable, Iterable, Iterator, Optional, Sequence
 import attrs
 
 from cyrusquota.display.bars import bar
-from cyrusquota.display.overview import Overview, Refusal
+from cyrusquota.display.overview import Overview, Refusal, State
 from cyrusquota.display.sizes import figure, part, percent, size
 from cyrusquota.display.table import GAP, Charset, Column, Table, joined, shortened, width
 from cyrusquota.quota import Resource, Usage
-from cyrusquota.summary import STEPS, Fullest, Totals
+from cyrusquota.summary import Fullest, Totals
 
 #: Columns of a histogram where lines may be as long as they get, and at most.
 _USUAL = 80
@@ -21,6 +21,8 @@ _USUAL = 80
 _NAME = 30
 #: Notes have at least so many columns.
 _NARROW = 16
+
+_COLOURS = {State.OVER: "red", State.NEAR: "yellow"}
 
 _USAGE = (
     Column("USE"),
@@ -104,16 +106,16 @@ class Text:
 
     def _histogram(self, overview: Overview) -> Iterator[str]:
         steps = list(overview.steps())
-        most = max(count for _, count in steps) or 1
-        labels = max(len(label) for label, _ in steps)
+        most = max(step.count for step in steps) or 1
+        labels = max(len(step.label) for step in steps)
         counts = len(str(most))
         room = min(_USUAL, self.room or _USUAL) - labels - counts - 2 * len(GAP)
-        for at, (label, count) in enumerate(steps):
-            drawn = bar(count / most, room, self.charset)
-            # A bar that has no room goes before the figures do.
-            line = GAP.join((label.rjust(labels), str(count).rjust(counts), drawn)).rstrip()
-            colour = {STEPS: "red", STEPS - 1: "yellow"}.get(at)
-            yield self.coloured(self._narrow(line), colour) if colour else self._narrow(line)
+        for step in steps:
+            cells = (step.label.rjust(labels), str(step.count).rjust(counts))
+            drawn = bar(step.count / most, room, self.charset)
+            line = self._narrow(GAP.join((*cells, drawn)).rstrip())
+            colour = _COLOURS.get(step.state)
+            yield self.coloured(line, colour) if colour else line
 
     def _narrow(self, line: str) -> str:
         return line if self.room is None else shortened(line, self.room, self.charset.ellipsis)
