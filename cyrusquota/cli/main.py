@@ -9,6 +9,7 @@ import click
 from cyrusquota import __version__
 from cyrusquota.cli._run import run
 from cyrusquota.cli.list import list_roots
+from cyrusquota.cli.report import report
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,6 +19,7 @@ def cyrusquota() -> None:
 
 
 cyrusquota.add_command(list_roots)
+cyrusquota.add_command(report)
 
 
 def main() -> NoReturn:
