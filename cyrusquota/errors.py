@@ -20,6 +20,7 @@ EX_OK = 0
 EX_USAGE = 64
 EX_DATAERR = 65
 EX_NOINPUT = 66
+EX_NOUSER = 67
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 EX_CANTCREAT = 73
@@ -84,7 +85,7 @@ class UnsupportedBackend(SourceError):
 
 
 class MapError(CyrusQuotaError):
-    """The map cannot be written."""
+    """The map cannot be written, or the one in place not be read."""
 
     exit_status = EX_IOERR
 
@@ -96,15 +97,39 @@ class CannotCreateMap(MapError):
 
 
 class MapForbidden(MapError):
-    """This user may not write the map, or not give it away."""
+    """This user may not write the map, not give it away, or not read it."""
 
     exit_status = EX_NOPERM
+
+
+class NoSuchMap(MapError):
+    """There is no map in place."""
+
+    exit_status = EX_NOINPUT
+
+
+class ForeignMap(MapError):
+    """What is in the place of the map is none of ours."""
+
+    exit_status = EX_DATAERR
 
 
 class MapLocked(MapError):
     """Another run has the map in its hands."""
 
     exit_status = EX_TEMPFAIL
+
+
+class EximError(CyrusQuotaError):
+    """Exim is not there, or cannot say what it was asked."""
+
+    exit_status = EX_UNAVAILABLE
+
+
+class NoSuchUser(CyrusQuotaError):
+    """Nobody of that name has an INBOX or a quota root here."""
+
+    exit_status = EX_NOUSER
 
 
 class HeldBack(MapError):

@@ -51,6 +51,11 @@ class Server:
         """Every INBOX row, live or not."""
         return self._read(on_problem)
 
+    def alone(self, inbox: Optional[Inbox]) -> Server:
+        """The same server as if it had no INBOX but this one."""
+        rows = [] if inbox is None else [inbox]
+        return attrs.evolve(self, read=lambda on_problem: iter(rows), rows=None)
+
     def header_root(self, inbox: Inbox) -> Optional[str]:
         """The quota root that the header of `inbox` names, which is what lmtpd goes by.
 

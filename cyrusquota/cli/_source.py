@@ -101,6 +101,8 @@ class Chosen:
     user: Optional[str] = None
     #: The same options with imapd.conf as it is by now.
     again: Optional[Callable[[], Chosen]] = None
+    #: The imapd.conf that was followed, if any.
+    conf: Optional[ImapdConf] = None
 
 
 @attrs.frozen
@@ -165,6 +167,7 @@ def _chosen(asked: _Asked, problems: Problems) -> Chosen:
         reserve(asked.reserve),
         problems,
         asked.user,
+        conf=conf,
     )
 
 
