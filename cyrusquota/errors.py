@@ -75,7 +75,7 @@ class UnsupportedBackend(SourceError):
 
 
 class MapError(CyrusQuotaError):
-    """The map cannot be written."""
+    """The map cannot be written, or the one in place not be read."""
 
     exit_status = EX_IOERR
 
@@ -87,9 +87,21 @@ class CannotCreateMap(MapError):
 
 
 class MapForbidden(MapError):
-    """This user may not write the map, or not give it away."""
+    """This user may not write the map, not give it away, or not read it."""
 
     exit_status = EX_NOPERM
+
+
+class NoSuchMap(MapError):
+    """There is no map in place."""
+
+    exit_status = EX_NOINPUT
+
+
+class ForeignMap(MapError):
+    """What is in the place of the map is none of ours."""
+
+    exit_status = EX_DATAERR
 
 
 class MapLocked(MapError):
