@@ -9,12 +9,12 @@ or a mailbox be gone.
 from __future__ import annotations
 
 import heapq
-from typing import Iterable, Iterator, Optional
+from typing import Container, Iterable, Iterator, Optional
 
 import attrs
 
 from cyrusquota.mailbox import domain_of
-from cyrusquota.overquota import LMTPD, Policy, Reserve
+from cyrusquota.overquota import LMTPD, Policy
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 
 #: Percent of the limit from which on a root is near it.
@@ -57,6 +57,11 @@ class Fullest:
     resource: Resource
     root: QuotaRoot
 
+    @property
+    def usage(self) -> Usage:
+        """How much of the resource is used, and its limit."""
+        return dict(self.root.usages())[self.resource]
+
     def __lt__(self, other: Fullest) -> bool:
         """Whether this is less full; of two that are as full, the one with the later name is."""
         if self.share != other.share:
@@ -66,7 +71,7 @@ class Fullest:
 
 @attrs.define
 class Summary:
-    """Counts roots under a policy; `near` is the percent of a limit above which one is near it.
+    """Counts roots under a policy; `near` is the percent of a limit from which on one is near it.
 
     `limited`, `over` and `near_limit` are numbers of roots by resource; a root that is over is not
     near as well. `unlimited` has the roots without any limit, `over_roots` and `near_roots` those
@@ -88,11 +93,7 @@ class Summary:
     #: By domain; None is the site itself, that is names without a domain.
     domains: dict[Optional[str], Totals] = attrs.field(factory=dict)
     histogram: list[int] = attrs.field(factory=lambda: [0] * (STEPS + 1))
-    _reserve: Reserve = attrs.field(init=False)
     _heap: list[Fullest] = attrs.field(init=False, factory=list)
-
-    def __attrs_post_init__(self) -> None:
-        self._reserve = Reserve(shares=dict.fromkeys(self.policy.room, 100 - self.near))
 
     def passing(self, roots: Iterable[QuotaRoot]) -> Iterator[QuotaRoot]:
         """`roots`, each counted on its way."""
@@ -103,16 +104,16 @@ class Summary:
     def add(self, root: QuotaRoot) -> None:
         """Count one more root."""
         self.roots += 1
-        limits = [(kind, usage) for kind, usage in root.usages() if usage.limit is not None]
-        over = self.policy.over(root) if limits else ()
+        full = fullest(root)
+        over = self.policy.over(root) if full is not None else ()
         self._domain(root).add(root.storage, is_over=bool(over))
-        if not limits:
+        if full is None:
             self.unlimited += 1
             return
-        for kind, _ in limits:
-            self.limited[kind] += 1
+        for kind, usage in root.usages():
+            self.limited[kind] += usage.limit is not None
         self._count_states(root, over)
-        self._rank(root, limits)
+        self._rank(full)
 
     def fullest(self) -> list[Fullest]:
         """The `keep` fullest roots, fullest first, then by name."""
@@ -131,7 +132,7 @@ class Summary:
         return totals
 
     def _count_states(self, root: QuotaRoot, over: tuple[Resource, ...]) -> None:
-        near = [kind for kind in self._reserve.near(root) if kind not in over]
+        near = [kind for kind in near_limit(root, self.policy, self.near) if kind not in over]
         for kind in over:
             self.over[kind] += 1
         for kind in near:
@@ -139,17 +140,31 @@ class Summary:
         self.over_roots += bool(over)
         self.near_roots += bool(near and not over)
 
-    def _rank(self, root: QuotaRoot, limits: list[tuple[Resource, Usage]]) -> None:
-        most, fullest = -1.0, limits[0]
-        for kind, usage in limits:
-            used = share(usage)
-            if used > most:
-                most, fullest = used, (kind, usage)
-        self.histogram[_step(fullest[1])] += 1
+    def _rank(self, full: Fullest) -> None:
+        self.histogram[_step(full.usage)] += 1
         if len(self._heap) < self.keep:
-            heapq.heappush(self._heap, Fullest(most, fullest[0], root))
-        elif self._heap and most >= self._heap[0].share:
-            heapq.heappushpop(self._heap, Fullest(most, fullest[0], root))
+            heapq.heappush(self._heap, full)
+        elif self._heap and self._heap[0] < full:
+            heapq.heappushpop(self._heap, full)
+
+
+def fullest(root: QuotaRoot, among: Container[Resource] = tuple(Resource)) -> Optional[Fullest]:
+    """What `root` is fullest in, of the resources `among`; None without a limit on any."""
+    found: Optional[Fullest] = None
+    for kind, usage in root.usages():
+        if usage.limit is None or kind not in among:
+            continue
+        used = share(usage)
+        if found is None or used > found.share:
+            found = Fullest(used, kind, root)
+    return found
+
+
+def near_limit(root: QuotaRoot, policy: Policy, percent: float) -> tuple[Resource, ...]:
+    """The resources `policy` goes by of which `percent` of the limit is used, or more."""
+    return tuple(
+        kind for kind, usage in root.usages() if kind in policy.room and usage.reaches(percent)
+    )
 
 
 def share(usage: Usage) -> float:

@@ -54,7 +54,7 @@ def _is_over(policy: Policy, kind: Resource, usage: Usage) -> bool:
 def _is_near(policy: Policy, percent: int, kind: Resource, usage: Usage) -> bool:
     if usage.limit is None or kind not in policy.room or _is_over(policy, kind, usage):
         return False
-    return 100 * usage.used > percent * usage.limit and usage.used <= usage.limit
+    return 100 * usage.used >= percent * usage.limit
 
 
 def _share(usage: Usage) -> Optional[Fraction]:

@@ -30,7 +30,7 @@ def test_a_small_site() -> None:
     assert (summary.roots, summary.unlimited) == (4, 1)
     assert list(summary.limited.values()) == [3, 1, 0, 1]
     assert list(summary.over.values()) == [0, 1, 0, 1]
-    assert list(summary.near_limit.values()) == [2, 0, 0, 0]
+    assert list(summary.near_limit.values()) == [3, 0, 0, 0]
     assert (summary.over_roots, summary.near_roots) == (2, 1)
     assert summary.domains == {
         None: Totals(roots=2, unlimited=1, over=1, promised=100 * MIB, used=100 * MIB),
