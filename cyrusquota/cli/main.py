@@ -8,6 +8,7 @@ import click
 
 from cyrusquota import __version__
 from cyrusquota.cli._run import run
+from cyrusquota.cli.check import check
 from cyrusquota.cli.list import list_roots
 
 
@@ -18,6 +19,7 @@ def cyrusquota() -> None:
 
 
 cyrusquota.add_command(list_roots)
+cyrusquota.add_command(check)
 
 
 def main() -> NoReturn:
