@@ -21,6 +21,7 @@ class Problems:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.count = 0
+        self.first = ""
         self.quiet = quiet
 
     def __call__(self, problem: CyrusQuotaError) -> None:
@@ -28,6 +29,7 @@ class Problems:
 
     def say(self, line: str) -> None:
         self.count += 1
+        self.first = self.first or line
         if not self.quiet and self.count <= MAX_PROBLEMS:
             complain(line)
 

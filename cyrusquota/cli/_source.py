@@ -86,6 +86,8 @@ _OPTIONS = (
     ),
     click.option("-q", "--quiet", is_flag=True, help="Say nothing of single unreadable records."),
 )
+#: For a command that always is.
+_BUT_QUIET = _OPTIONS[:-1]
 
 
 @attrs.frozen
@@ -122,12 +124,16 @@ class _Asked:
     quiet: bool
 
 
-def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options, and `chosen`, which is what they come to."""
+def source_options(command: Callable[..., Any], *, is_quiet: bool = False) -> Callable[..., Any]:
+    """Give a command the options, and `chosen`, which is what they come to.
+
+    With `is_quiet` it never speaks of problems by itself, and has no option for it.
+    """
     names = [field.name for field in attrs.fields(_Asked)]
 
     @functools.wraps(command)
     def wrapped(**options: Any) -> Any:
+        options.setdefault("quiet", is_quiet)
         asked = _Asked(**{name: options.pop(name) for name in names})
         problems = Problems(quiet=asked.quiet)
 
@@ -140,7 +146,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             problems.close()
 
-    for option in reversed(_OPTIONS):
+    for option in reversed(_BUT_QUIET if is_quiet else _OPTIONS):
         wrapped = option(wrapped)
     return wrapped
 
