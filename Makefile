@@ -12,7 +12,7 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' cyrusquota/__init__.py
 SDIST = dist/cyrusquota-$(VERSION).tar.gz
 WHEEL = dist/cyrusquota-$(VERSION)-py3-none-any.whl
 
-.PHONY: demo test lint format fuzz bench-rcpt bench-follow dists zipapp check-wheel clean
+.PHONY: demo test lint format fuzz bench-rcpt bench-follow dists zipapp deb check-wheel clean
 
 demo: $(VENV)/installed
 	$(BIN)/cyrusquota-export --db $(EXAMPLE) -v
@@ -47,6 +47,10 @@ dists: $(VENV)/released
 # One file for hosts without pip, with attrs and click inside.
 zipapp: dists
 	$(BIN)/python -m release.zipapp $(WHEEL) $(VENV)/wheels/attrs-*.whl $(VENV)/wheels/click-*.whl dist/cyrusquota.pyz
+
+# Where debhelper is missing, root gets it from Debian.
+deb: dists
+	release/deb $(SDIST) dist
 
 # The unit and property tests, as the sdist has them, against the installed wheel alone.
 check-wheel: dists
