@@ -64,8 +64,13 @@ def command_again(option: str, value: str) -> str:
     # Only a single run can be told what to accept.
     if "--follow" in given:
         given = _without("--poll", (word for word in given if word != "--follow"))
-    words = [context.find_root().info_name or "", *_without(option, given)]
-    return shlex.join([*words, option, value])
+    return shlex.join([*_names(context), *_without(option, given), option, value])
+
+
+def _names(context: click.Context) -> list[str]:
+    """The program and the commands within it that lead here."""
+    above = [] if context.parent is None else _names(context.parent)
+    return [*above, context.info_name or ""]
 
 
 def _without(option: str, arguments: Iterable[str]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Iterator, Optional
 
 import pytest
 
-from . import cyrus, exim, postfix
+from . import artifacts, cyrus, exim, postfix
 
 NO_SKIP = "CYRUSQUOTA_NO_SKIP"
 
@@ -86,6 +86,19 @@ def needs_zsh() -> None:
 def needs_fish() -> None:
     """Skip or fail unless fish is here."""
     _need_program("fish", "fish")
+
+
+@pytest.fixture(scope="session")
+def needs_setuptools() -> None:
+    """Skip or fail unless a wheel can be built here."""
+    _need(artifacts.missing_setuptools())
+
+
+@pytest.fixture(scope="session")
+def zipapp() -> Path:
+    """Skip or fail unless the zipapp was made from this tree; where it is."""
+    _need(artifacts.missing_zipapp())
+    return artifacts.ZIPAPP
 
 
 @pytest.fixture
