@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Iterable, Iterator
 
 from cyrusquota.errors import CyrusQuotaError
 from papers import statuses
 from papers._file import CHECKOUT, Generated
-from papers.provocations import PROVOCATIONS, Heard, Provocation
+from papers.provocations import PROVOCATIONS, Heard, Provocation, records
 
 _BEGIN = """\
 # What a command may say, and what to do
@@ -16,7 +17,9 @@ _BEGIN = """\
 
 When something is wrong, a command says one line on standard error and ends with a status of
 sysexits.h. The line says where, what, and what to do; here is why, and what else helps. Words in
-capitals stand for what varies. With any status but 0 the map in place is as it was.
+capitals stand for what varies. `cyrusquota check` says the same behind UNKNOWN and ends with 3, as
+plugins do; `cyrusquota explain` goes on without what it cannot ask. With any status but 0 the map in
+place is as it was.
 
 | status | | means |
 | ---: | --- | --- |
@@ -58,6 +61,7 @@ _TABLE = """
 | line | why | what to do |
 | --- | --- | --- |
 """
+_NAMED = re.compile(r"^(?:cyrusquota(?:-export)?: |Error: |CYRUSQUOTA [A-Z]+ - |Exim +|map +)")
 
 
 def files() -> Iterator[Generated]:
@@ -73,13 +77,14 @@ def rendered() -> str:
         f"| {status} | `{statuses.NAMES.get(status, '')}` | {text} |\n".replace("``", "")
         for status, text in statuses.meanings().items()
     ]
+    ends = [pair for pair in heard if pair[0] not in records.PROVOCATIONS]
     for kind in _in_order():
-        table = _table(pair for pair in heard if pair[1].status and _said_by(pair[1]) is kind)
+        table = _table(pair for pair in ends if _said_by(pair[1]) is kind)
         if table:
             title = f"\n## {kind.exit_status}: {kind.__name__}\n"
             parts += [title, f"\n{statuses.summary(kind)}\n", table]
             parts += [_USAGE] if kind.__name__ == "OptionError" else []
-    parts += [_RECORDS, _table(pair for pair in heard if not pair[1].status), _FOLLOWING, _BUG]
+    parts += [_RECORDS, _table(pair for pair in heard if pair not in ends), _FOLLOWING, _BUG]
     return "".join(parts)
 
 
@@ -103,8 +108,8 @@ def _table(pairs: Iterable[tuple[Provocation, Heard]]) -> str:
 
 
 def _line(heard: Heard) -> str:
-    """Without the name of the command, which every line begins with."""
-    return heard.line.partition(": ")[2]
+    """Without the name of the command, or of the one that is asked, which it begins with."""
+    return _NAMED.sub("", heard.line)
 
 
 def _code(text: str) -> str:

@@ -49,7 +49,8 @@ class Heard:
 class Provocation:
     """A command line that ends in an error, or says a problem; why that is, and what to do.
 
-    `names` has the names that stand for what varies in the line, by what stands there.
+    `names` has the names that stand for what varies in the line, by what stands there. `within` is
+    for answers of several lines: something that the one that counts has.
     """
 
     command: str
@@ -58,6 +59,7 @@ class Provocation:
     names: Mapping[str, str] = {}
     files: Mapping[str, Union[bytes, Path, None]] = {}
     stdin: bytes = b""
+    within: str = ""
     meanwhile: Callable[[], ContextManager[object]] = contextlib.nullcontext
 
     def heard(self) -> Heard:
@@ -68,7 +70,8 @@ class Provocation:
             with self.meanwhile():
                 status, said = _run_in_here(shlex.split(self.command), self.stdin)
         # What ends a run is said last; of problems, the first is the one that was meant.
-        line = said.splitlines()[-1 if status else 0].replace(f"{directory}/", "")
+        lines = [line for line in said.splitlines() if self.within in line]
+        line = lines[-1 if status else 0].replace(f"{directory}/", "")
         for found, name in self.names.items():
             assert found in line, f"{self.command}: no {found!r} in {line!r}"
             line = line.replace(found, name)
@@ -126,9 +129,15 @@ def _run_in_here(words: list[str], stdin: bytes) -> tuple[int, str]:
             _run.run(PROGRAMS[words[0]], words[0], words[1:])
         except SystemExit as end:
             status = end.code
-    err.flush()
     assert isinstance(status, int)
-    return status, err.buffer.getvalue().decode()
+    # Plugins say everything on standard output.
+    return status, _written(err) or _written(out)
+
+
+def _written(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    stream.seek(0)
+    return stream.read()
 
 
 _Made = list[tuple[type[Exception], list[tuple[str, int]]]]

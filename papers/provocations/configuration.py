@@ -55,12 +55,4 @@ PROVOCATIONS = (
         names={"imapd.conf": "FILE", "'cdb'": "TEXT"},
         files={"imapd.conf": b"configdirectory: /x\nquota_db: cdb\n"},
     ),
-    Provocation(
-        "cyrusquota-export -C imapd.conf --dump - --no-mailboxes",
-        "An option is set twice. Cyrus would not start.",
-        "Remove one of the two. The run goes on with the later one.",
-        names={"imapd.conf": "FILE", "virtdomains": "NAME"},
-        files={"imapd.conf": b"virtdomains: on\nvirtdomains: off\n"},
-        stdin=b"user.jane\t1 1\n",
-    ),
 )

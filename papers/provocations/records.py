@@ -26,6 +26,14 @@ _TWO_FILES = {
 
 PROVOCATIONS = (
     Provocation(
+        "cyrusquota-export -C imapd.conf --dump - --no-mailboxes",
+        "An option is set twice. Cyrus would not start.",
+        "Remove one of the two. The run goes on with the later one.",
+        names={"imapd.conf": "FILE", "virtdomains": "NAME"},
+        files={"imapd.conf": b"virtdomains: on\nvirtdomains: off\n"},
+        stdin=b"user.jane\t1 1\n",
+    ),
+    Provocation(
         "cyrusquota-export --dump dump",
         "The value is in none of the forms that Cyrus writes. Cyrus takes such a root for not"
         " there, and says so in its own log.",

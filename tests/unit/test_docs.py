@@ -28,8 +28,10 @@ _LISTS = ("CHANGELOG.md", "errors.md")
 _LINK = re.compile(r"\]\((?!https?:|mailto:)(?P<path>[^)#\s]*)(?:#(?P<anchor>[^)\s]*))?\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _FENCED = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-#: A command of ours, up to the end of the line or what a shell takes for the end of a command.
-_COMMAND = re.compile(r"(?<![\w./-])(?P<line>cyrusquota(?:-export)?(?: [^\n|;&>]*)?)(?=$|[|;&>\n])")
+#: A command of ours where a shell takes one to begin, up to where it takes it to end.
+_COMMAND = re.compile(
+    r"(?:^|(?<=[|&:;] )|(?<=bin/))(?P<line>cyrusquota(?:-export)?(?: [^\n|;&>]*)?)(?=$|[|;&>\n])"
+)
 #: What a shell, or a reader, drops.
 _REST = re.compile(r"\s+(?:#|\.\.\.).*$")
 
@@ -98,7 +100,9 @@ def _parse(line: str) -> None:
         rest = [*getattr(context, "_protected_args", ()), *context.args]
         name, command, words = context.command.resolve_command(context, rest)
         assert command is not None and name is not None
-        command.make_context(name, words, parent=context)
+        # Alone it is a name in a sentence.
+        if words:
+            command.make_context(name, words, parent=context)
 
 
 LINES = sorted(set(_command_lines()))
