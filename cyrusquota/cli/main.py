@@ -10,6 +10,7 @@ from cyrusquota import __version__
 from cyrusquota.cli._run import run
 from cyrusquota.cli.check import check
 from cyrusquota.cli.list import list_roots
+from cyrusquota.cli.metrics import metrics
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,6 +21,7 @@ def cyrusquota() -> None:
 
 cyrusquota.add_command(list_roots)
 cyrusquota.add_command(check)
+cyrusquota.add_command(metrics)
 
 
 def main() -> NoReturn:
