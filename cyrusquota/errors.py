@@ -316,7 +316,8 @@ def map_error(error: OSError, path: AnyPath) -> MapError:
     where, directory = printable(str(path)), printable(str(Path(path).parent))
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return CannotCreateMap(
-            f"{where}: the directory {directory} does not exist; make it first, readable by Exim"
+            f"{where}: the directory {directory} does not exist; make it first, open to those who"
+            " read the file"
         )
     kind, advice = _MAP_ERRORS.get(error.errno or 0, (MapError, "look into the kernel's log"))
     reason = error.strerror or str(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Iterator, Optional
+from typing import Callable, Iterator, Optional
 
 import attrs
 
@@ -43,13 +43,25 @@ class Reading:
         return len(self.verdicts) - self.refused
 
 
-def read(chosen: Chosen, reserve: Optional[Reserve] = None) -> Reading:
-    """Read the source once, from beginning to end. Raises what keeps that from being done."""
+def _unseen(root: QuotaRoot) -> None:
+    pass
+
+
+def read(
+    chosen: Chosen,
+    reserve: Optional[Reserve] = None,
+    see: Callable[[QuotaRoot], None] = _unseen,
+) -> Reading:
+    """Read the source once, from beginning to end, every quota root passing `see`.
+
+    `reserve` takes the place of the one chosen. Raises what keeps the source from being read.
+    """
     reading, server, begun = Reading(), chosen.server, time.monotonic()
 
     def roots() -> Iterator[QuotaRoot]:
         for root in progress(chosen.source.roots(chosen.problems)):
             reading.roots += 1
+            see(root)
             reading.users += server is None and inbox_owner(root.name) is not None
             yield root
 

@@ -12,6 +12,7 @@ from cyrusquota.cli.check import check
 from cyrusquota.cli.explain import explain_user
 from cyrusquota.cli.list import list_roots
 from cyrusquota.cli.report import report
+from cyrusquota.cli.metrics import metrics
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -24,6 +25,7 @@ cyrusquota.add_command(list_roots)
 cyrusquota.add_command(report)
 cyrusquota.add_command(explain_user)
 cyrusquota.add_command(check)
+cyrusquota.add_command(metrics)
 
 
 def main() -> NoReturn:
