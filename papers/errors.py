@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Iterable, Iterator
 
+from cyrusquota.doctor import KINDS
 from cyrusquota.errors import CyrusQuotaError
 from papers import statuses
 from papers._file import CHECKOUT, Generated
@@ -18,8 +19,8 @@ _BEGIN = """\
 When something is wrong, a command says one line on standard error and ends with a status of
 sysexits.h. The line says where, what, and what to do; here is why, and what else helps. Words in
 capitals stand for what varies. `cyrusquota check` says the same behind UNKNOWN and ends with 3, as
-plugins do; `cyrusquota explain` goes on without what it cannot ask. With any status but 0 the map in
-place is as it was.
+plugins do; `cyrusquota explain` goes on without what it cannot ask. With any status but 0 the map
+in place is as it was. What `cyrusquota doctor` finds is [below](#what-the-doctor-finds).
 
 | status | | means |
 | ---: | --- | --- |
@@ -57,6 +58,17 @@ _RECORDS = """
 The run goes on, the records named are left out, and their users are not listed. After 20 lines the
 rest is counted only. `--quiet` says none of them.
 """
+_DOCTOR = """
+## What the doctor finds
+
+`cyrusquota doctor` says a line for each. An error keeps users from being deferred who should be, or
+defers users who should not; a warning will some day, or could not be ruled out; a note is good to
+know. Its exit status is 2 with errors, 1 with warnings. `--quiet` leaves the notes out, and what is
+well.
+
+| finding | severity | means | what to do |
+| --- | --- | --- | --- |
+"""
 _TABLE = """
 | line | why | what to do |
 | --- | --- | --- |
@@ -84,8 +96,15 @@ def rendered() -> str:
             title = f"\n## {kind.exit_status}: {kind.__name__}\n"
             parts += [title, f"\n{statuses.summary(kind)}\n", table]
             parts += [_USAGE] if kind.__name__ == "OptionError" else []
-    parts += [_RECORDS, _table(pair for pair in heard if pair not in ends), _FOLLOWING, _BUG]
+    parts += [_RECORDS, _table(pair for pair in heard if pair not in ends), _FOLLOWING]
+    parts += [_DOCTOR, *_findings(), _BUG]
     return "".join(parts)
+
+
+def _findings() -> Iterator[str]:
+    for kind in KINDS.values():
+        severity = kind.severity.name.lower()
+        yield f"| `{kind.id}` | {severity} | {_cell(kind.means)} | {_cell(kind.do)} |\n"
 
 
 def _in_order() -> list[type[CyrusQuotaError]]:

@@ -12,8 +12,8 @@ from cyrusquota.cli.check import check
 from cyrusquota.cli.doctor import examine
 from cyrusquota.cli.explain import explain_user
 from cyrusquota.cli.list import list_roots
-from cyrusquota.cli.report import report
 from cyrusquota.cli.metrics import metrics
+from cyrusquota.cli.report import report
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

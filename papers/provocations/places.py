@@ -22,6 +22,13 @@ def _held_by_another_run() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def _metrics_held() -> Iterator[None]:
+    with open(".quota.prom.lock", "w") as file, mock.patch("cyrusquota.cli.metrics._PATIENCE", 0):
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def _linked() -> ContextManager[object]:
     os.symlink("elsewhere", "map")
     return contextlib.nullcontext()
@@ -168,6 +175,14 @@ PROVOCATIONS = (
         " time between two runs longer.",
         names={"map:": "MAP:"},
         meanwhile=_held_by_another_run,
+    ),
+    Provocation(
+        "cyrusquota metrics --dump - -o quota.prom",
+        "Another run of `cyrusquota metrics` has been writing this file for ten seconds.",
+        "The same.",
+        names={"quota.prom": "FILE"},
+        stdin=_FULL,
+        meanwhile=_metrics_held,
     ),
     Provocation(
         _EXPORT,

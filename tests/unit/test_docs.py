@@ -16,6 +16,7 @@ import cyrusquota
 from papers import commands
 from papers._file import CHECKOUT
 from papers.commands import PROGRAMS
+from papers.sites import PACKAGE
 
 #: Documents of the project; what a virtual environment or a build has does not count.
 DOCUMENTS = sorted(
@@ -30,7 +31,7 @@ _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _FENCED = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 #: A command of ours where a shell takes one to begin, up to where it takes it to end.
 _COMMAND = re.compile(
-    r"(?:^|(?<=[|&:;] )|(?<=bin/))(?P<line>cyrusquota(?:-export)?(?: [^\n|;&>]*)?)(?=$|[|;&>\n])"
+    r"(?:^|(?<=[|&:;] )|(?<=\*  )|(?<=sbin/))(?P<line>cyrusquota(?:-export)?(?: [^\n|;&>]*)?)(?=$|[|;&>\n])"
 )
 #: What a shell, or a reader, drops.
 _REST = re.compile(r"\s+(?:#|\.\.\.).*$")
@@ -126,6 +127,14 @@ def test_every_command_line_in_the_documents_is_understood(document: str, line: 
 def test_a_wrong_command_line_would_be_noticed(line: str) -> None:
     with pytest.raises(click.UsageError):
         _parse(line)
+
+
+def test_every_metric_in_the_documents_is_one() -> None:
+    text = "".join(path.read_text("utf-8") for path in DOCUMENTS)
+    named = set(re.findall(r"`(cyrusquota_\w+)`", text))
+    code = "".join(path.read_text("utf-8") for path in PACKAGE.glob("cli/*.py"))
+    assert "cyrusquota_up" in named
+    assert {name for name in named if f'"{name}"' not in code} == set()
 
 
 LIBRARY = CHECKOUT / "docs" / "library.md"
