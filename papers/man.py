@@ -94,9 +94,9 @@ def _which_common(command: Command, common: list[Option]) -> Iterator[str]:
     if not missing:
         yield "Takes all of the common options below."
     elif len(missing) < len(taken):
-        yield f"Takes the common options below, except {_names(missing)}."
+        yield from roff.wrapped(f"Takes the common options below, except {_names(missing)}.")
     else:
-        yield f"Of the common options below it takes {_names(taken)}."
+        yield from roff.wrapped(f"Of the common options below it takes {_names(taken)}.")
 
 
 def _names(options: Iterable[Option]) -> str:

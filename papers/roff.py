@@ -19,6 +19,11 @@ def text(plain: str) -> list[str]:
         f"\\fB{escaped(part)}\\fP" if number % 2 else escaped(part)
         for number, part in enumerate(parts)
     )
+    return wrapped(line)
+
+
+def wrapped(line: str) -> list[str]:
+    """A line of roff as several that are not too long."""
     lines = textwrap.wrap(line, _WIDTH, break_long_words=False, break_on_hyphens=False)
     return [_not_a_request(line) for line in lines]
 

@@ -31,7 +31,8 @@ _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _FENCED = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 #: A command of ours where a shell takes one to begin, up to where it takes it to end.
 _COMMAND = re.compile(
-    r"(?:^|(?<=[|&:;] )|(?<=\*  )|(?<=sbin/))(?P<line>cyrusquota(?:-export)?(?: [^\n|;&>]*)?)(?=$|[|;&>\n])"
+    r"(?:^|(?<=[|&:;] )|(?<=\*  )|(?<=sbin/))"
+    r"(?P<line>cyrusquota(?:-export)?(?: [^\n|;&>]*)?)(?=$|[|;&>\n])"
 )
 #: What a shell, or a reader, drops.
 _REST = re.compile(r"\s+(?:#|\.\.\.).*$")
