@@ -104,11 +104,10 @@ def _names(options: Iterable[Option]) -> str:
 
 
 def _common(program: str) -> list[Option]:
-    """Options that look the same in more than one subcommand, in the order they are met."""
-    count = Counter(
-        option for name in commands.subcommands(program) for option in _own(program, name)
-    )
-    return [option for option, times in count.items() if times > 1]
+    """Options that look the same in most subcommands, in the order they are met."""
+    names = commands.subcommands(program)
+    count = Counter(option for name in names for option in _own(program, name))
+    return [option for option, times in count.items() if times * 2 > len(names)]
 
 
 def _own(program: str, name: str) -> list[Option]:
