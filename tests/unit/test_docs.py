@@ -97,14 +97,18 @@ def _command_lines() -> Iterator[tuple[str, str]]:
 def _parse(line: str) -> None:
     """Raise what click does of a command line, without running it."""
     program, *words = shlex.split(line)
-    context = PROGRAMS[program].make_context(program, words)
-    if isinstance(context.command, click.Group):
-        rest = [*getattr(context, "_protected_args", ()), *context.args]
-        name, command, words = context.command.resolve_command(context, rest)
-        assert command is not None and name is not None
-        # Alone it is a name in a sentence.
-        if words:
-            command.make_context(name, words, parent=context)
+    command, context = PROGRAMS[program], None
+    if isinstance(command, click.Group) and words:
+        context = click.Context(command, info_name=program)
+        name, *words = words
+        inner = command.get_command(context, name)
+        if inner is None:
+            raise click.UsageError(f"no such command: {name}")
+        if not words:
+            # Alone it is a name in a sentence.
+            return
+        command = inner
+    command.make_context(command.name, words, parent=context)
 
 
 LINES = sorted(set(_command_lines()))
