@@ -295,7 +295,7 @@ def map_error(error: OSError, path: AnyPath) -> MapError:
     kind, advice = _MAP_ERRORS.get(error.errno or 0, (MapError, "look into the kernel's log"))
     reason = error.strerror or str(error)
     advice = advice.replace("DIRECTORY", directory)
-    return kind(f"{where}: {reason}; the map in place is as it was; {advice}")
+    return kind(f"{where}: {reason}; what is in place is as it was; {advice}")
 
 
 #: By errno: whose fault it is, and what to do.

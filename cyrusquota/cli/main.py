@@ -11,6 +11,7 @@ from cyrusquota.cli._run import run
 from cyrusquota.cli.check import check
 from cyrusquota.cli.list import list_roots
 from cyrusquota.cli.metrics import metrics
+from cyrusquota.cli.report import report
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,6 +23,7 @@ def cyrusquota() -> None:
 cyrusquota.add_command(list_roots)
 cyrusquota.add_command(check)
 cyrusquota.add_command(metrics)
+cyrusquota.add_command(report)
 
 
 def main() -> NoReturn:
