@@ -8,15 +8,14 @@ from typing import Iterator, Mapping, Optional
 import attrs
 
 from cyrusquota import __version__, maps
+from cyrusquota.cli._counting import counting
 from cyrusquota.cli._map import comments, teller
 from cyrusquota.cli._reading import Reading
 from cyrusquota.cli._source import Chosen
-from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.guard import Change, Guard, Limits
 from cyrusquota.maps import FORMATS, KeyForm
 from cyrusquota.maps.answers import Answers
 from cyrusquota.maps.placed import PlacedMap
-from cyrusquota.overquota import enforced
 from cyrusquota.prometheus import Metric, Number, label
 from cyrusquota.quota import QuotaRoot, Resource
 from cyrusquota.summary import Summary
@@ -49,21 +48,11 @@ class Seen:
 
     def __call__(self, root: QuotaRoot) -> None:
         """Take in one more root."""
-        counting = self._counting(root)
-        self.summary.add(counting)
+        # What cannot be read here keeps the verdict from being known, which tells of it.
+        counted = counting(root, self.chosen, lambda problem: None)
+        self.summary.add(counted)
         if self.by_root is not None:
-            self.by_root[root.name] = counting
-
-    def _counting(self, root: QuotaRoot) -> QuotaRoot:
-        server = self.chosen.server
-        is_limited = root.storage.limit is not None or root.message.limit is not None
-        if server is None or not server.uses_totals or not is_limited:
-            return root
-        try:
-            # What cannot be read here keeps the verdict from being known, which tells of it.
-            return enforced(root, server, lambda problem: None)
-        except CyrusQuotaError:
-            return root
+            self.by_root[root.name] = counted
 
 
 def always(is_up: bool, last_success: Optional[float]) -> Iterator[Metric]:

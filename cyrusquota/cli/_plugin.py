@@ -25,6 +25,8 @@ class Plugin(Command):
             return super().parse_args(ctx, args)
         except click.ClickException as error:
             ctx.exit(_unknown(f"{error.format_message()} See `{ctx.command_path} --help`"))
+        except CyrusQuotaError as error:
+            ctx.exit(_unknown(str(error)))
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

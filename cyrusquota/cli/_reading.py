@@ -67,9 +67,12 @@ def read(
 
     def inboxes(on_problem: OnProblem) -> Iterator[Inbox]:
         assert server is not None
+        users = 0
         for inbox in server.inboxes(on_problem):
-            reading.users += counts(inbox)
+            users += counts(inbox)
             yield inbox
+        # Not added: where totals count, they are read once more.
+        reading.users = users
 
     with reading_as(chosen.user):
         found = overquota.verdicts(

@@ -19,6 +19,7 @@ from cyrusquota.cli import _measured
 from cyrusquota.cli._measured import Seen, Watch
 from cyrusquota.cli._reading import read
 from cyrusquota.cli._run import Command
+from cyrusquota.cli._share import share
 from cyrusquota.cli._source import Chosen, size, source_options
 from cyrusquota.errors import CyrusQuotaError, MapError, MapLocked, NoSuchMap, printable
 from cyrusquota.guard import Limits
@@ -90,11 +91,11 @@ def _written(command: Callable[..., Iterable[Metric]]) -> Callable[..., None]:
 )
 @click.option(
     "--near",
-    metavar="PERCENT",
-    type=click.FloatRange(0, 100),
-    default=NEAR,
+    metavar="SHARE",
+    callback=share,
+    default=f"{NEAR:g}%",
     show_default=True,
-    help="From how many percent of its limit on a quota root counts as near it.",
+    help="From which use of a limit on a root is near it.",
 )
 @click.option(
     "--map",

@@ -44,6 +44,14 @@ def run_tool(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     return _run("cyrusquota.cli", *arguments)
 
 
+def monitored(
+    command: str, conf: Path, overquota: Path, *options: str
+) -> subprocess.CompletedProcess[bytes]:
+    """The outcome of `cyrusquota check` or `metrics` on the quotas behind `conf` and a map."""
+    places = ("-C", str(conf), "--map", str(overquota))
+    return _run("cyrusquota.cli", command, *places, *options)
+
+
 def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     return subprocess.run(

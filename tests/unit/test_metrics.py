@@ -14,7 +14,7 @@ import pytest
 from cyrusquota import __version__
 from tests.exposed import Exposed, exposed
 from tests.recorded import FIXTURES, TWOSKIP, main_roots
-from tests.unit.programs import Program, Ran, program
+from tests.unit.programs import Program, Ran, exporter, program
 
 DB = ("--db", str(TWOSKIP / "quotas.db"))
 DAMAGED = ("--db", str(FIXTURES / "crash" / "twoskip" / "cut-half.db"))
@@ -166,6 +166,41 @@ def test_the_guard_is_asked_as_the_export_would(
     assert found.value("map_held_back") == held
     assert (path.read_bytes(), path.stat().st_mtime_ns) == (content, status.st_mtime_ns)
     assert os.listdir(tmp_path) == ["overquota"]
+
+
+@pytest.mark.parametrize(
+    ("form", "options"),
+    [
+        ("lsearch", ()),
+        ("cdb", ("--max-change", "0%,0")),
+        ("postfix", ("--max-change", "0%,0")),
+        ("lsearch", ("--max-change", "added=0%,0")),
+        ("cdb", ("--max-change", "removed=0%,0", "--key", "local")),
+        ("postfix", ("--max-change", "added=0%,2", "--reserve", "100%", "--exempt", "jane")),
+        ("lsearch", ("--max-change", "added=0%,1", "--headroom", "1M", "--policy", "smmapd")),
+    ],
+)
+def test_the_guard_says_what_the_export_then_does(
+    form: str,
+    options: tuple[str, ...],
+    metrics: Program,
+    tmp_path: Path,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    map_options = ("-o", str(tmp_path / "overquota"), "--format", form)
+    export_ = exporter(capfdbinary, monkeypatch)
+    source = ("--dump", str(tmp_path / "dump"))
+    (tmp_path / "dump").write_bytes(b"user.jane\t2000 1\nuser.gone\t2000 1\n")
+    assert export_(*source, *map_options).status == 0
+    (tmp_path / "dump").write_bytes(SITE)
+    found = told(metrics(*source, *options))
+    would = export_(*source, *map_options, *options, "--dry-run").out
+    added, removed = re.findall(r"([0-9]+) (?:entries would be added|removed)", would)[:2]
+    changes = {"added": int(added), "removed": int(removed)}
+    assert found.by_label("map_pending_entries", "change") == changes
+    held = found.value("map_held_back")
+    assert export_(*source, *map_options, *options).status == (75 if held else 0)
 
 
 def test_a_source_without_roots_would_be_held_back(metrics: Program, tmp_path: Path) -> None:
