@@ -23,7 +23,6 @@ _LOOKUP = re.compile(r"\b(lsearch|cdb|dbm)[a-z*@,=_]*[{;] */")
 _AGE = re.compile(r"\$tod_epoch *- *([0-9]+)")
 #: What a condition may come to that skips the router (Exim's expand_check_condition).
 _FALSE = re.compile(r"|0+|no|false", re.IGNORECASE)
-_ABSENT = "/nonexistent/cyrusquota/overquota"
 
 
 @attrs.frozen
@@ -56,7 +55,8 @@ class OverquotaRouter:
         condition = self.router.text("condition")
         if not condition:
             return False
-        result = exim.expanded(condition.replace(self.map, _ABSENT))
+        # Below a file there is never one.
+        result = exim.expanded(condition.replace(self.map, f"{self.map}/absent"))
         # A file that cannot be opened, asked in a condition, counts as no.
         return result is None or _FALSE.fullmatch(result.strip()) is not None
 

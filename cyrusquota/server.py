@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Callable, Iterator, Optional
+from typing import AbstractSet, Callable, Iterator, Optional
 
 import attrs
 
@@ -27,7 +27,7 @@ from cyrusquota.errors import (
     source_error,
 )
 from cyrusquota.imapdconf import ImapdConf
-from cyrusquota.mailboxes import Inbox, Layout, header_path, header_root, inboxes
+from cyrusquota.mailboxes import Inbox, Layout, header_path, header_root, inboxes, row_keys
 from cyrusquota.parse import mboxlist
 
 
@@ -50,6 +50,14 @@ class Server:
     def inboxes(self, on_problem: OnProblem = raise_problem) -> Iterator[Inbox]:
         """Every INBOX row, live or not."""
         return self._read(on_problem)
+
+    def named(
+        self, names: AbstractSet[str], on_problem: OnProblem = raise_problem
+    ) -> Iterator[Inbox]:
+        """The INBOX rows that have one of `names`, live or not; what others say is not read."""
+        assert self.path is not None
+        rows = _reader(self.path, self.servername, names)(on_problem)
+        return (inbox for inbox in rows if inbox.name in names)
 
     def alone(self, inbox: Optional[Inbox]) -> Server:
         """The same server as if it had no INBOX but this one."""
@@ -127,11 +135,17 @@ def listed(mailboxes: AnyPath) -> Server:
     return Server(_reader(mailboxes, None), Layout(lambda partition: None), path=mailboxes)
 
 
-def _reader(path: AnyPath, servername: Optional[str]) -> Callable[[OnProblem], Iterator[Inbox]]:
+def _reader(
+    path: AnyPath, servername: Optional[str], names: Optional[AbstractSet[str]] = None
+) -> Callable[[OnProblem], Iterator[Inbox]]:
     """Read mailboxes.db, or a dump by `ctl_mboxlist -d`, anew each time.
+
+    With `names` the rows of other INBOXes may be left out.
 
     A flat database has no magic bytes and the same lines as a dump.
     """
+
+    keys = None if names is None else {key for name in names for key in row_keys(name)}
 
     def read(on_problem: OnProblem) -> Iterator[Inbox]:
         if not os.path.exists(path):
@@ -141,7 +155,8 @@ def _reader(path: AnyPath, servername: Optional[str]) -> Callable[[OnProblem], I
             )
         if cyrusdb.guess(path) is not None:
             with cyrusdb.open(path, on_problem=on_problem) as db:
-                yield from inboxes(db, servername=servername)
+                rows = (row for row in db if keys is None or row[0] in keys)
+                yield from inboxes(rows, servername=servername)
             return
         with Path(path).open("rb") as stream:
             yield from mboxlist.dumped(

@@ -38,6 +38,7 @@ class Site:
         self.exim_conf = directory / "exim.conf"
         self.etc = directory / "root" / "etc"
         self.program = directory / "root" / "usr" / "local" / "sbin" / "cyrusquota-export"
+        directory.mkdir(exist_ok=True)
         for made in (self.map.parent, self.etc / "cron.d", self.program.parent):
             made.mkdir(parents=True)
             made.chmod(0o755)

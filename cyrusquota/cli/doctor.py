@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Sequence
 
 import click
 
 from cyrusquota import doctor, imapdconf
 from cyrusquota.cli._exim import exim_options
-from cyrusquota.doctor import Finding, Host
+from cyrusquota.cli._terminal import Terminal, terminal
+from cyrusquota.doctor import Finding, Host, Severity
 from cyrusquota.errors import printable
 from cyrusquota.exim import Exim
 from cyrusquota.maps.placed import DEFAULT_PATH
@@ -86,8 +88,11 @@ def examine(
     if form == "json":
         click.echo(json.dumps([_object(one) for one in shown], indent=2))
     else:
+        screen = terminal()
         for one in shown:
-            click.echo(_line(one))
+            click.echo(_line(one, screen))
+        if not quiet:
+            click.echo(_summary(findings))
     return doctor.worst(findings).exit_status
 
 
@@ -96,7 +101,22 @@ def _object(one: Finding) -> dict[str, str]:
     return {"id": one.kind.id, "severity": severity, "said": one.said, "do": one.do}
 
 
-def _line(one: Finding) -> str:
-    severity = one.kind.severity.name.lower()
+_COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "red"}
+
+
+def _line(one: Finding, screen: Terminal) -> str:
+    severity = f"{one.kind.severity.name.lower():8}"
     do = f"; {one.do}" if one.do else ""
-    return printable(f"{severity:8} {one.kind.id}: {one.said}{do}")
+    coloured = screen.coloured(severity, _COLOURS.get(one.kind.severity))
+    return f"{coloured} {printable(f'{one.kind.id}: {one.said}{do}')}"
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    """How many findings of each severity, the worst first."""
+    counts = Counter(one.kind.severity for one in findings)
+    said = [
+        f"{counts[severity]} {severity.name.lower()}{'s' * (counts[severity] != 1)}"
+        for severity in (Severity.ERROR, Severity.WARNING, Severity.NOTE)
+        if counts[severity]
+    ]
+    return f"Nothing was changed. {', '.join(said) or 'All is well'}."

@@ -116,13 +116,13 @@ class _Search:
         """The INBOX row that the first name with a live one has, or with any."""
         if self.server is None:
             return None
-        rows = {one.name: one for one in self._inboxes(self.server) if one.name in self.names}
+        rows = {one.name: one for one in self._inboxes(self.server, set(self.names))}
         ordered = [rows[name] for name in self.names if name in rows]
         return next((one for one in ordered if one.is_live), ordered[0] if ordered else None)
 
-    def _inboxes(self, server: Server) -> Iterator[Inbox]:
+    def _inboxes(self, server: Server, names: AbstractSet[str]) -> Iterator[Inbox]:
         # Since 3.0, lmtpd does not get to user.jane@example^org, the way of 2.x.
-        for inbox in server.inboxes(self.on_problem):
+        for inbox in server.named(names, self.on_problem):
             if not (inbox.is_modern and "@" in inbox.name):
                 yield inbox
 

@@ -412,6 +412,7 @@ def test_a_line_has_severity_kind_what_is_so_and_what_to_do(site: Site) -> None:
     status, out = _doctor(site)
     assert status == 0
     assert out.startswith(f"ok       imapd-conf: {site.conf}: quota_db flat, in {site.quotas}\n")
+    assert out.endswith("\nNothing was changed. 1 note.\n")
     site.age(9000)
     status, out = _doctor(site, "-q")
     assert status == 2
@@ -442,3 +443,13 @@ def _state(directory: Path) -> dict[str, tuple[float, bytes]]:
         str(path): (path.stat().st_mtime, path.read_bytes() if path.is_file() else b"")
         for path in directory.rglob("*")
     }
+
+
+def test_the_last_line_counts_what_was_found(site: Site) -> None:
+    site.age(9000)
+    site.no_schedule()
+    site.set("lmtp_strict_quota: yes", "quota_db: flat")
+    status, out = _doctor(site)
+    assert status == 2
+    assert out.endswith("\nNothing was changed. 1 error, 2 warnings, 2 notes.\n")
+    assert _doctor(site, "--format", "json")[1].endswith("}\n]\n")
