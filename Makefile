@@ -12,7 +12,7 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' cyrusquota/__init__.py
 SDIST = dist/cyrusquota-$(VERSION).tar.gz
 WHEEL = dist/cyrusquota-$(VERSION)-py3-none-any.whl
 
-.PHONY: demo test lint format fuzz bench-rcpt bench-follow dists zipapp deb check-wheel clean
+.PHONY: demo test lint format man fuzz bench-rcpt bench-follow dists zipapp deb check-wheel clean
 
 demo: $(VENV)/installed
 	$(BIN)/cyrusquota-export --db $(EXAMPLE) -v
@@ -28,6 +28,10 @@ lint: $(VENV)/tested
 format: $(VENV)/tested
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+# Man pages, completion scripts and docs/errors.md, from the code.
+man: $(VENV)/tested
+	$(BIN)/python -m papers
 
 # What an RCPT costs with a map of each size and format; needs root and Exim.
 bench-rcpt: $(VENV)/tested

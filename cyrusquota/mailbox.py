@@ -80,6 +80,19 @@ def inbox_of(root: str) -> Optional[str]:
     return name if domain is None else f"{domain}!{name}"
 
 
+def domain_of(name: str) -> Optional[str]:
+    """The domain that a mailbox or quota root belongs to, None for the site itself.
+
+    Where 2.x kept whole addresses as user names (user.jane@example^org), what follows the `@`.
+    """
+    domain, rest = split_domain(name)
+    if domain is not None:
+        return domain
+    kind, _, path = rest.partition(".")
+    user, mark, behind = path.partition(".")[0].rpartition("@")
+    return behind.replace("^", ".") if kind == "user" and mark and user and behind else None
+
+
 def ancestors(name: str, *, virtdomains: bool = True) -> Iterator[str]:
     """The names that can govern the mailbox `name`, nearest first, itself included.
 

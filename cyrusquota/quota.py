@@ -77,6 +77,14 @@ class Usage:
         """
         return self.limit is not None and wrap64(self.used + more) > self.limit
 
+    def reaches(self, percent: float) -> bool:
+        """Whether at least `percent` of the limit is used; without a limit never."""
+        if self.limit is None:
+            return False
+        # A product of floats would not be to the byte.
+        number, of = percent.as_integer_ratio()
+        return self.used * 100 * of >= self.limit * number
+
 
 UNSET = Usage()
 

@@ -51,6 +51,11 @@ class Server:
         """Every INBOX row, live or not."""
         return self._read(on_problem)
 
+    def alone(self, inbox: Optional[Inbox]) -> Server:
+        """The same server as if it had no INBOX but this one."""
+        rows = [] if inbox is None else [inbox]
+        return attrs.evolve(self, read=lambda on_problem: iter(rows), rows=None)
+
     def header_root(self, inbox: Inbox) -> Optional[str]:
         """The quota root that the header of `inbox` names, which is what lmtpd goes by.
 
@@ -58,7 +63,10 @@ class Server:
         """
         path = header_path(inbox, self._layout)
         if path is None:
-            raise SourceError(f"no partition {inbox.partition!r} is known here")
+            raise SourceError(
+                f"where partition {inbox.partition!r} is, is not known; name the imapd.conf that"
+                " says so with -C"
+            )
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -67,7 +75,11 @@ class Server:
             return header_root(content)
         except ValueError as error:
             place = Place(str(path), offset=0)
-            raise DamagedDatabase(str(error), place=place, found=content[:60]) from error
+            expected = str(error).removeprefix("expected ")
+            advice = "let `reconstruct` write it anew"
+            raise DamagedDatabase(
+                expected, place=place, found=content[:60], advice=advice
+            ) from error
 
     def totals(self, name: str, on_problem: OnProblem = raise_problem) -> Totals:
         """The conversations totals of the user whose INBOX is `name`.

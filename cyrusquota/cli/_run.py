@@ -21,6 +21,7 @@ class Problems:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.count = 0
+        self.first = ""
         self.quiet = quiet
 
     def __call__(self, problem: CyrusQuotaError) -> None:
@@ -28,6 +29,7 @@ class Problems:
 
     def say(self, line: str) -> None:
         self.count += 1
+        self.first = self.first or line
         if not self.quiet and self.count <= MAX_PROBLEMS:
             complain(line)
 
@@ -88,7 +90,7 @@ def run(command: click.Command, name: str, arguments: Optional[list[str]] = None
         error.show()
         sys.exit(errors.EX_USAGE)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        sys.exit(errors.INTERRUPTED)
     except CyrusQuotaError as error:
         click.echo(f"{name}: {error}", err=True)
         sys.exit(error.exit_status)

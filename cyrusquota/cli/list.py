@@ -2,67 +2,185 @@
 
 from __future__ import annotations
 
-import json
+import sys
+from typing import Callable, Iterable, Iterator, Optional
 
+import attrs
 import click
 
+from cyrusquota.cli._counting import counting
+from cyrusquota.cli._listed import Csv, Form, ForPeople, JsonLines, Listed
+from cyrusquota.cli._progress import progress
+from cyrusquota.cli._share import share_if_any
 from cyrusquota.cli._source import Chosen, source_options
-from cyrusquota.errors import CyrusQuotaError
-from cyrusquota.overquota import enforced
+from cyrusquota.cli._terminal import Terminal, terminal
+from cyrusquota.cli._wanted import Wanted
+from cyrusquota.display.sizes import Unit
+from cyrusquota.mailbox import domain_of
 from cyrusquota.privileges import reading_as
-from cyrusquota.quota import QuotaRoot, Resource, Usage
+from cyrusquota.quota import QuotaRoot
+from cyrusquota.summary import fullest, near_limit
+
+#: Lines that are written at once.
+_BATCH = 500
+
+Rank = Callable[[Listed], "tuple[object, ...]"]
+
+
+def _by_use(listed: Listed) -> tuple[object, ...]:
+    """Fullest first; whoever has no limit comes after all others, by what he uses."""
+    full = fullest(listed.counts)
+    if full is None:
+        return 1, -listed.counts.storage.used, listed.root.name
+    return 0, -full.share, listed.root.name
+
+
+def _by_name(listed: Listed) -> tuple[object, ...]:
+    return domain_of(listed.root.name) or "", listed.root.name
+
+
+_RANKS: dict[str, Optional[Rank]] = {"source": None, "use": _by_use, "name": _by_name}
+_FORMS = ("table", "csv", "jsonl")
+_UNITS = tuple(unit.value for unit in Unit)
 
 
 @click.command("list")
 @source_options
+@click.option("--over", is_flag=True, help="Only roots that are over in some resource.")
+@click.option(
+    "--near",
+    metavar="SHARE",
+    callback=share_if_any,
+    help="Only roots that are over, or that use this much of a limit, or more: 90%; those within"
+    " --reserve of it, too.",
+)
+@click.option(
+    "--domain",
+    metavar="DOMAIN",
+    multiple=True,
+    help="Only roots in this domain (repeatable). Names without a domain are in defaultdomain, if"
+    " imapd.conf sets it, and in '' otherwise.",
+)
+@click.option(
+    "--sort",
+    type=click.Choice(list(_RANKS)),
+    default="source",
+    show_default=True,
+    help="use: the fullest first, in whatever resource; name: by domain and name; source: as they"
+    " come, which needs no memory with csv and jsonl.",
+)
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["jsonl"]),
-    default="jsonl",
+    type=click.Choice(_FORMS),
+    default=_FORMS[0],
     show_default=True,
-    help="jsonl: one JSON object a line for each root, sizes in bytes, limit null if unlimited.",
+    help="table: of each root the resource it is over in, or else fullest in; csv: all resources in"
+    " bytes, columns named in the first line, no value where unlimited; jsonl: one JSON object a"
+    " line for each root, sizes in bytes, limit null if unlimited.",
 )
-def list_roots(chosen: Chosen, form: str) -> None:
-    """Print every quota root, in the order of the source.
+@click.option(
+    "--unit",
+    type=click.Choice(_UNITS, case_sensitive=False),
+    metavar=f"[{'|'.join(_UNITS)}]",
+    default=Unit.AUTO.value,
+    show_default=True,
+    help="With table: what sizes are given in.",
+)
+@click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
+def list_roots(
+    chosen: Chosen,
+    over: bool,
+    near: Optional[float],
+    domain: tuple[str, ...],
+    sort: str,
+    form: str,
+    unit: str,
+    patterns: tuple[str, ...],
+) -> None:
+    """Print quota roots: all of them, or those of the users that a PATTERN fits.
 
-    `over` names the resources it is full of, `near` those of which less than --reserve is left.
-    Where conversations totals count instead of a figure, `enforced` is the total.
+    A PATTERN is a glob such as 'j*', 'j*@example.org' or 'user.j*': it is for the local part of the
+    user whom a root belongs to, his address, or the name of the root. Capitals do not count.
+
+    `over` means that Cyrus refuses mail for it, by --policy, `near` that it is not far from that,
+    by --near or --reserve. In jsonl, `over` and `near` name the resources. Where conversations
+    totals count instead of the quota database's figure, the table has the total, and csv and jsonl
+    have it beside the figure, as `enforced`.
+
+    A table is as wide as the terminal, and in a file or pipe as wide as it needs to be, unless
+    COLUMNS is set. It has colours on a terminal, if NO_COLOR is not set. Names that would upset a
+    terminal are escaped. Where there is no root to show, nothing is printed.
     """
+    wanted = Wanted.of(chosen.source.naming, domain, patterns)
+    rank, to = _RANKS[sort], terminal()
+    written = _form(form, unit, to)
+    # A bar does not go well with what is written at the same time.
+    is_streamed = to.is_one and rank is None and form != "table"
     with reading_as(chosen.user):
-        for root in chosen.source.roots(chosen.problems):
-            click.echo(json.dumps(_object(root, chosen)))
+        listed = _Judged(chosen, wanted, near).roots(has_bar=not is_streamed)
+        if over:
+            listed = (one for one in listed if one.over)
+        elif near is not None:
+            listed = (one for one in listed if one.over or one.near)
+        _write(written.lines(_rows(listed, written, rank)), written.encoding)
 
 
-def _object(root: QuotaRoot, chosen: Chosen) -> dict[str, object]:
-    counts = _counting(root, chosen)
-    resources = {
-        resource.value: _figures(usage, dict(counts.usages())[resource])
-        for resource, usage in root.usages()
-    }
-    return {
-        "root": root.name,
-        "resources": resources,
-        "over": _names(chosen.policy.over(counts)),
-        "near": _names(chosen.reserve.near(counts)),
-    }
+def _form(name: str, unit: str, to: Terminal) -> Form:
+    if name == "table":
+        return ForPeople(to, Unit(unit))
+    return Csv(to.is_one) if name == "csv" else JsonLines()
 
 
-def _counting(root: QuotaRoot, chosen: Chosen) -> QuotaRoot:
-    """`root` with the figures that Cyrus goes by, as far as they can be read."""
-    if chosen.server is None:
-        return root
-    try:
-        return enforced(root, chosen.server, chosen.problems)
-    except CyrusQuotaError as error:
-        chosen.problems(error)
-        return root
+def _rows(listed: Iterable[Listed], form: Form, rank: Optional[Rank]) -> Iterator[str]:
+    if rank is None:
+        return map(form.row, listed)
+    # What is kept of a root is no more than its line and what it is sorted by.
+    ranked = [(rank(one), form.row(one)) for one in listed]
+    ranked.sort()
+    return (row for _, row in ranked)
 
 
-def _figures(usage: Usage, counts: Usage) -> dict[str, object]:
-    figures: dict[str, object] = {"used": usage.used, "limit": usage.limit, "exact": usage.exact}
-    return figures if counts.used == usage.used else {**figures, "enforced": counts.used}
+@attrs.frozen
+class _Judged:
+    """The roots of a source that are wanted, with what is to be said of each."""
+
+    chosen: Chosen
+    wanted: Wanted
+    near: Optional[float]
+
+    def roots(self, *, has_bar: bool) -> Iterator[Listed]:
+        """Every root by whose name it is wanted, in the order of the source."""
+        roots = self.chosen.source.roots(self.chosen.problems)
+        for root in progress(roots) if has_bar else roots:
+            if self.wanted.has(root.name):
+                yield self._listed(root)
+
+    def _listed(self, root: QuotaRoot) -> Listed:
+        counts = counting(root, self.chosen, self.chosen.problems)
+        over = self.chosen.policy.over(counts)
+        near = self.chosen.reserve.near(counts)
+        if self.near is not None:
+            reached = near_limit(counts, self.chosen.policy, self.near)
+            near = tuple(
+                kind
+                for kind, _ in counts.usages()
+                if kind in near or (kind in reached and kind not in over)
+            )
+        return Listed(root, counts, over, near)
 
 
-def _names(resources: tuple[Resource, ...]) -> list[str]:
-    return [resource.value for resource in resources]
+def _write(lines: Iterable[str], encoding: str) -> None:
+    """Write `lines`, many at once; whatever was not UTF-8 becomes what it was."""
+    batch: list[str] = []
+    for line in lines:
+        batch.append(line)
+        if len(batch) == _BATCH:
+            _put("".join(batch), encoding)
+            batch.clear()
+    _put("".join(batch), encoding)
+
+
+def _put(text: str, encoding: str) -> None:
+    sys.stdout.buffer.write(text.encode(encoding, "surrogateescape"))
+    sys.stdout.buffer.flush()

@@ -54,6 +54,40 @@ def needs_postfix() -> None:
     _need(postfix.missing())
 
 
+def _need_program(name: str, package: str) -> None:
+    _need(None if shutil.which(name) else f"no {name} here: apt-get install {package}")
+
+
+@pytest.fixture(scope="session")
+def needs_man() -> None:
+    """Skip or fail unless man-db is here, with a groff."""
+    _need_program("man", "man-db")
+
+
+@pytest.fixture(scope="session")
+def needs_mandoc() -> None:
+    """Skip or fail unless mandoc is here."""
+    _need_program("mandoc", "mandoc")
+
+
+@pytest.fixture(scope="session")
+def needs_bash() -> None:
+    """Skip or fail unless bash is here."""
+    _need_program("bash", "bash")
+
+
+@pytest.fixture(scope="session")
+def needs_zsh() -> None:
+    """Skip or fail unless zsh is here."""
+    _need_program("zsh", "zsh")
+
+
+@pytest.fixture(scope="session")
+def needs_fish() -> None:
+    """Skip or fail unless fish is here."""
+    _need_program("fish", "fish")
+
+
 @pytest.fixture(scope="session")
 def needs_setuptools() -> None:
     """Skip or fail unless a wheel can be built here."""

@@ -514,18 +514,18 @@ def test_list_prints_an_object_a_root_in_the_order_of_the_source(list_: Cli) -> 
 
 def test_list_says_where_usage_was_cut_to_kib(list_: Cli) -> None:
     report = (TWOSKIP / "text" / "quota.txt").read_bytes()
-    done = list_("--report", "-", stdin=report)
+    done = list_("--report", "-", "--format", "jsonl", stdin=report)
     resources = json.loads(done.out.splitlines()[0])["resources"]
     assert resources["STORAGE"]["exact"] is False
     assert resources["MESSAGE"]["exact"] is True
 
 
 def test_list_gives_every_root(list_: Cli) -> None:
-    assert len(list_(*DB).out.splitlines()) == 57
+    assert len(list_(*DB, "--format", "jsonl").out.splitlines()) == 57
 
 
 def test_list_names_bad_records(list_: Cli) -> None:
-    done = list_(*BAD_VALUES)
+    done = list_(*BAD_VALUES, "--format", "jsonl")
     assert (done.status, len(done.out.splitlines()), len(done.err.splitlines())) == (0, 2, 4)
 
 

@@ -9,6 +9,7 @@ import pytest
 from cyrusquota.mailbox import (
     Naming,
     Recipient,
+    domain_of,
     inbox_owner,
     internal_name,
     recipient,
@@ -34,6 +35,25 @@ def test_the_domain_stands_before_the_first_exclamation_mark(
     name: str, domain: Optional[str], rest: str
 ) -> None:
     assert split_domain(name) == (domain, rest)
+
+
+@pytest.mark.parametrize(
+    ("name", "domain"),
+    [
+        ("user.jane", None),
+        ("shared.news", None),
+        ("example.org!user.jane", "example.org"),
+        ("example.org!shared.news", "example.org"),
+        ("example.org!", "example.org"),
+        ("user.jane@example^org", "example.org"),
+        ("user.jane@example^org.Trash", "example.org"),
+        ("user.@example^org", None),
+        ("user.jane@", None),
+        ("shared.jane@example^org", None),
+    ],
+)
+def test_a_root_belongs_to_a_domain_or_the_site(name: str, domain: Optional[str]) -> None:
+    assert domain_of(name) == domain
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,204 @@
+"""cyrusquota report: what all quotas come to, in a terminal or as a page."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from pathlib import Path
+from typing import Callable, Iterator, Optional
+
+import attrs
+import click
+
+from cyrusquota import overquota, publish
+from cyrusquota.cli._counting import counting
+from cyrusquota.cli._mode import mode_bits
+from cyrusquota.cli._progress import progress
+from cyrusquota.cli._share import share
+from cyrusquota.cli._source import Chosen, source_options
+from cyrusquota.cli._terminal import terminal
+from cyrusquota.display import page
+from cyrusquota.display.overview import Overview
+from cyrusquota.display.text import Text
+from cyrusquota.errors import CannotCreateMap, OnProblem, printable
+from cyrusquota.mailboxes import Inbox
+from cyrusquota.overquota import Reserve, Verdict
+from cyrusquota.privileges import reading_as
+from cyrusquota.quota import QuotaRoot
+from cyrusquota.summary import NEAR, Summary
+
+#: Seconds to wait for another run that writes the same page.
+_PATIENCE = 10
+
+
+@click.command("report")
+@source_options
+@click.option(
+    "--near",
+    metavar="SHARE",
+    callback=share,
+    default=f"{NEAR:g}%",
+    show_default=True,
+    help="From which use of a limit on a root is near it.",
+)
+@click.option(
+    "--top",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="How many of the fullest roots to name.",
+)
+@click.option(
+    "--rows",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=200,
+    show_default=True,
+    help="How many domains and how many reasons to refuse mail to name at most.",
+)
+@click.option(
+    "--html",
+    metavar="FILE",
+    help="Write a page for browsers instead, with the same as charts, complete in one file; - is"
+    " standard output. It names users: see to who can read it.",
+)
+@click.option(
+    "--owner", metavar="USER", help="With --html: owner of the file.  [default: whoever runs this]"
+)
+@click.option(
+    "--group", metavar="GROUP", help="With --html: its group.  [default: as for a new file]"
+)
+@click.option(
+    "--mode",
+    callback=mode_bits,
+    default="0640",
+    show_default=True,
+    help="With --html: its mode, in octal.",
+)
+def report(
+    chosen: Chosen,
+    near: float,
+    top: int,
+    rows: int,
+    html: Optional[str],
+    owner: Optional[str],
+    group: Optional[str],
+    mode: int,
+) -> None:
+    """Print what all quotas come to: totals, how full the roots are, who is refused mail and why.
+
+    Who is refused mail is worked out as cyrusquota-export does it, with the mailboxes of the
+    server where they are known. What is promised is the sum of all limits. Where conversations
+    totals count, all figures are those.
+    """
+    if html is not None and html != "-":
+        _must_have_a_directory(html)
+    overview = _Reading(chosen, Summary(chosen.policy, near, top)).overview(rows)
+    if html is None:
+        _print(overview)
+        return
+    content = page.document(overview).encode()
+    if html == "-":
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return
+    ownership = publish.Ownership(mode, owner, group)
+    publish.publish(html, content, ownership, is_ours=page.is_ours, wait=_PATIENCE)
+
+
+def _must_have_a_directory(path: str) -> None:
+    """Raise before anything is read: that may take a while."""
+    parent = Path(path).parent
+    if not parent.is_dir():
+        where, directory = printable(path), printable(str(parent))
+        raise CannotCreateMap(
+            f"--html {where}: the directory {directory} does not exist; make it first, or name a"
+            " file in another"
+        )
+
+
+def _print(overview: Overview) -> None:
+    to = terminal()
+    text = Text(to.room, to.charset, to.coloured)
+    lines = "".join(f"{line}\n" for line in text.lines(overview))
+    sys.stdout.buffer.write(lines.encode(to.charset.encoding))
+    sys.stdout.buffer.flush()
+
+
+@attrs.frozen
+class _Reading:
+    """One pass over the source, counting roots and collecting who is refused."""
+
+    chosen: Chosen
+    summary: Summary
+
+    def overview(self, rows: int) -> Overview:
+        """What was found."""
+        chosen, live = self.chosen, _Live()
+        server = chosen.server
+        if server is not None:
+            server = attrs.evolve(server, read=live.passing(server.inboxes))
+        with reading_as(chosen.user):
+            found = overquota.verdicts(
+                self._counted(),
+                chosen.source.naming,
+                chosen.policy,
+                reserve=chosen.reserve,
+                server=server,
+                on_problem=chosen.problems,
+            )
+            refused: list[Verdict] = []
+            reserved = 0
+            for verdict in found:
+                if verdict.over:
+                    refused.append(verdict)
+                else:
+                    reserved += 1
+        return Overview(
+            source=_named(chosen),
+            policy=chosen.policy.name,
+            when=datetime.datetime.now().astimezone(),
+            summary=self.summary,
+            refused=refused,
+            inboxes=live.count,
+            reserved=reserved if chosen.reserve != Reserve() else None,
+            problems=chosen.problems.count,
+            rows=rows,
+            defaultdomain=chosen.source.naming.defaultdomain,
+        )
+
+    def _counted(self) -> Iterator[QuotaRoot]:
+        """The roots as they stand in the source, each counted with the figures that Cyrus goes by.
+
+        `overquota.verdicts` reads those itself, and says where they cannot be read.
+        """
+        for root in progress(self.chosen.source.roots(self.chosen.problems)):
+            self.summary.add(counting(root, self.chosen, lambda problem: None))
+            yield root
+
+
+def _named(chosen: Chosen) -> str:
+    host = chosen.server.servername if chosen.server is not None else None
+    return chosen.source.name if host is None else f"{chosen.source.name} on {host}"
+
+
+class _Live:
+    """How many live INBOXes passed when they were last read; None before."""
+
+    def __init__(self) -> None:
+        self.count: Optional[int] = None
+
+    def passing(
+        self, inboxes: Callable[[OnProblem], Iterator[Inbox]]
+    ) -> Callable[[OnProblem], Iterator[Inbox]]:
+        """`inboxes`, counted on their way."""
+
+        def read(on_problem: OnProblem) -> Iterator[Inbox]:
+            count = 0
+            for inbox in inboxes(on_problem):
+                count += inbox.is_live
+                yield inbox
+            self.count = count
+
+        return read

@@ -1,0 +1,1 @@
+"""Quota figures for the eye: sizes in units, tables, bars, and a page. Nothing here prints."""

@@ -1,0 +1,67 @@
+"""Sizes, counts and shares as people read them.
+
+A share says 100% only where use is exactly the limit, since one byte decides whether mail is
+refused: whatever is below is 99% at most, whatever is above 101% at least.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from cyrusquota.quota import Resource, Usage
+
+_STEP = 1024
+#: Percent above this are told apart no more.
+_MOST = 999
+_MORE = f">{_MOST}%"
+
+
+class Unit(enum.Enum):
+    """What sizes are counted in; AUTO takes the largest unit that leaves 1 or more."""
+
+    AUTO = "auto"
+    BYTES = "bytes"
+    KIB = "KiB"
+    MIB = "MiB"
+    GIB = "GiB"
+    TIB = "TiB"
+
+
+_NAMES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+def size(number: int, unit: Unit = Unit.AUTO) -> str:
+    """`number` of bytes in `unit`; plain digits in BYTES, one decimal and the unit in others."""
+    if unit is Unit.BYTES:
+        return str(number)
+    if unit is not Unit.AUTO:
+        return f"{number / _STEP ** _NAMES.index(unit.value):.1f} {unit.value}"
+    scaled, names = abs(number), iter(_NAMES)
+    name, value = next(names), float(scaled)
+    # What would be rounded up to 1024.0 is 1.0 of the next.
+    while round(value, 1) >= _STEP and name != _NAMES[-1]:
+        name, value = next(names), value / _STEP
+    sign = "-" if number < 0 else ""
+    return f"{number} B" if name == "B" else f"{sign}{value:.1f} {name}"
+
+
+def figure(resource: Resource, number: int, unit: Unit = Unit.AUTO) -> str:
+    """So much of `resource`: a size, or a count."""
+    return size(number, unit) if resource.unit > 1 else str(number)
+
+
+def percent(usage: Usage) -> str:
+    """How much of its limit is used, in percent without decimals; a dash without a limit."""
+    if usage.limit is None:
+        return "-"
+    if usage.limit <= 0:
+        return _MORE if usage.is_over() else "100%"
+    whole = max(0, usage.used) * 100 // usage.limit
+    if usage.used > usage.limit:
+        whole = max(101, whole)
+    return _MORE if whole > _MOST else f"{whole}%"
+
+
+def part(number: int, whole: int) -> str:
+    """How much `number` is of `whole`, in percent with a decimal; a dash where that is nothing."""
+    return f"{number * 100 / whole:.1f}%" if whole else "-"
