@@ -39,6 +39,13 @@ def listed(conf: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def printed(command: str, conf: Path, *options: str) -> str:
+    """What `cyrusquota COMMAND` prints of the quotas behind `conf`; all must be well."""
+    done = _run("cyrusquota.cli", command, "-C", str(conf), *options)
+    assert (done.returncode, done.stderr) == (0, b"")
+    return done.stdout.decode()
+
+
 def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     return subprocess.run(
