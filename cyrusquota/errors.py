@@ -20,6 +20,7 @@ EX_OK = 0
 EX_USAGE = 64
 EX_DATAERR = 65
 EX_NOINPUT = 66
+EX_NOUSER = 67
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 EX_CANTCREAT = 73
@@ -27,6 +28,15 @@ EX_IOERR = 74
 EX_TEMPFAIL = 75
 EX_NOPERM = 77
 EX_CONFIG = 78
+#: What a shell has for a program that was interrupted from the keyboard.
+INTERRUPTED = 130
+
+#: What no exception below says, by exit status.
+OTHER_STATUSES = {
+    EX_OK: "Done. A record that cannot be read is named on standard error and left out.",
+    EX_SOFTWARE: "A bug of this program; please report it.",
+    INTERRUPTED: "Interrupted from the keyboard.",
+}
 
 #: How much of an offending line or value an error message shows, in bytes.
 SHOWN = 60
@@ -108,6 +118,18 @@ class MapLocked(MapError):
     """Another run has the map in its hands."""
 
     exit_status = EX_TEMPFAIL
+
+
+class EximError(CyrusQuotaError):
+    """Exim is not there, or cannot say what it was asked."""
+
+    exit_status = EX_UNAVAILABLE
+
+
+class NoSuchUser(CyrusQuotaError):
+    """Nobody of that name has an INBOX or a quota root here."""
+
+    exit_status = EX_NOUSER
 
 
 class HeldBack(MapError):
@@ -260,12 +282,17 @@ def source_error(error: OSError, path: AnyPath) -> SourceError:
     where = printable(str(path))
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         missing = _first_missing(Path(path))
-        return NoSuchSource(f"{where}: no such file or directory{missing}")
+        return NoSuchSource(
+            f"{where}: no such file or directory{missing}; check the path, and that its file"
+            " system is mounted"
+        )
     if isinstance(error, PermissionError):
         return SourceForbidden(
             f"{where}: permission denied; run as root or as the Cyrus user (often 'cyrus')"
         )
-    return SourceError(f"{where}: cannot be read: {error.strerror or error}")
+    return SourceError(
+        f"{where}: cannot be read: {error.strerror or error}; look into the kernel's log"
+    )
 
 
 def _first_missing(path: Path) -> str:

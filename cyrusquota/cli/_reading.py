@@ -85,7 +85,7 @@ def read(
         )
         reading.verdicts.extend(found)
     if not reading.roots and chosen.problems.count:
-        advice = "not one of its records could be read"
+        advice = "not one record of it can be read; check that it is what it should be"
         raise DataError(f"quota roots in {chosen.source.name}", advice=advice)
     reading.seconds = time.monotonic() - begun
     return reading

@@ -64,8 +64,13 @@ def command_again(option: str, value: str) -> str:
     # Only a single run can be told what to accept.
     if "--follow" in given:
         given = _without("--poll", (word for word in given if word != "--follow"))
-    words = [context.find_root().info_name or "", *_without(option, given)]
-    return shlex.join([*words, option, value])
+    return shlex.join([*_names(context), *_without(option, given), option, value])
+
+
+def _names(context: click.Context) -> list[str]:
+    """The program and the commands within it that lead here."""
+    above = [] if context.parent is None else _names(context.parent)
+    return [*above, context.info_name or ""]
 
 
 def _without(option: str, arguments: Iterable[str]) -> Iterator[str]:
@@ -85,7 +90,7 @@ def run(command: click.Command, name: str, arguments: Optional[list[str]] = None
         error.show()
         sys.exit(errors.EX_USAGE)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        sys.exit(errors.INTERRUPTED)
     except CyrusQuotaError as error:
         click.echo(f"{name}: {error}", err=True)
         sys.exit(error.exit_status)

@@ -9,6 +9,8 @@ import click
 from cyrusquota import __version__
 from cyrusquota.cli._run import run
 from cyrusquota.cli.check import check
+from cyrusquota.cli.doctor import examine
+from cyrusquota.cli.explain import explain_user
 from cyrusquota.cli.list import list_roots
 from cyrusquota.cli.metrics import metrics
 from cyrusquota.cli.report import report
@@ -21,9 +23,11 @@ def cyrusquota() -> None:
 
 
 cyrusquota.add_command(list_roots)
+cyrusquota.add_command(report)
+cyrusquota.add_command(examine)
+cyrusquota.add_command(explain_user)
 cyrusquota.add_command(check)
 cyrusquota.add_command(metrics)
-cyrusquota.add_command(report)
 
 
 def main() -> NoReturn:

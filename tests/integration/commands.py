@@ -39,6 +39,11 @@ def listed(conf: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def run_tool(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """The outcome of `cyrusquota` with these arguments."""
+    return _run("cyrusquota.cli", *arguments)
+
+
 def monitored(
     command: str, conf: Path, overquota: Path, *options: str
 ) -> subprocess.CompletedProcess[bytes]:

@@ -145,7 +145,7 @@ def test_problems_warn_and_the_first_is_told(check: Program) -> None:
         ((*DB, "-c", "near=1"), "near needs --reserve"),
         ((*DB, "--map", __file__), "was not written by this program"),
         ((*DB, "--map", "/"), "is not a plain file"),
-        (("--dump", "-"), "not one of its records could be read"),
+        (("--dump", "-"), "not one record of it can be read"),
     ],
 )
 def test_whatever_goes_wrong_is_unknown(options: tuple[str, ...], why: str, check: Program) -> None:
