@@ -20,6 +20,7 @@ EX_OK = 0
 EX_USAGE = 64
 EX_DATAERR = 65
 EX_NOINPUT = 66
+EX_NOUSER = 67
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 EX_CANTCREAT = 73
@@ -27,6 +28,15 @@ EX_IOERR = 74
 EX_TEMPFAIL = 75
 EX_NOPERM = 77
 EX_CONFIG = 78
+#: What a shell has for a program that was interrupted from the keyboard.
+INTERRUPTED = 130
+
+#: What no exception below says, by exit status.
+OTHER_STATUSES = {
+    EX_OK: "Done. A record that cannot be read is named on standard error and left out.",
+    EX_SOFTWARE: "A bug of this program; please report it.",
+    INTERRUPTED: "Interrupted from the keyboard.",
+}
 
 #: How much of an offending line or value an error message shows, in bytes.
 SHOWN = 60
@@ -75,7 +85,7 @@ class UnsupportedBackend(SourceError):
 
 
 class MapError(CyrusQuotaError):
-    """The map cannot be written."""
+    """The map cannot be written, or the one in place not be read."""
 
     exit_status = EX_IOERR
 
@@ -87,15 +97,39 @@ class CannotCreateMap(MapError):
 
 
 class MapForbidden(MapError):
-    """This user may not write the map, or not give it away."""
+    """This user may not write the map, not give it away, or not read it."""
 
     exit_status = EX_NOPERM
+
+
+class NoSuchMap(MapError):
+    """There is no map in place."""
+
+    exit_status = EX_NOINPUT
+
+
+class ForeignMap(MapError):
+    """What is in the place of the map is none of ours."""
+
+    exit_status = EX_DATAERR
 
 
 class MapLocked(MapError):
     """Another run has the map in its hands."""
 
     exit_status = EX_TEMPFAIL
+
+
+class EximError(CyrusQuotaError):
+    """Exim is not there, or cannot say what it was asked."""
+
+    exit_status = EX_UNAVAILABLE
+
+
+class NoSuchUser(CyrusQuotaError):
+    """Nobody of that name has an INBOX or a quota root here."""
+
+    exit_status = EX_NOUSER
 
 
 class HeldBack(MapError):
@@ -248,12 +282,17 @@ def source_error(error: OSError, path: AnyPath) -> SourceError:
     where = printable(str(path))
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         missing = _first_missing(Path(path))
-        return NoSuchSource(f"{where}: no such file or directory{missing}")
+        return NoSuchSource(
+            f"{where}: no such file or directory{missing}; check the path, and that its file"
+            " system is mounted"
+        )
     if isinstance(error, PermissionError):
         return SourceForbidden(
             f"{where}: permission denied; run as root or as the Cyrus user (often 'cyrus')"
         )
-    return SourceError(f"{where}: cannot be read: {error.strerror or error}")
+    return SourceError(
+        f"{where}: cannot be read: {error.strerror or error}; look into the kernel's log"
+    )
 
 
 def _first_missing(path: Path) -> str:
@@ -277,7 +316,8 @@ def map_error(error: OSError, path: AnyPath) -> MapError:
     where, directory = printable(str(path)), printable(str(Path(path).parent))
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return CannotCreateMap(
-            f"{where}: the directory {directory} does not exist; make it first, readable by Exim"
+            f"{where}: the directory {directory} does not exist; make it first, open to those who"
+            " read the file"
         )
     kind, advice = _MAP_ERRORS.get(error.errno or 0, (MapError, "look into the kernel's log"))
     reason = error.strerror or str(error)

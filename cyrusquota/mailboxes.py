@@ -62,6 +62,16 @@ def inboxes(
             yield _inbox(shown, value, by_id=name is not None, servername=servername)
 
 
+def row_keys(name: str) -> tuple[bytes, ...]:
+    """The keys that the row of the INBOX `name` can have: since 3.6, or before."""
+    old = name.encode("utf-8", "surrogateescape")
+    domain, mark, rest = old.rpartition(b"!")
+    within = domain + b"\x1d" if mark else b""
+    if rest.startswith(b"user."):
+        rest = b"user\x1f" + rest[len(b"user.") :]
+    return old, b"N" + within + rest.replace(b"^", b".")
+
+
 def _modern_name(key: bytes) -> Optional[bytes]:
     """The internal name of the INBOX that a row of 3.6 or later is of, or None."""
     match = _NEW_KEY.fullmatch(key)

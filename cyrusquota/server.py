@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Callable, Iterator, Optional
+from typing import AbstractSet, Callable, Iterator, Optional
 
 import attrs
 
@@ -27,7 +27,7 @@ from cyrusquota.errors import (
     source_error,
 )
 from cyrusquota.imapdconf import ImapdConf
-from cyrusquota.mailboxes import Inbox, Layout, header_path, header_root, inboxes
+from cyrusquota.mailboxes import Inbox, Layout, header_path, header_root, inboxes, row_keys
 from cyrusquota.parse import mboxlist
 
 
@@ -51,6 +51,19 @@ class Server:
         """Every INBOX row, live or not."""
         return self._read(on_problem)
 
+    def named(
+        self, names: AbstractSet[str], on_problem: OnProblem = raise_problem
+    ) -> Iterator[Inbox]:
+        """The INBOX rows that have one of `names`, live or not; what others say is not read."""
+        assert self.path is not None
+        rows = _reader(self.path, self.servername, names)(on_problem)
+        return (inbox for inbox in rows if inbox.name in names)
+
+    def alone(self, inbox: Optional[Inbox]) -> Server:
+        """The same server as if it had no INBOX but this one."""
+        rows = [] if inbox is None else [inbox]
+        return attrs.evolve(self, read=lambda on_problem: iter(rows), rows=None)
+
     def header_root(self, inbox: Inbox) -> Optional[str]:
         """The quota root that the header of `inbox` names, which is what lmtpd goes by.
 
@@ -58,7 +71,10 @@ class Server:
         """
         path = header_path(inbox, self._layout)
         if path is None:
-            raise SourceError(f"no partition {inbox.partition!r} is known here")
+            raise SourceError(
+                f"where partition {inbox.partition!r} is, is not known; name the imapd.conf that"
+                " says so with -C"
+            )
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -67,7 +83,11 @@ class Server:
             return header_root(content)
         except ValueError as error:
             place = Place(str(path), offset=0)
-            raise DamagedDatabase(str(error), place=place, found=content[:60]) from error
+            expected = str(error).removeprefix("expected ")
+            advice = "let `reconstruct` write it anew"
+            raise DamagedDatabase(
+                expected, place=place, found=content[:60], advice=advice
+            ) from error
 
     def totals(self, name: str, on_problem: OnProblem = raise_problem) -> Totals:
         """The conversations totals of the user whose INBOX is `name`.
@@ -115,11 +135,17 @@ def listed(mailboxes: AnyPath) -> Server:
     return Server(_reader(mailboxes, None), Layout(lambda partition: None), path=mailboxes)
 
 
-def _reader(path: AnyPath, servername: Optional[str]) -> Callable[[OnProblem], Iterator[Inbox]]:
+def _reader(
+    path: AnyPath, servername: Optional[str], names: Optional[AbstractSet[str]] = None
+) -> Callable[[OnProblem], Iterator[Inbox]]:
     """Read mailboxes.db, or a dump by `ctl_mboxlist -d`, anew each time.
+
+    With `names` the rows of other INBOXes may be left out.
 
     A flat database has no magic bytes and the same lines as a dump.
     """
+
+    keys = None if names is None else {key for name in names for key in row_keys(name)}
 
     def read(on_problem: OnProblem) -> Iterator[Inbox]:
         if not os.path.exists(path):
@@ -129,7 +155,8 @@ def _reader(path: AnyPath, servername: Optional[str]) -> Callable[[OnProblem], I
             )
         if cyrusdb.guess(path) is not None:
             with cyrusdb.open(path, on_problem=on_problem) as db:
-                yield from inboxes(db, servername=servername)
+                rows = (row for row in db if keys is None or row[0] in keys)
+                yield from inboxes(rows, servername=servername)
             return
         with Path(path).open("rb") as stream:
             yield from mboxlist.dumped(

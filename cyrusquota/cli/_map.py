@@ -12,8 +12,7 @@ from cyrusquota.cli._source import Chosen
 from cyrusquota.errors import HeldBack
 from cyrusquota.guard import Held, Told
 from cyrusquota.maps import Format
-
-_STAMP = "%Y-%m-%dT%H:%M:%S%z"
+from cyrusquota.maps.placed import STAMP
 
 
 def comments(chosen: Chosen, roots: int, entries: int, near: int) -> tuple[str, ...]:
@@ -22,7 +21,7 @@ def comments(chosen: Chosen, roots: int, entries: int, near: int) -> tuple[str, 
         f"Written by cyrusquota-export {__version__}; do not edit, the next run replaces it.",
         f"source: {chosen.source.name}",
         f"policy: {chosen.policy.name}",
-        f"since: {time.strftime(_STAMP)}",
+        f"since: {time.strftime(STAMP)}",
         f"roots: {roots}",
         f"entries: {entries}",
         f"near: {near}",

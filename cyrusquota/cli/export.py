@@ -10,6 +10,7 @@ import click
 
 from cyrusquota import __version__, maps, overquota, publish
 from cyrusquota.cli._answers import answer_options
+from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._follow import Export, Place
 from cyrusquota.cli._map import comments, put, teller
 from cyrusquota.cli._mode import mode_bits
@@ -35,7 +36,13 @@ _LIMITS = Limits()
     multiple=True,
     help="Never list this address or local part (repeatable; postmaster never is).",
 )
-@click.option("-o", "--output", metavar="FILE", help="The map.  [default: standard output]")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    shell_complete=file_names,
+    help="The map.  [default: standard output]",
+)
 @click.option(
     "--key",
     type=click.Choice([form.value for form in KeyForm]),
@@ -189,7 +196,7 @@ class _Listing:
             )
         )
         if not counted.count and problems.count:
-            advice = "not one of its records could be read"
+            advice = "not one record of it can be read; check that it is what it should be"
             raise DataError(f"quota roots in {source.name}", advice=advice)
         return counted, verdicts
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterable, Protocol
+from typing import Iterable, Optional, Protocol
 
 import attrs
 
@@ -29,6 +29,12 @@ class Format(Protocol):
 
     def keys(self, content: bytes) -> set[bytes]:
         """The keys of a map; never raises."""
+
+    def value(self, content: bytes, key: bytes) -> Optional[bytes]:
+        """What a map says of a key, None if nothing; never raises."""
+
+    def is_format_of(self, content: bytes) -> bool:
+        """Whether `content`, a map of ours, is in this format."""
 
     def deferral(self, message: str) -> bytes:
         """The value that refuses for now with `message`; `OptionError` if the MTA cannot."""

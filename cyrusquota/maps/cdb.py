@@ -17,7 +17,17 @@ from cyrusquota.maps import lsearch
 from cyrusquota.maps._entry import Entry
 from cyrusquota.maps.redirect import deferral, refusal, space_left
 
-__all__ = ["body", "deferral", "document", "header", "keys", "refusal", "space_left"]
+__all__ = [
+    "body",
+    "deferral",
+    "document",
+    "header",
+    "is_format_of",
+    "keys",
+    "refusal",
+    "space_left",
+    "value",
+]
 
 _PAIR = struct.Struct("<II")
 _TABLES = 256
@@ -91,6 +101,17 @@ def header(content: bytes) -> dict[str, str]:
 def keys(content: bytes) -> set[bytes]:
     """The keys of a map; none of what is no cdb."""
     return {entry.key for entry in _records(content) or () if entry.key != _NO_KEY}
+
+
+def value(content: bytes, key: bytes) -> Optional[bytes]:
+    """What a map says of a key, None if nothing."""
+    found = (entry.value for entry in _records(content) or () if entry.key == key != _NO_KEY)
+    return next(found, None)
+
+
+def is_format_of(content: bytes) -> bool:
+    """Whether `content`, a map of ours, is a cdb."""
+    return bool(header(content))
 
 
 def _records(content: bytes) -> Optional[list[Entry]]:

@@ -6,18 +6,31 @@ The grammar is that of Exim's src/lookups/lsearch.c, the same from 4.54 to today
 from __future__ import annotations
 
 import re
-from typing import Iterable, Iterator
+from typing import Iterable, Iterator, Optional
 
 from cyrusquota.errors import printable
 from cyrusquota.maps._entry import Entry
 from cyrusquota.maps.redirect import deferral, refusal, space_left
 
-__all__ = ["body", "deferral", "document", "header", "keys", "lines", "refusal", "space_left"]
+__all__ = [
+    "body",
+    "deferral",
+    "document",
+    "header",
+    "is_format_of",
+    "keys",
+    "lines",
+    "refusal",
+    "space_left",
+    "value",
+]
 
 #: Keys made of these only are written as they are; all others in quotes.
 _BARE = re.compile(rb"[A-Za-z0-9_.+=@!$%&'*/?^{|}~,;()<>\[\]`-]+")
 _ESCAPED = re.compile(rb'[\x00-\x1f\x7f"\\]')
 _LINE = re.compile(rb'^(?P<key>"(?:[^"\\\n]|\\.)*"|[^#":\n][^:\n]*):', re.MULTILINE)
+#: A line as `lines` writes it, which no line of another format looks like.
+_OWN_LINE = re.compile(rb'(?:"(?:[^"\\\n]|\\.)*"|[^\s":]+): ')
 #: How the first line of every map begins, whichever command wrote it.
 _OURS = b"# Written by cyrusquota"
 
@@ -55,6 +68,24 @@ def header(content: bytes) -> dict[str, str]:
 def keys(content: bytes) -> set[bytes]:
     """The keys of a map, as `lines` writes them."""
     return {match["key"] for match in _LINE.finditer(content)}
+
+
+def value(content: bytes, key: bytes) -> Optional[bytes]:
+    """What a map says of a key; the first line that has it counts, caselessly, as for Exim."""
+    try:
+        spelled = re.escape(_quoted(key))
+    except ValueError:
+        return None
+    found = re.search(rb"^%b:[ \t]*([^\n]*)" % spelled, content, re.MULTILINE | re.IGNORECASE)
+    return None if found is None else found[1]
+
+
+def is_format_of(content: bytes) -> bool:
+    """Whether the lines of a map of ours are such lines; where it has none, it may be."""
+    if not header(content):
+        return False
+    entries = body(content)
+    return not entries or _OWN_LINE.match(entries) is not None
 
 
 def _quoted(key: bytes) -> bytes:

@@ -7,14 +7,24 @@ Fit for texthash as they are, and for `postmap` into any other type. A key is an
 from __future__ import annotations
 
 import re
-from typing import Iterable, Iterator
+from typing import Iterable, Iterator, Optional
 
 from cyrusquota.errors import OptionError
 from cyrusquota.maps import message
 from cyrusquota.maps._entry import Entry
 from cyrusquota.maps.lsearch import body, comment, header
 
-__all__ = ["body", "deferral", "document", "header", "keys", "refusal", "space_left"]
+__all__ = [
+    "body",
+    "deferral",
+    "document",
+    "header",
+    "is_format_of",
+    "keys",
+    "refusal",
+    "space_left",
+    "value",
+]
 
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
 _DOT_ATOM = re.compile(rf"{_ATEXT}(?:\.{_ATEXT})*")
@@ -35,6 +45,19 @@ def document(entries: Iterable[Entry], comments: Iterable[str]) -> bytes:
 def keys(content: bytes) -> set[bytes]:
     """The keys of a table, as `document` writes them."""
     return {match["key"] for match in _LINE.finditer(content)}
+
+
+def value(content: bytes, key: bytes) -> Optional[bytes]:
+    """What a table says of a key, an address or a local part; None if nothing."""
+    spelled = re.escape(_key(key.decode("utf-8", "surrogateescape")))
+    pattern = rb"^%b ([^\n]*)" % spelled.encode("utf-8", "surrogateescape")
+    found = re.search(pattern, content, re.MULTILINE | re.IGNORECASE)
+    return None if found is None else found[1]
+
+
+def is_format_of(content: bytes) -> bool:
+    """Whether `content`, a map of ours, is a table with entries."""
+    return bool(header(content)) and _LINE.match(body(content)) is not None
 
 
 def deferral(text: str) -> bytes:

@@ -39,9 +39,22 @@ def listed(conf: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def run_tool(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """The outcome of `cyrusquota` with these arguments."""
+    return _run("cyrusquota.cli", *arguments)
+
+
+def monitored(
+    command: str, conf: Path, overquota: Path, *options: str
+) -> subprocess.CompletedProcess[bytes]:
+    """The outcome of `cyrusquota check` or `metrics` on the quotas behind `conf` and a map."""
+    places = ("-C", str(conf), "--map", str(overquota))
+    return _run("cyrusquota.cli", command, *places, *options)
+
+
 def printed(command: str, conf: Path, *options: str) -> str:
     """What `cyrusquota COMMAND` prints of the quotas behind `conf`; all must be well."""
-    done = _run("cyrusquota.cli", command, "-C", str(conf), *options)
+    done = run_tool(command, "-C", str(conf), *options)
     assert (done.returncode, done.stderr) == (0, b"")
     return done.stdout.decode()
 

@@ -7,7 +7,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import attrs
 import pytest
+
+from cyrusquota.exim import Exim
+from tests.site import Site
 
 from . import exim
 
@@ -90,6 +94,22 @@ def test_the_split_configuration(etc: Path, overquota: Path) -> None:
     _assert_it_defers_jane_alone(conf)
     routers = re.findall(r"^([a-z0-9_]+):$", conf.read_text(), re.MULTILINE)
     assert routers.index("system_aliases") < routers.index("overquota") < routers.index("cyrus")
+
+
+def test_the_doctor_finds_the_split_configuration_well(etc: Path, overquota: Path) -> None:
+    site = Site(overquota.with_name("site"))
+    shutil.copytree(DEBIAN, etc / "conf.d", dirs_exist_ok=True)
+    macros = etc / "conf.d" / "main" / "000_cyrusquota-macros"
+    macros.write_text(f"CYRUSQUOTA_MAP = {site.map}\n")
+    (etc / "conf.d" / "router" / "460_site-cyrus").write_text(CYRUS)
+    conf = _configure(etc, split=True)
+    mta = Exim(exim.program() or "", str(conf))
+    found = site.findings(attrs.evolve(site.host(), exim=mta, domain="example.net"))
+    assert {name for name, one in found.items() if one.kind.severity.exit_status} == set()
+    assert {"full-deferred", "good-accepted"} <= set(found)
+    assert found["router"].said == (
+        f"router overquota asks {site.map}, before cyrus, which delivers"
+    )
 
 
 def test_the_unsplit_configuration(etc: Path, overquota: Path) -> None:

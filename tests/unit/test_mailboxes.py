@@ -9,7 +9,7 @@ from typing import Iterable, Optional
 import pytest
 
 import cyrusquota
-from cyrusquota import cyrusdb
+from cyrusquota import cyrusdb, server
 from cyrusquota.errors import BadDump, CyrusQuotaError
 from cyrusquota.mailboxes import (
     Inbox,
@@ -17,6 +17,7 @@ from cyrusquota.mailboxes import (
     header_path,
     header_root,
     inboxes,
+    row_keys,
 )
 from cyrusquota.parse import mboxlist
 
@@ -188,3 +189,23 @@ def test_the_server_says_which_header_cannot_be_read(tmp_path: Path) -> None:
     header.write_bytes(b"rubbish")
     with pytest.raises(cyrusquota.DamagedDatabase, match="mailbox"):
         found.header_root(Inbox("user.jane", True, "p"))
+
+
+@pytest.mark.parametrize("path", [*DATABASES.values(), *DUMPS])
+def test_the_rows_of_some_users_are_found_by_name(path: str) -> None:
+    host = server.listed(FIXTURES / path)
+    rows = {inbox.name: inbox for inbox in host.inboxes()}
+    assert rows
+    for name in rows:
+        assert list(host.named({name})) == [rows[name]]
+    assert {inbox.name for inbox in host.named(set(rows))} == set(rows)
+    assert list(host.named({"user.nobody"})) == []
+    one = next(iter(rows.values()))
+    assert list(host.alone(one).inboxes()) == [one]
+    assert list(host.alone(None).inboxes()) == []
+
+
+@pytest.mark.parametrize("name", ["user.x!y", "user.example.org!user.max", "a.b!user.j^d"])
+def test_the_key_of_an_odd_name_leads_back_to_it(name: str) -> None:
+    for key in row_keys(name):
+        assert [inbox.name for inbox in inboxes([(key, b"%(T e P p)")])] == [name]

@@ -145,7 +145,7 @@ def test_where_it_may_not_write_it_says_so(
 def test_an_unknown_owner_or_group_is_the_callers_mistake(
     ownership: Ownership, target: Path
 ) -> None:
-    with pytest.raises(OptionError, match="give a name or number this host knows"):
+    with pytest.raises(OptionError, match="is not known on this host; give one that `getent"):
         publish(target, b"a: 1\n", ownership)
     assert not target.exists()
 

@@ -1,0 +1,45 @@
+"""The options that say which Exim to ask, for the commands that ask one."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Callable, Optional
+
+import click
+
+from cyrusquota import exim
+from cyrusquota.errors import OptionError
+from cyrusquota.exim import Exim
+
+_OPTIONS = (
+    click.option(
+        "--exim",
+        "program",
+        metavar="PATH",
+        help=f"The Exim to ask.  [default: {' or '.join(exim.NAMES)} in the usual places]",
+    ),
+    click.option(
+        "--exim-config",
+        metavar="FILE",
+        help="The configuration to give it by its -C, which only root may do.  [default: its own]",
+    ),
+    click.option("--no-exim", is_flag=True, help="Do not ask Exim."),
+)
+
+
+def exim_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options, and `mta`, which is the Exim they name, or None."""
+
+    @functools.wraps(command)
+    def wrapped(
+        program: Optional[str], exim_config: Optional[str], no_exim: bool, **options: Any
+    ) -> Any:
+        if no_exim and (program is not None or exim_config is not None):
+            raise OptionError("--no-exim goes neither with --exim nor with --exim-config")
+        path = None if no_exim else program or exim.installed()
+        mta = None if path is None else Exim(path, exim_config)
+        return command(mta=mta, **options)
+
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped

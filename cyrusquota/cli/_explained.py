@@ -1,0 +1,211 @@
+"""What is known of one user, as text for whoever has him on the telephone, and as JSON."""
+
+from __future__ import annotations
+
+import time
+from typing import Iterator, Optional
+
+import attrs
+
+from cyrusquota.display.sizes import figure, percent
+from cyrusquota.display.spans import age
+from cyrusquota.errors import printable
+from cyrusquota.explain.agreement import Difference
+from cyrusquota.explain.answers import EximAnswer, MapAnswer, Reply, ServerAnswer
+from cyrusquota.explain.user import User
+from cyrusquota.quota import QuotaRoot, Resource, Usage
+
+
+@attrs.frozen
+class Explained:
+    """One user, what each says of him, and where they differ."""
+
+    asked: str
+    user: User
+    server: ServerAnswer
+    table: MapAnswer
+    exim: Optional[EximAnswer]
+    differences: tuple[Difference, ...]
+
+
+def as_text(found: Explained) -> str:
+    """The answer, to be read from top to bottom; a blank line between its three parts."""
+    parts = [_who(found.user), *_resources(found.user), ""]
+    parts += [_server(found.server), *_map(found.table), _exim(found.exim), ""]
+    return "\n".join(printable(line) for line in (*parts, *_conclusion(found)))
+
+
+def _who(user: User) -> str:
+    who = f"{user.address}, with the INBOX {user.name}, "
+    root = user.root or user.stored
+    if root is None:
+        return who + "is governed by no quota root" + _rootless(user)
+    text = who + f"is governed by the quota root {root.name}"
+    if user.named is not None and user.nearest not in (None, user.named):
+        text += f" (as the header of the INBOX says; the nearest one is {user.nearest})"
+    if user.header_problem is not None:
+        text += f" (the nearest one; the header of the INBOX cannot be read: {user.header_problem})"
+    return text
+
+
+def _rootless(user: User) -> str:
+    """Why no root counts, where the quota database has one or has had one."""
+    if user.problem is not None:
+        return " that can be read"
+    if user.named is None and user.nearest is None:
+        return ""
+    named = "none" if user.named is None else f"{user.named}, which is not in the quota database"
+    text = f", as the header of the INBOX names {named}"
+    return text if user.nearest is None else f"{text} (the nearest there is {user.nearest})"
+
+
+def _resources(user: User) -> Iterator[str]:
+    root = user.root or user.stored
+    if root is None or user.stored is None:
+        return
+    stored = dict(user.stored.usages())
+    for resource, usage in root.usages():
+        if usage.limit is not None or usage.used:
+            yield _resource(resource, usage, stored[resource], resource in user.over)
+
+
+def _resource(resource: Resource, usage: Usage, stored: Usage, is_over: bool) -> str:
+    used, start = figure(resource, usage.used), f"  {resource.value:18}  "
+    if usage.limit is None:
+        return f"{start}{used}, no limit{_in_database(resource, usage, stored)}"
+    text = f"{start}{used} of {figure(resource, usage.limit)}, {percent(usage)}"
+    if resource.unit > 1:
+        text += f" ({usage.used} of {usage.limit} bytes)"
+    if is_over:
+        beyond = usage.used - usage.limit
+        text += f", over by {figure(resource, beyond)}" if beyond > 0 else ", no room for one more"
+    return text + _in_database(resource, usage, stored)
+
+
+def _in_database(resource: Resource, usage: Usage, stored: Usage) -> str:
+    if usage.used == stored.used:
+        return "" if usage.exact else ", or up to 1023 bytes more"
+    return f"; the conversations totals, while the quota database has {stored.used}"
+
+
+#: The three begin their lines with their names, one under the other.
+_WIDTH = 7
+
+
+def _server(server: ServerAnswer) -> str:
+    return f"{server.daemon:{_WIDTH}}{server.reply.value}: {server.why}"
+
+
+def _map(table: MapAnswer) -> Iterator[str]:
+    start = f"{'map':{_WIDTH}}"
+    if table.placed is None:
+        yield f"{start}{table.problem}"
+    elif table.key is None or table.value is None:
+        yield f"{start}no entry for {' or '.join(table.looked_for)}"
+    else:
+        yield f"{start}{table.key}: {table.value.decode('utf-8', 'surrogateescape')}"
+    if table.placed is not None:
+        yield f"{'':{_WIDTH}}{table.path}, renewed {age(table.age)} ago{_dates(table)}"
+
+
+def _dates(table: MapAnswer) -> str:
+    written = table.placed.written if table.placed is not None else None
+    text = "" if written is None else f", the same since {written:%Y-%m-%d %H:%M}"
+    if not table.is_believed:
+        text += f"; too old, as the router believes it for {age(table.max_age or 0)}"
+    return text
+
+
+def _exim(exim: Optional[EximAnswer]) -> str:
+    start = f"{'Exim':{_WIDTH}}"
+    if exim is None:
+        return f"{start}was not asked"
+    if exim.answer is None:
+        return f"{start}{exim.problem}"
+    text = start + exim.answer.text
+    if exim.router is not None and exim.router.only_notes:
+        text += f" (router {exim.router.router.name} takes a note, and the ACL for RCPT defers)"
+    return text
+
+
+def _conclusion(found: Explained) -> Iterator[str]:
+    for difference in found.differences:
+        yield f"They do not agree: {difference.what}."
+        yield f"  Why:        {difference.why}."
+        yield f"  What to do: {difference.do}"
+    if found.differences:
+        return
+    if found.server.reply.refuses_as_full:
+        yield "They agree: mail for this user is refused until there is room."
+    elif found.server.reply is Reply.ACCEPTED:
+        yield "They agree: mail for this user is accepted."
+    else:
+        yield "They agree: quotas have nothing to do with it."
+
+
+def as_json(found: Explained) -> dict[str, object]:
+    """The same for programs."""
+    user = found.user
+    root = user.root or user.stored
+    return {
+        "asked": found.asked,
+        "address": str(user.address),
+        "inbox": user.name,
+        "root": None if root is None else root.name,
+        "nearest_root": user.nearest,
+        "header_root": user.named,
+        "resources": {} if root is None else _figures(root, user),
+        "server": {
+            "daemon": found.server.daemon,
+            "policy": user.policy.name,
+            "reply": found.server.reply.value,
+            "why": found.server.why,
+        },
+        "map": _map_object(found.table),
+        "exim": _exim_object(found.exim),
+        "agree": not found.differences,
+        "differences": [attrs.asdict(difference) for difference in found.differences],
+    }
+
+
+def _figures(root: QuotaRoot, user: User) -> dict[str, object]:
+    stored = dict((user.stored or root).usages())
+    return {
+        resource.value: {
+            "used": stored[resource].used,
+            "enforced": usage.used,
+            "limit": usage.limit,
+            "exact": usage.exact,
+            "over": resource in user.over,
+        }
+        for resource, usage in root.usages()
+    }
+
+
+def _map_object(table: MapAnswer) -> dict[str, object]:
+    placed = table.placed
+    value = None if table.value is None else table.value.decode("utf-8", "replace")
+    found: dict[str, object] = {"path": table.path, "looked_for": table.looked_for}
+    found.update(key=table.key, value=value, believed=table.is_believed, max_age=table.max_age)
+    if placed is None:
+        return {**found, "problem": str(table.problem)}
+    written = placed.written
+    return {
+        **found,
+        "format": placed.format,
+        "renewed": int(placed.renewed),
+        "written": None if written is None else int(written.timestamp()),
+        "age": round(time.time() - placed.renewed),
+    }
+
+
+def _exim_object(exim: Optional[EximAnswer]) -> Optional[dict[str, object]]:
+    if exim is None:
+        return None
+    return {
+        "address": exim.address,
+        "outcome": None if exim.outcome is None else exim.outcome.name.lower(),
+        "text": None if exim.answer is None else exim.answer.text,
+        "router": None if exim.router is None else exim.router.router.name,
+        "problem": None if exim.problem is None else str(exim.problem),
+    }

@@ -1,0 +1,122 @@
+"""cyrusquota doctor: everything that the map depends on, looked at."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Optional, Sequence
+
+import click
+
+from cyrusquota import doctor, imapdconf
+from cyrusquota.cli._exim import exim_options
+from cyrusquota.cli._terminal import Terminal, terminal
+from cyrusquota.doctor import Finding, Host, Severity
+from cyrusquota.errors import printable
+from cyrusquota.exim import Exim
+from cyrusquota.maps.placed import DEFAULT_PATH
+
+#: There is one while systemd is the init of this machine (sd_booted(3)).
+_SYSTEMD = "/run/systemd/system"
+
+
+@click.command("doctor")
+@click.option(
+    "-C",
+    "--config",
+    metavar="FILE",
+    default=imapdconf.DEFAULT_PATH,
+    show_default=True,
+    help="imapd.conf to follow.",
+)
+@click.option(
+    "--map",
+    "path",
+    metavar="FILE",
+    help=f"The map in place.  [default: the one that Exim's router asks, or {DEFAULT_PATH}]",
+)
+@exim_options
+@click.option(
+    "--domain",
+    metavar="NAME",
+    help="The domain of users of whom none is known, when Exim is asked about them.  [default:"
+    " Exim's qualify_recipient]",
+)
+@click.option(
+    "--root",
+    metavar="DIR",
+    default="/",
+    show_default=True,
+    type=click.Path(exists=True, file_okay=False),
+    help="Look for crontabs and units below DIR.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="text: a line for each finding; json: one array of objects.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")
+def examine(
+    config: str,
+    path: Optional[str],
+    mta: Optional[Exim],
+    domain: Optional[str],
+    root: str,
+    form: str,
+    quiet: bool,
+) -> int:
+    """Look at all that the map depends on, and say what is wrong and what to do.
+
+    Looked at are imapd.conf and the quota database, the map and the rights to it, Exim's
+    configuration and its answers about a full user and one who is not, and the crontab or the unit
+    that runs cyrusquota-export. Nothing is changed. Run it as root; else it says what it could not
+    see.
+
+    The exit status is 0 if nothing is worse than a note, 1 with warnings, 2 with errors.
+    """
+    runs_systemd = root == "/" and os.path.isdir(_SYSTEMD)
+    systemctl = shutil.which("systemctl", path="/usr/bin:/bin") if runs_systemd else None
+    host = Host(config, path, mta, domain, Path(root), systemctl)
+    findings = list(doctor.examined(host))
+    shown = [one for one in findings if not quiet or one.kind.severity.exit_status]
+    if form == "json":
+        click.echo(json.dumps([_object(one) for one in shown], indent=2))
+    else:
+        screen = terminal()
+        for one in shown:
+            click.echo(_line(one, screen))
+        if not quiet:
+            click.echo(_summary(findings))
+    return doctor.worst(findings).exit_status
+
+
+def _object(one: Finding) -> dict[str, str]:
+    severity = one.kind.severity.name.lower()
+    return {"id": one.kind.id, "severity": severity, "said": one.said, "do": one.do}
+
+
+_COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "red"}
+
+
+def _line(one: Finding, screen: Terminal) -> str:
+    severity = f"{one.kind.severity.name.lower():8}"
+    do = f"; {one.do}" if one.do else ""
+    coloured = screen.coloured(severity, _COLOURS.get(one.kind.severity))
+    return f"{coloured} {printable(f'{one.kind.id}: {one.said}{do}')}"
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    """How many findings of each severity, the worst first."""
+    counts = Counter(one.kind.severity for one in findings)
+    said = [
+        f"{counts[severity]} {severity.name.lower()}{'s' * (counts[severity] != 1)}"
+        for severity in (Severity.ERROR, Severity.WARNING, Severity.NOTE)
+        if counts[severity]
+    ]
+    return f"Nothing was changed. {', '.join(said) or 'All is well'}."

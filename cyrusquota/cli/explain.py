@@ -1,0 +1,81 @@
+"""cyrusquota explain: one user, when he calls."""
+
+from __future__ import annotations
+
+import json
+from typing import Optional
+
+import click
+
+from cyrusquota.cli._exim import exim_options
+from cyrusquota.cli._explained import Explained, as_json, as_text
+from cyrusquota.cli._source import Chosen, source_options
+from cyrusquota.exim import Exim
+from cyrusquota.explain import agreement, answers, user
+from cyrusquota.explain.answers import EximAnswer
+from cyrusquota.explain.user import User
+from cyrusquota.maps.placed import DEFAULT_MAX_AGE, DEFAULT_PATH
+from cyrusquota.privileges import reading_as
+
+
+@click.command("explain")
+@source_options
+@click.option(
+    "--map",
+    "path",
+    metavar="FILE",
+    help=f"The map in place.  [default: the one that Exim's router asks, or {DEFAULT_PATH}]",
+)
+@exim_options
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="text to read, or one JSON object, sizes in bytes, times in seconds since 1970.",
+)
+@click.argument("asked", metavar="ADDRESS")
+def explain_user(
+    chosen: Chosen, path: Optional[str], mta: Optional[Exim], form: str, asked: str
+) -> None:
+    """Say why mail for one user is refused or not, and whether all that decide it agree.
+
+    ADDRESS is a mail address, a local part, either with a +detail, or the name of a mailbox such
+    as user.jane or example.org!user.jane. Told are the quota root that governs the user, what
+    lmtpd answers for the next message, what the map says, and what Exim answers. Nothing is
+    changed or delivered. The exit status is 0 whatever the answer, and 67 for an unknown user.
+    """
+    with reading_as(chosen.user):
+        found = user.found(
+            asked, chosen.source, chosen.server, chosen.policy, chosen.reserve, chosen.problems
+        )
+    server = answers.server_answer(found, for_good=_refuses_for_good(chosen))
+    exim = _exim_answer(mta, found, asked, path)
+    router = None if exim is None else exim.router
+    table = answers.map_answer(
+        found,
+        asked,
+        path or (DEFAULT_PATH if router is None else router.map),
+        DEFAULT_MAX_AGE if router is None else router.max_age,
+    )
+    differences = agreement.differences(found, server, table, exim)
+    explained = Explained(asked, found, server, table, exim, differences)
+    if form == "json":
+        click.echo(json.dumps(as_json(explained)))
+    else:
+        click.echo(as_text(explained))
+
+
+def _refuses_for_good(chosen: Chosen) -> bool:
+    return chosen.conf is not None and chosen.conf.switch("lmtp_over_quota_perm_failure", False)
+
+
+def _exim_answer(
+    mta: Optional[Exim], found: User, asked: str, path: Optional[str]
+) -> Optional[EximAnswer]:
+    """What Exim says of the address that was asked for, or else of the user's own."""
+    if mta is None:
+        return None
+    is_address = "@" in asked and "!" not in asked and "/" not in asked
+    return answers.exim_answer(mta, asked if is_address else str(found.address), path)

@@ -1,0 +1,196 @@
+"""The Cyrus side: imapd.conf, quota database, mailboxes.db, and options that change the rules."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Callable, Iterator, Optional
+
+import attrs
+
+from cyrusquota import imapdconf, overquota, server, source
+from cyrusquota.doctor.findings import Finding, finding
+from cyrusquota.errors import (
+    ConfigError,
+    CyrusQuotaError,
+    OnProblem,
+    SourceForbidden,
+    UnsupportedBackend,
+    printable,
+)
+from cyrusquota.imapdconf import ImapdConf
+from cyrusquota.mailbox import Recipient, folded, recipient
+from cyrusquota.maps import ALWAYS_EXEMPT
+from cyrusquota.overquota import LMTPD, LMTPD_STRICT, Policy, Verdict
+from cyrusquota.quota import QuotaRoot
+from cyrusquota.server import Server
+from cyrusquota.source import Source
+
+#: Users whom an alias is likely to lead elsewhere are no good examples.
+_ALIASES = frozenset((ALWAYS_EXEMPT, "root", "abuse", "hostmaster", "webmaster", "cyrus"))
+#: How many users who have room are kept to try Exim with.
+_GOOD = 3
+
+
+@attrs.frozen
+class Quotas:
+    """What was read: the roots' number, the verdicts, and some users who have room."""
+
+    source: str
+    policy: Policy
+    roots: int
+    verdicts: tuple[Verdict, ...]
+    good: tuple[Recipient, ...]
+
+
+def examined(path: str) -> tuple[list[Finding], Optional[Quotas]]:
+    """What is found by following the imapd.conf at `path`, and the quotas if they can be read."""
+    try:
+        conf = imapdconf.load(path)
+        found = [*_configuration(conf), *_options(conf)]
+        reading = _Reading(conf)
+    except ConfigError as error:
+        return [finding("imapd-conf-bad", *_split(error))], None
+    found += reading.findings()
+    return found, reading.quotas
+
+
+def _configuration(conf: ImapdConf) -> Iterator[Finding]:
+    for warning in conf.warnings:
+        yield finding("imapd-conf-twice", warning.partition(";")[0])
+    where = conf.quotalegacy_base if conf.quota_backend == "quotalegacy" else conf.quota_path
+    yield finding("imapd-conf", f"{conf.path}: quota_db {conf.quota_backend}, in {where}")
+
+
+def _options(conf: ImapdConf) -> Iterator[Finding]:
+    on: Callable[[str], bool] = lambda name: conf.switch(name, False)  # noqa: E731
+    naming = conf.naming
+    if conf.get("mupdate_server") is not None:
+        yield finding("murder", f"mupdate_server is {conf.get('mupdate_server')}")
+    if on("lmtp_strict_quota"):
+        yield finding("strict-quota", "lmtp_strict_quota is on")
+    if on("quota_use_conversations"):
+        yield finding("totals", "quota_use_conversations is on")
+        if not on("conversations"):
+            yield finding("totals-frozen", "quota_use_conversations is on, and conversations off")
+    if on("lmtp_over_quota_perm_failure"):
+        yield finding("perm-failure", "lmtp_over_quota_perm_failure is on")
+    if not naming.downcase:
+        yield finding("capitals", "lmtp_downcase_rcpt is off")
+    if naming.virtdomains:
+        default = naming.defaultdomain or "not set, so users without a domain get no mail"
+        yield finding("virtual-domains", f"virtdomains is on; defaultdomain is {default}")
+
+
+class _QuotasFailed(Exception):
+    """It was the quota database, and not mailboxes.db, that could not be read."""
+
+    def __init__(self, error: CyrusQuotaError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@attrs.define
+class _Reading:
+    conf: ImapdConf
+    quotas: Optional[Quotas] = None
+    _count: int = 0
+    _problems: list[CyrusQuotaError] = attrs.field(factory=list)
+
+    def findings(self) -> Iterator[Finding]:
+        engine = self.conf.get("sql_engine")
+        if self.conf.quota_backend == "sql" and engine not in (None, "sqlite"):
+            yield finding(
+                "quota-db-tool",
+                f"the quotas are in a {engine} server",
+                f"cyr_dbtool {self.conf.quota_path} sql show | cyrusquota-export --dump - -o FILE",
+            )
+            return
+        quotas = source.configured(self.conf)
+        yield from self._rights(quotas)
+        try:
+            yield from self._judged(quotas)
+        except _QuotasFailed as failed:
+            yield _unreadable("quota-db-bad", failed.error)
+        except CyrusQuotaError as error:
+            yield _unreadable("mailboxes-bad", error, has_advice=False)
+
+    def _listed(self, quotas: Source) -> Iterator[QuotaRoot]:
+        try:
+            for root in quotas.roots(self._problems.append):
+                self._count += 1
+                yield root
+        except CyrusQuotaError as error:
+            raise _QuotasFailed(error) from error
+
+    def _rights(self, quotas: Source) -> Iterator[Finding]:
+        path = quotas.path
+        if path is not None and is_open(str(path)):
+            yield finding("quota-db-open", f"{path}: any user may write it", f"chmod o-w {path}")
+
+    def _judged(self, quotas: Source) -> Iterator[Finding]:
+        host = server.configured(self.conf)
+        policy = LMTPD_STRICT if self.conf.switch("lmtp_strict_quota", False) else LMTPD
+        note: OnProblem = self._problems.append
+        roots = self._listed(quotas)
+        verdicts = tuple(
+            overquota.verdicts(roots, quotas.naming, policy, server=host, on_problem=note)
+        )
+        live, good = self._users(host, quotas, verdicts)
+        self.quotas = Quotas(quotas.name, policy, self._count, verdicts, good)
+        yield from self._told(quotas, live, len(verdicts))
+
+    def _users(
+        self, host: Server, quotas: Source, verdicts: tuple[Verdict, ...]
+    ) -> tuple[int, tuple[Recipient, ...]]:
+        """How many users get mail here, and some of them who have room."""
+        bad = {folded(str(verdict.recipient)) for verdict in verdicts}
+        live, good = 0, list[Recipient]()
+        for inbox in host.inboxes(self._problems.append):
+            if not inbox.is_live:
+                continue
+            live += 1
+            to = recipient(inbox.name, quotas.naming) if len(good) < _GOOD else None
+            if to is not None and folded(str(to)) not in bad and to.local not in _ALIASES:
+                good.append(to)
+        return live, tuple(good)
+
+    def _told(self, quotas: Source, live: int, full: int) -> Iterator[Finding]:
+        if not self._count and not self._problems:
+            yield finding("quota-db-empty", f"{quotas.name}: has no quota roots")
+        else:
+            yield finding(
+                "quota-db",
+                f"{quotas.name}: {self._count} quota roots, {live} users with an INBOX here,"
+                f" {full} of them full",
+            )
+        if self._problems:
+            first = self._problems[0]
+            yield finding("quota-db-records", f"{len(self._problems)} problems, the first: {first}")
+        if self._count and not live:
+            yield finding("no-inboxes", "no INBOX in mailboxes.db is delivered to here")
+
+
+def is_open(path: str) -> bool:
+    """Whether any user may write `path`, or replace what is in it; not where it cannot be seen."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return False
+    writable = bool(status.st_mode & stat.S_IWOTH)
+    return writable and not (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX)
+
+
+def _unreadable(kind: str, error: CyrusQuotaError, *, has_advice: bool = True) -> Finding:
+    if isinstance(error, SourceForbidden):
+        kind = "not-seen"
+    elif isinstance(error, UnsupportedBackend):
+        kind = "quota-db-tool"
+    said, do = _split(error)
+    return finding(kind, said, do if has_advice or kind != "mailboxes-bad" else None)
+
+
+def _split(error: CyrusQuotaError) -> tuple[str, Optional[str]]:
+    """The two halves of an error's line: what is so, and what to do if it says so."""
+    said, _, do = printable(str(error)).partition("; ")
+    return said, do or None

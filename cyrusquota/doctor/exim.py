@@ -1,0 +1,199 @@
+"""The Exim side: its configuration as `exim -bP` prints it, and what it answers when it is asked.
+
+The router is known by what it does (`cyrusquota.router`), so that every variant in exim/ and what
+a site has made of one is found.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Iterator, Optional, Sequence
+
+from cyrusquota.doctor.cyrus import Quotas
+from cyrusquota.doctor.findings import Finding, finding
+from cyrusquota.errors import EximError
+from cyrusquota.exim import Answer, Exim, Outcome, Router
+from cyrusquota.mailbox import Recipient
+from cyrusquota.maps.placed import PlacedMap
+from cyrusquota.router import OverquotaRouter, overquota_routers
+
+_VERIFY = re.compile(r"\bverify *= *recipient\b")
+_ACL = re.compile(r"^ {2}([A-Za-z0-9_-]+):$", re.MULTILINE)
+_FORBIDDEN = ("forbid_blackhole", "forbid_file", "forbid_include", "forbid_pipe")
+
+
+def configured(
+    exim: Optional[Exim], path: str
+) -> tuple[list[Finding], Optional[OverquotaRouter], Optional[Exim]]:
+    """What the configuration shows, the router that asks the map, and the Exim if it answers."""
+    if exim is None:
+        return [finding("no-exim", "no Exim was looked at")], None, None
+    try:
+        version, file = exim.version(), exim.configuration_file()
+        found = [finding("exim", f"{exim.program}: Exim {version}, {file}")]
+        routers = exim.routers()
+        router = next(overquota_routers(routers, path), None)
+        if exim.is_on("smtp_return_error_details"):
+            found.append(finding("error-details", f"{file}: smtp_return_error_details is on"))
+        if router is None:
+            found.append(finding("router-missing", f"{file}: no router asks a map"))
+        else:
+            found += [*_router(exim, router), *_acls(exim, router, file)]
+    except EximError as error:
+        said, _, do = str(error).rpartition("; ")
+        return [finding("exim-bad", said, do)], None, None
+    return found, router, exim
+
+
+def _router(exim: Exim, found: OverquotaRouter) -> Iterator[Finding]:
+    router, name = found.router, f"router {found.router.name}"
+    if not router.is_on("verify_only"):
+        yield finding("router-delivers", f"{name}: verify_only is not set")
+    if router.is_on("verify_sender"):
+        yield finding("router-senders", f"{name}: no_verify_sender is not set")
+    if not router.is_on("verify_recipient"):
+        yield finding("router-recipients", f"{name}: verify_recipient is off")
+    if not found.is_skipped_without_map(exim):
+        yield finding("router-closed", f"{name}: its condition holds even where there is no map")
+    if found.max_age is None:
+        yield finding("router-ageless", f"{name}: its condition does not ask for the map's age")
+    if not found.only_notes and not router.is_on("allow_defer"):
+        yield finding("router-defer", f"{name}: allow_defer is not set")
+    if any(not router.is_on(option) for option in _FORBIDDEN):
+        lacking = ", ".join(option for option in _FORBIDDEN if not router.is_on(option))
+        yield finding("router-open", f"{name}: {lacking} not set")
+    if not _takes_suffix(router):
+        yield finding("router-suffix", f"{name}: local_part_suffix is not +* and optional")
+
+
+def _takes_suffix(router: Router) -> bool:
+    return "+*" in router.text("local_part_suffix") and router.is_on("local_part_suffix_optional")
+
+
+def _acls(exim: Exim, found: OverquotaRouter, file: str) -> Iterator[Finding]:
+    try:
+        text = exim.configuration()
+    except EximError:
+        # Before 4.86 there is no telling.
+        return
+    asked = _asked_at_rcpt(text, exim.option("acl_smtp_rcpt"))
+    if not _VERIFY.search(asked):
+        yield finding("acl-verify", f"{file}: verify = recipient is not in the ACL for RCPT")
+    if found.only_notes and "$address_data" not in asked:
+        yield finding("acl-notes", f"{file}: the ACL for RCPT does not ask for $address_data")
+
+
+def _asked_at_rcpt(configuration: str, start: str) -> str:
+    """The ACL `start` and those that it asks, or all of them where it is no name."""
+    section = configuration.partition("\nbegin acl")[2].partition("\nbegin ")[0]
+    # The names stand at the even places, what is before the first one left out.
+    parts = _ACL.split(section)[1:]
+    acls = dict(zip(parts[::2], parts[1::2]))
+    if start not in acls:
+        return section
+    asked, waiting = dict[str, str](), [start]
+    while waiting:
+        name = waiting.pop()
+        asked[name] = acls[name]
+        words = set(re.findall(r"[A-Za-z0-9_-]+", acls[name]))
+        waiting += sorted(words & acls.keys() - asked.keys())
+    return "\n".join(asked.values())
+
+
+def tried(
+    exim: Exim,
+    router: OverquotaRouter,
+    path: str,
+    table: Optional[PlacedMap],
+    quotas: Optional[Quotas],
+    domain: Optional[str],
+) -> list[Finding]:
+    """What comes of asking the router's own map, and Exim about a full user and good ones."""
+    try:
+        return list(_tried(exim, router, path, table, quotas, domain))
+    except EximError as error:
+        said, _, do = str(error).rpartition("; ")
+        return [finding("exim-bad", said, do)]
+
+
+def _tried(
+    exim: Exim,
+    router: OverquotaRouter,
+    path: str,
+    table: Optional[PlacedMap],
+    quotas: Optional[Quotas],
+    domain: Optional[str],
+) -> Iterator[Finding]:
+    good = [_address(to, domain) for to in quotas.good] if quotas is not None else []
+    yield from _place(exim, router, good)
+    if router.map != path:
+        yield finding("router-map", f"router {router.router.name} asks {router.map}, not {path}")
+        return
+    if table is not None:
+        yield from _matched(router, table)
+        if quotas is not None and table.age() < (router.max_age or float("inf")):
+            listed = (one.recipient for one in quotas.verdicts if _has(table, one.recipient))
+            yield from _full(exim, router, next((_address(to, domain) for to in listed), None))
+    yield from _good(exim, good)
+
+
+def _address(to: Recipient, domain: Optional[str]) -> str:
+    return str(to) if to.domain is not None or domain is None else f"{to.local}@{domain}"
+
+
+def _has(table: PlacedMap, to: Recipient) -> bool:
+    value = table.value(str(to))
+    return value is not None and not value.startswith(b"free=")
+
+
+def _place(exim: Exim, router: OverquotaRouter, good: Sequence[str]) -> Iterator[Finding]:
+    """Whether the router is asked before the one that delivers to `good` users."""
+    names = [one.name for one in exim.routers()]
+    delivering = {name for name in map(exim.delivering_router, good) if name in names}
+    before = sorted(name for name in delivering if names.index(name) < router.position)
+    said = f"router {router.router.name} asks {router.map}"
+    if before:
+        yield finding("router-late", f"{said}, behind {', '.join(before)}, which delivers")
+    elif delivering:
+        yield finding("router", f"{said}, before {', '.join(sorted(delivering))}, which delivers")
+    else:
+        yield finding("router", f"{said}; which router delivers is not known")
+
+
+def _matched(router: OverquotaRouter, table: PlacedMap) -> Iterator[Finding]:
+    """Whether the router understands what is in the map."""
+    name, kind = f"router {router.router.name}", router.lookup
+    if table.format == "postfix" or kind not in (None, table.format):
+        looks = "has an ACL look it up" if kind is None else f"looks it up as {kind}"
+        yield finding("router-format", f"{table.path}: is {table.format}; {name} {looks}")
+    text = "\n".join(router.router.options.values())
+    if kind is not None and "$domain" not in text and any(b"@" in key for key in table.keys):
+        yield finding("router-key", f"{name}: $domain is not in what it looks for")
+    knows = router.router.is_on("allow_fail") and "fail" in router.router.text("condition")
+    if b":fail: " in table.content and not knows:
+        yield finding("router-fail", f"{table.path}: has :fail: entries, which {name} ignores")
+
+
+def _full(exim: Exim, router: OverquotaRouter, full: Optional[str]) -> Iterator[Finding]:
+    if full is None:
+        yield finding("full-nobody", "nobody who is full is in the map")
+        return
+    answer = exim.verify(full)
+    if answer.outcome is not Outcome.ACCEPTED:
+        yield finding("full-deferred", answer.text)
+    elif router.only_notes:
+        yield finding("full-deferred", f"{full}: noted by the router, for the ACL to defer")
+    else:
+        yield finding("full-accepted", f"{full} is in the map, and Exim says: {answer.text}")
+
+
+def _good(exim: Exim, good: Sequence[str]) -> Iterator[Finding]:
+    answers: list[Answer] = []
+    for address in good:
+        answers.append(exim.verify(address))
+        if answers[-1].outcome is Outcome.ACCEPTED:
+            yield finding("good-accepted", answers[-1].text)
+            return
+    if answers:
+        deferred = answers[0].outcome is Outcome.DEFERRED
+        yield finding("good-deferred" if deferred else "good-refused", answers[0].text)

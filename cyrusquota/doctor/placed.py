@@ -1,0 +1,145 @@
+"""The map: there, ours, fresh, safe, readable for Exim, and what an export would write now?"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from pathlib import Path
+from typing import Iterator, Optional
+
+from cyrusquota import maps
+from cyrusquota.display.spans import age
+from cyrusquota.doctor import access
+from cyrusquota.doctor.cyrus import Quotas
+from cyrusquota.doctor.findings import Finding, finding
+from cyrusquota.errors import ForeignMap, MapError, MapForbidden, NoSuchMap
+from cyrusquota.exim import Exim
+from cyrusquota.guard import Change, Limits, Told, held
+from cyrusquota.maps import FORMATS, KeyForm
+from cyrusquota.maps.placed import PlacedMap, placed
+
+#: A clock may be this many seconds ahead of ours, on a file system of another host.
+_AHEAD = 60
+_RUN = "run by hand: cyrusquota-export -v -o"
+
+
+def examined(
+    path: str, max_age: Optional[int], exim: Optional[Exim], quotas: Optional[Quotas], now: float
+) -> tuple[list[Finding], Optional[PlacedMap]]:
+    """What is found at `path`, and the map if it can be read."""
+    rights = list(_rights(path, exim))
+    try:
+        table = placed(path)
+    except NoSuchMap as error:
+        return [_failed("map-missing", error)], None
+    except MapForbidden as error:
+        return [_failed("not-seen", error), *rights], None
+    except (ForeignMap, MapError) as error:
+        return [_failed("map-foreign", error), *rights], None
+    found = [*_age(table, max_age, now), *rights]
+    if quotas is not None:
+        found += _contents(table, quotas)
+    return found, table
+
+
+def _failed(kind: str, error: MapError) -> Finding:
+    said, _, do = str(error).partition("; ")
+    return finding(kind, said, do)
+
+
+def _age(table: PlacedMap, max_age: Optional[int], now: float) -> Iterator[Finding]:
+    old = table.age(now)
+    limit = None if table.format == "postfix" else max_age
+    said = f"{table.path}: renewed {age(old)} ago"
+    run = f"{_RUN} {shlex.quote(table.path)}"
+    if old < -_AHEAD:
+        yield finding("map-future", f"{table.path}: its time is {age(-old)} ahead")
+    elif limit is not None and old >= limit:
+        yield finding("map-old", f"{said}, and the router believes it for {age(limit)}", run)
+    elif limit is not None and old >= limit / 2:
+        yield finding("map-late", f"{said}, and the router believes it for {age(limit)}", run)
+    else:
+        roots = table.count("roots")
+        whence = "" if roots is None else f" from {roots} quota root{'s' * (roots != 1)}"
+        count = f"{table.entries} entr{'y' if table.entries == 1 else 'ies'}"
+        yield finding("map", f"{said}; {table.format}, {count}{whence}")
+
+
+def _rights(path: str, exim: Optional[Exim]) -> Iterator[Finding]:
+    if os.path.islink(path):
+        yield finding("map-link", f"{path}: is a link to {os.path.realpath(path)}")
+    if exim is not None and os.path.exists(path):
+        yield from _closed(path, exim.option("exim_user"))
+    real = Path(os.path.realpath(path))
+    for one in (real, *real.parents):
+        if _is_open(one):
+            yield finding(
+                "map-open",
+                f"{one}: others than its owner may write it ({access.described(one)})",
+                f"chmod go-w {shlex.quote(str(one))}",
+            )
+
+
+def _closed(path: str, user: str) -> Iterator[Finding]:
+    try:
+        closed = access.closed_to(user, path)
+    except KeyError:
+        yield finding("not-seen", f"Exim's user {user} is not known here", "")
+        return
+    if closed is not None:
+        right = "x" if closed.is_dir() else "r"
+        yield finding(
+            "map-closed",
+            f"{path}: {user} may not {'pass' if right == 'x' else 'read'} {closed}"
+            f" ({access.described(closed)})",
+            f"chmod o+{right} {shlex.quote(str(closed))}",
+        )
+
+
+def _is_open(path: Path) -> bool:
+    """Whether others may write a file, or replace files in a directory."""
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
+        return False
+    # A group of root's own, or of one member, is what many systems give a new file.
+    by_group = bool(status.st_mode & stat.S_IWGRP) and status.st_gid != 0
+    return by_group or bool(status.st_mode & stat.S_IWOTH)
+
+
+def _contents(table: PlacedMap, quotas: Quotas) -> Iterator[Finding]:
+    source = table.header.get("source")
+    if source != quotas.source:
+        yield finding(
+            "map-source", f"{table.path}: was made from {source}, not from {quotas.source}"
+        )
+        return
+    new = _keys_now(table, quotas)
+    change = Change.between(table.keys, new)
+    told = Told(new, quotas.roots, quotas.source)
+    verdict = held(Told.by(table.header, table.keys), told, Limits())
+    if verdict is not None:
+        yield finding("map-held", f"{table.path}: {verdict.reason}")
+    elif change.count and not table.count("near") and _same_policy(table, quotas):
+        yield finding(
+            "map-behind",
+            f"{table.path}: {change.added} full users are not in it, {change.removed} in it are"
+            " not full",
+        )
+
+
+def _keys_now(table: PlacedMap, quotas: Quotas) -> set[bytes]:
+    """The keys that an export would write now, spelled as the map's format spells them."""
+    old = table.keys
+    is_local = bool(old) and table.format != "postfix" and not any(b"@" in key for key in old)
+    form = KeyForm.LOCAL if is_local else KeyForm.AUTO
+    values = ((verdict.recipient, b"x") for verdict in quotas.verdicts if verdict.over)
+    written = FORMATS[table.format]
+    return written.keys(written.document(maps.entries(values, form=form), ()))
+
+
+def _same_policy(table: PlacedMap, quotas: Quotas) -> bool:
+    return table.header.get("policy") == quotas.policy.name

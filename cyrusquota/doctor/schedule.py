@@ -1,0 +1,225 @@
+"""What keeps the map fresh: root's crontab, /etc/cron.d, or units of systemd.
+
+Read from the files, below any root directory; systemctl, where systemd runs, only says which units
+have failed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Iterator, Optional
+
+import attrs
+
+from cyrusquota.display.spans import age
+from cyrusquota.doctor import crontab
+from cyrusquota.doctor.findings import Finding, finding
+
+#: The crontabs of root on Debian, Red Hat and FreeBSD.
+_CRONTABS = ("var/spool/cron/crontabs/root", "var/spool/cron/root", "var/cron/tabs/root")
+_CRON_D = "etc/cron.d"
+_CRONTAB = "etc/crontab"
+#: Where units are, the first one of a name counts (systemd.unit(5)).
+_UNITS = (
+    "etc/systemd/system",
+    "run/systemd/system",
+    "usr/local/lib/systemd/system",
+    "usr/lib/systemd/system",
+    "lib/systemd/system",
+)
+#: There while systemd runs (sd_booted(3)). Debian's own lines of cron ask for it, and then leave
+#: the work to a timer.
+_BOOTED = "/run/systemd/system"
+_EXEC = re.compile(r"^ExecStart\s*=\s*[-@:+!|]*(?P<command>.+)$", re.MULTILINE)
+_PATIENCE = 10.0
+
+
+@attrs.frozen
+class Job:
+    """Something that runs the export: what it is, its command, and the pause between two runs.
+
+    `pause` is in seconds, None where it is not known; `is_enabled` is False for a unit that
+    nothing starts.
+    """
+
+    name: str
+    command: str
+    path: str = crontab.PATH
+    pause: Optional[float] = None
+    is_enabled: bool = True
+    unit: Optional[str] = None
+
+    @property
+    def words(self) -> list[str]:
+        """The words of the command, as far as a shell's are words."""
+        try:
+            return shlex.split(self.command, comments=True)
+        except ValueError:
+            return self.command.split()
+
+    @property
+    def output(self) -> Optional[str]:
+        """The map that it writes."""
+        words = self.words
+        for word, after in zip(words, [*words[1:], None]):
+            if word in ("-o", "--output"):
+                return after
+            match = re.fullmatch(r"(?:--output=|-o)(.+)", word)
+            if match is not None:
+                return match[1]
+        return None
+
+    @property
+    def program(self) -> str:
+        """The program that it runs."""
+        named = (word for word in self.words if crontab.RUNS.search(word))
+        return next(named, self.command)
+
+
+def examined(
+    root: Path, path: str, max_age: Optional[int], systemctl: Optional[str]
+) -> Iterator[Finding]:
+    """What is found below `root` of jobs that write the map `path`."""
+    search = _Search(root)
+    jobs = list(search.cron())
+    if not search.instead_of_units:
+        jobs += search.units()
+    yield from search.findings
+    running = [job for job in jobs if job.is_enabled]
+    for job in jobs:
+        yield from _job(job, path, max_age, root, running)
+    if len(running) > 1:
+        yield finding("schedule-twice", " and ".join(job.name for job in running))
+    if not jobs:
+        yield finding("schedule-missing", f"nothing below {root} runs cyrusquota-export")
+    if systemctl is not None:
+        yield from _failed(systemctl, running)
+
+
+def _job(
+    job: Job, path: str, max_age: Optional[int], root: Path, running: list[Job]
+) -> Iterator[Finding]:
+    if not job.is_enabled:
+        if not running:
+            do = f"systemctl enable --now {job.unit}"
+            yield finding("schedule-disabled", f"{job.name}: nothing starts it", do)
+        return
+    if _missing(job, root):
+        yield finding("schedule-program", f"{job.name}: no program {job.program}")
+    if job.output != path:
+        yield finding("schedule-map", f"{job.name}: writes {job.output or 'no file'}, not {path}")
+    if job.pause is not None and max_age is not None and job.pause >= max_age:
+        pause = "less than once a day" if job.pause == float("inf") else f"every {age(job.pause)}"
+        yield finding("schedule-seldom", f"{job.name}: {pause}, the map counts for {age(max_age)}")
+    yield finding("schedule", f"{job.name}: {job.command}")
+
+
+def _missing(job: Job, root: Path) -> bool:
+    program = job.program
+    if "/" in program:
+        return not os.access(root / program.lstrip("/"), os.X_OK)
+    path = os.pathsep.join(str(root / one.lstrip("/")) for one in job.path.split(":"))
+    return shutil.which(program, path=path) is None
+
+
+@attrs.define
+class _Search:
+    """What there is below a root directory; `findings` are the things met on the way.
+
+    `instead_of_units` is set by a line of cron that is in force only without systemd.
+    """
+
+    root: Path
+    findings: list[Finding] = attrs.field(factory=list)
+    instead_of_units: bool = False
+
+    def cron(self) -> Iterator[Job]:
+        for name in _CRONTABS:
+            yield from self._crontab(self.root / name, has_user=False)
+        yield from self._crontab(self.root / _CRONTAB, has_user=True)
+        for path in self._listed(self.root / _CRON_D):
+            jobs = list(self._crontab(path, has_user=True))
+            if jobs and "." in path.name:
+                self.findings.append(finding("schedule-ignored", f"{path}: is ignored by cron"))
+            else:
+                yield from jobs
+
+    def _crontab(self, path: Path, *, has_user: bool) -> Iterator[Job]:
+        for line in crontab.lines(self._text(path), has_user=has_user):
+            if _BOOTED in line.command:
+                if (self.root / _BOOTED.lstrip("/")).is_dir():
+                    continue
+                self.instead_of_units = True
+            pause = float("inf") if line.pause is None else line.pause
+            yield Job(str(path), line.command, line.path, pause)
+
+    def units(self) -> Iterator[Job]:
+        seen = set()
+        for directory in _UNITS:
+            for path in self._listed(self.root / directory):
+                if path.suffix == ".service" and path.name not in seen:
+                    seen.add(path.name)
+                    yield from self._service(path)
+
+    def _service(self, path: Path) -> Iterator[Job]:
+        match = _EXEC.search(self._text(path))
+        if match is None or not crontab.RUNS.search(match["command"]):
+            return
+        command = match["command"].strip()
+        stays = "--follow" in command.split()
+        unit = path.name if stays else f"{path.stem}.timer"
+        yield Job(str(path), command, is_enabled=self._is_enabled(unit), unit=unit)
+
+    def _is_enabled(self, unit: str) -> bool:
+        """Whether some target wants it, which `systemctl enable` notes as a link."""
+        return any(
+            os.path.lexists(wants / unit)
+            for directory in _UNITS
+            for wants in self._listed(self.root / directory)
+            if wants.suffix in (".wants", ".requires")
+        )
+
+    def _listed(self, directory: Path) -> list[Path]:
+        try:
+            return sorted(directory.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            self._unseen(directory, error)
+            return []
+
+    def _text(self, path: Path) -> str:
+        try:
+            return path.read_text(encoding="utf-8", errors="replace")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return ""
+        except OSError as error:
+            self._unseen(path, error)
+            return ""
+
+    def _unseen(self, path: Path, error: OSError) -> None:
+        self.findings.append(finding("not-seen", f"{path}: {(error.strerror or '').lower()}"))
+
+
+def _failed(systemctl: str, jobs: list[Job]) -> Iterator[Finding]:
+    for job in jobs:
+        if job.unit is None:
+            continue
+        service = Path(job.name).name
+        try:
+            done = subprocess.run(
+                [systemctl, "is-failed", "--quiet", service],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_PATIENCE,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return
+        if done.returncode == 0:
+            do = f"systemctl status {service}; journalctl -u {service}"
+            yield finding("schedule-failed", f"{service}: has failed", do)

@@ -1,0 +1,86 @@
+"""Who is meant by what an administrator types: an address, a local part, or a mailbox name.
+
+The way from an address to the name of an INBOX is lmtpd's (imap/lmtpd.c, imap/mboxname.c): what
+follows a `+` is a folder, capitals are folded where lmtp_downcase_rcpt is on, a dot becomes `^`,
+and the domain counts as virtdomains and defaultdomain say.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Iterable, Iterator
+
+from cyrusquota.mailbox import (
+    Naming,
+    Recipient,
+    folded,
+    inbox_of,
+    inbox_owner,
+    internal_name,
+    recipient,
+    split_domain,
+)
+
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_PAIR = re.compile(r"\\(.)")
+#: How many names to offer for one that is not known.
+_OFFERED = 5
+
+
+def inbox_names(asked: str, naming: Naming) -> tuple[str, ...]:
+    """The internal names of the INBOXes that `asked` can mean, the likeliest first."""
+    by_address = list(_by_address(asked, naming))
+    by_name = list(_by_mailbox(asked, naming))
+    # user.jane is a mailbox, user.jane@example.org the address of somebody called user.jane.
+    is_address = "@" in asked and not re.search("[!/]", asked)
+    names = by_address + by_name if is_address else by_name + by_address
+    return tuple(dict.fromkeys(names))
+
+
+def _by_mailbox(asked: str, naming: Naming) -> Iterator[str]:
+    name = inbox_of(internal_name(asked))
+    if name is not None:
+        domain, rest = split_domain(name)
+        yield rest if naming.virtdomains and domain == naming.defaultdomain else name
+
+
+def _by_address(asked: str, naming: Naming) -> Iterator[str]:
+    local, at, domain = asked.rpartition("@")
+    if not at:
+        local, domain = asked, ""
+    quoted = _QUOTED.fullmatch(local)
+    local = _PAIR.sub(r"\1", quoted[1]) if quoted is not None else local.partition("+")[0]
+    if naming.downcase:
+        local, domain = folded(local), folded(domain)
+    if not local:
+        return
+    inbox = "user." + local.replace(".", "^")
+    is_default = not domain or domain == naming.defaultdomain
+    if naming.virtdomains is not False and not is_default:
+        yield f"{domain}!{inbox}"
+    if not naming.virtdomains or is_default:
+        yield inbox
+    if not naming.virtdomains and domain:
+        # The way of 2.x, with the whole address for a user name.
+        yield f"{inbox}@{domain.replace('.', '^')}"
+
+
+def address(name: str, naming: Naming) -> Recipient:
+    """How to speak of the user whose INBOX is `name`, even if no mail can be addressed to him."""
+    to = recipient(name, naming)
+    if to is not None:
+        return to
+    domain, local = inbox_owner(name) or (None, name)
+    return Recipient(local, domain)
+
+
+def nearest(asked: str, names: Iterable[str], naming: Naming) -> list[str]:
+    """Of the users whose INBOXes are `names`, those whose address resembles `asked`."""
+    wanted = folded(asked.partition("@")[0].partition("+")[0])
+    known: dict[str, set[str]] = {}
+    for name in names:
+        to = address(name, naming)
+        known.setdefault(folded(to.local), set()).add(str(to))
+    alike = difflib.get_close_matches(wanted, known, n=_OFFERED, cutoff=0.7)
+    return [shown for local in alike for shown in sorted(known[local])][:_OFFERED]

@@ -1,0 +1,234 @@
+"""One user: which quota root governs his INBOX, and what the server answers for his next message.
+
+Judged with the same rules as all users together (`cyrusquota.overquota`). Only the rows that
+matter are taken from the quota database and from mailboxes.db; the header of the INBOX, which names
+the root that lmtpd goes by, is read always.
+"""
+
+from __future__ import annotations
+
+from typing import AbstractSet, Iterator, Mapping, Optional
+
+import attrs
+
+from cyrusquota import overquota
+from cyrusquota.errors import (
+    BadValue,
+    CyrusQuotaError,
+    DataError,
+    NoSuchUser,
+    OnProblem,
+    OptionError,
+    Place,
+    printable,
+)
+from cyrusquota.explain.names import address, inbox_names, nearest
+from cyrusquota.mailbox import Recipient, ancestors, inbox_of, recipient
+from cyrusquota.mailboxes import Inbox
+from cyrusquota.overquota import Policy, Reserve, Verdict
+from cyrusquota.parse import value
+from cyrusquota.quota import QuotaRoot, Resource
+from cyrusquota.server import Server
+from cyrusquota.source import Source
+
+
+@attrs.frozen
+class User:
+    """A user, and all that his server's answer depends on.
+
+    `root` has the figures that count, `stored` those of the quota database; both are None where no
+    root governs. `nearest` is the root that the quota database would have governed him, `named`
+    the one that the header of his INBOX names. `inbox` is None without a row in mailboxes.db, and
+    `has_list` says whether there was one to look into. `problem` is what keeps the figures from
+    being read. `listed` is the verdict of an export.
+    """
+
+    name: str
+    address: Recipient
+    recipient: Optional[Recipient]
+    inbox: Optional[Inbox]
+    has_list: bool
+    policy: Policy
+    root: Optional[QuotaRoot] = None
+    stored: Optional[QuotaRoot] = None
+    nearest: Optional[str] = None
+    named: Optional[str] = None
+    header_problem: Optional[CyrusQuotaError] = None
+    problem: Optional[CyrusQuotaError] = None
+    listed: Optional[Verdict] = None
+
+    @property
+    def over(self) -> tuple[Resource, ...]:
+        """The resources for which the server refuses mail."""
+        return () if self.root is None else self.policy.over(self.root)
+
+
+def found(
+    asked: str,
+    source: Source,
+    server: Optional[Server],
+    policy: Policy,
+    reserve: Reserve,
+    on_problem: OnProblem,
+) -> User:
+    """The user whom `asked` means. Raises `NoSuchUser`, and what reading the source raises."""
+    names = inbox_names(asked, source.naming)
+    if not names:
+        raise OptionError(f"expected an address or the name of a user, found {printable(asked)!r}")
+    return _Search(asked, names, source, server, policy, reserve, on_problem).user()
+
+
+@attrs.define
+class _Search:
+    asked: str
+    names: tuple[str, ...]
+    source: Source
+    server: Optional[Server]
+    policy: Policy
+    reserve: Reserve
+    on_problem: OnProblem
+    _bad: dict[str, CyrusQuotaError] = attrs.field(factory=dict)
+
+    def user(self) -> User:
+        inbox = self._inbox()
+        named, header_problem = self._named(inbox)
+        roots = self._roots(named)
+        name = self._name(inbox, roots)
+        if name is None:
+            raise self._unknown()
+        naming = self.source.naming
+        known = roots.keys() | self._bad.keys()
+        nearest = next((root for root in self._above(name) if root in known), None)
+        user = User(
+            name,
+            address(name, naming),
+            recipient(name, naming),
+            inbox,
+            self.server is not None,
+            self.policy,
+            nearest=nearest,
+            named=named,
+            header_problem=header_problem,
+        )
+        return self._judged(user, roots)
+
+    def _inbox(self) -> Optional[Inbox]:
+        """The INBOX row that the first name with a live one has, or with any."""
+        if self.server is None:
+            return None
+        rows = {one.name: one for one in self._inboxes(self.server, set(self.names))}
+        ordered = [rows[name] for name in self.names if name in rows]
+        return next((one for one in ordered if one.is_live), ordered[0] if ordered else None)
+
+    def _inboxes(self, server: Server, names: AbstractSet[str]) -> Iterator[Inbox]:
+        # Since 3.0, lmtpd does not get to user.jane@example^org, the way of 2.x.
+        for inbox in server.named(names, self.on_problem):
+            if not (inbox.is_modern and "@" in inbox.name):
+                yield inbox
+
+    def _named(self, inbox: Optional[Inbox]) -> tuple[Optional[str], Optional[CyrusQuotaError]]:
+        if inbox is None or self.server is None or not inbox.is_live:
+            return None, None
+        try:
+            return self.server.header_root(inbox), None
+        except CyrusQuotaError as error:
+            return None, error
+
+    def _above(self, name: str) -> Iterator[str]:
+        return ancestors(name, virtdomains=self.source.naming.virtdomains is not False)
+
+    def _roots(self, named: Optional[str]) -> Mapping[str, QuotaRoot]:
+        wanted = {above for name in self.names for above in self._above(name)}
+        wanted |= set() if named is None else {named}
+        roots = roots_named(self.source, wanted, self._noted)
+        # A value that breaks off is a problem, and a root without limits all the same.
+        for name in roots.keys() & self._bad.keys():
+            self.on_problem(self._bad.pop(name))
+        return roots
+
+    def _noted(self, problem: CyrusQuotaError) -> None:
+        key = problem.place.key if isinstance(problem, BadValue) else None
+        if key is None:
+            self.on_problem(problem)
+        else:
+            self._bad[key.decode("utf-8", "surrogateescape")] = problem
+
+    def _name(self, inbox: Optional[Inbox], roots: Mapping[str, QuotaRoot]) -> Optional[str]:
+        if inbox is not None:
+            return inbox.name
+        known = (name for name in self.names if name in roots or name in self._bad)
+        return next(known, None)
+
+    def _unknown(self) -> NoSuchUser:
+        looked = " and ".join(self.names)
+        said = "has an INBOX or a quota root" if self.server is not None else "has a quota root"
+        alike = nearest(self.asked, self._everybody(), self.source.naming)
+        advice = f"did you mean {' or '.join(alike)}?" if alike else "see how the name is written"
+        return NoSuchUser(
+            f"{printable(self.asked)}: nobody of that name {said} here; looked for"
+            f" {printable(looked)}; {printable(advice)}"
+        )
+
+    def _everybody(self) -> Iterator[str]:
+        if self.server is not None:
+            yield from (inbox.name for inbox in self.server.inboxes(self.on_problem))
+        elif self.source.opened is not None:
+            with self.source.opened(self.on_problem) as db:
+                for key, _ in db:
+                    name = inbox_of(key.decode("utf-8", "surrogateescape"))
+                    if name is not None:
+                        yield name
+
+    def _judged(self, user: User, roots: Mapping[str, QuotaRoot]) -> User:
+        name = user.nearest
+        if self.policy.by_header and user.inbox is not None and user.header_problem is None:
+            name = user.named
+        unread = self._bad.get(user.name if name is None else name)
+        if unread is not None:
+            return attrs.evolve(user, problem=unread)
+        stored = None if name is None else roots.get(name)
+        server = None if self.server is None else self.server.alone(user.inbox)
+        root, problem = stored, None
+        if stored is not None and server is not None:
+            try:
+                root = overquota.enforced(stored, server)
+            except CyrusQuotaError as error:
+                problem = error
+        listed = self._listed(roots, user, server)
+        return attrs.evolve(user, root=root, stored=stored, problem=problem, listed=listed)
+
+    def _listed(
+        self, roots: Mapping[str, QuotaRoot], user: User, server: Optional[Server]
+    ) -> Optional[Verdict]:
+        problems: list[CyrusQuotaError] = []
+        verdicts = overquota.verdicts(
+            [root for name, root in roots.items() if name in set(self._above(user.name))],
+            self.source.naming,
+            self.policy,
+            reserve=self.reserve,
+            server=server,
+            on_problem=problems.append,
+        )
+        return next((one for one in verdicts if one.recipient == user.recipient), None)
+
+
+def roots_named(
+    source: Source, names: AbstractSet[str], on_problem: OnProblem
+) -> dict[str, QuotaRoot]:
+    """The quota roots of `source` that have one of `names`; the values of others are not read."""
+    if source.opened is None:
+        return {root.name: root for root in source.roots(on_problem) if root.name in names}
+    wanted = {name.encode("utf-8", "surrogateescape"): name for name in names}
+    roots = {}
+
+    def named(problem: CyrusQuotaError) -> None:
+        place = Place(source.name)
+        on_problem(problem.at(place) if isinstance(problem, DataError) else problem)
+
+    with source.opened(on_problem) as db:
+        for key, data in db:
+            if key in wanted:
+                root = value.quota_root(key, data, on_problem=named)
+                if root is not None:
+                    roots[root.name] = root
+    return roots

@@ -1,0 +1,135 @@
+"""The map in place, as whoever looks after it reads it: what is in it, and how old it is.
+
+What counts is what the MTA would open, so a symbolic link is followed. The format is recognized;
+`MapError` or one of its kinds tells what keeps the map from being read, or that it is none of ours.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+import shlex
+import stat
+import time
+from pathlib import Path
+from typing import Mapping, Optional
+
+import attrs
+
+from cyrusquota.errors import (
+    AnyPath,
+    ForeignMap,
+    MapError,
+    MapForbidden,
+    NoSuchMap,
+    printable,
+)
+from cyrusquota.maps import FORMATS
+
+#: Where the router and the units look for the map (exim/router.conf, systemd/).
+DEFAULT_PATH = "/var/lib/cyrusquota/overquota"
+#: The seconds after which the router believes a map no more (CYRUSQUOTA_MAX_AGE).
+DEFAULT_MAX_AGE = 7200
+#: How the time in the header of a map is written, for strftime.
+STAMP = "%Y-%m-%dT%H:%M:%S%z"
+
+
+@attrs.frozen
+class PlacedMap:
+    """A map of ours in its place: where, in which format, what it says of itself, what it says.
+
+    `status` is that of the file, a link followed.
+    """
+
+    path: str
+    format: str
+    header: Mapping[str, str]
+    content: bytes = attrs.field(repr=False)
+    status: os.stat_result = attrs.field(repr=False)
+
+    @property
+    def keys(self) -> set[bytes]:
+        """The keys, spelled as in the map."""
+        return FORMATS[self.format].keys(self.content)
+
+    @property
+    def renewed(self) -> float:
+        """When a run last wrote or confirmed it, which is what the MTA goes by."""
+        return self.status.st_mtime
+
+    def age(self, now: Optional[float] = None) -> float:
+        """Seconds since it was renewed."""
+        return (time.time() if now is None else now) - self.renewed
+
+    @property
+    def written(self) -> Optional[datetime.datetime]:
+        """Since when it says what it says, as its header has it."""
+        try:
+            return datetime.datetime.strptime(self.header.get("since", ""), STAMP)
+        except ValueError:
+            return None
+
+    def count(self, name: str) -> Optional[int]:
+        """A number in the header: `roots`, `entries`, `near`; None where there is none."""
+        text = self.header.get(name, "")
+        return int(text) if re.fullmatch("[0-9]{1,18}", text, re.ASCII) else None
+
+    @property
+    def entries(self) -> int:
+        """How many entries there are."""
+        told = self.count("entries")
+        return len(self.keys) if told is None else told
+
+    def value(self, key: str) -> Optional[bytes]:
+        """What it says of an address or a local part, as the MTA finds it; None if nothing."""
+        spelled = key.encode("utf-8", "surrogateescape").lower()
+        return FORMATS[self.format].value(self.content, spelled)
+
+
+def placed(path: AnyPath = DEFAULT_PATH) -> PlacedMap:
+    """The map at `path`. Raises `NoSuchMap`, `MapForbidden`, `ForeignMap` or `MapError`."""
+    content, status = _read(path)
+    where = printable(str(path))
+    for name, form in FORMATS.items():
+        if form.is_format_of(content):
+            return PlacedMap(str(path), name, form.header(content), content, status)
+    if not content:
+        raise ForeignMap(f"{where}: is empty, which no map of cyrusquota is; {_advice(path)}")
+    raise ForeignMap(
+        f"{where}: was not written by this program; name the map that cyrusquota-export writes,"
+        " or move this away and write one"
+    )
+
+
+def _read(path: AnyPath) -> tuple[bytes, os.stat_result]:
+    where = printable(str(path))
+    try:
+        # Before it is opened: opening alone can set off a device.
+        _must_be_plain(where, os.stat(path))
+        with Path(path).open("rb") as file:
+            return file.read(), os.fstat(file.fileno())
+    except (FileNotFoundError, NotADirectoryError):
+        raise NoSuchMap(f"{where}: there is no map; {_advice(path)}") from None
+    except PermissionError:
+        raise MapForbidden(
+            f"{where}: permission denied; run as root, or make the map and every directory above"
+            " it readable"
+        ) from None
+    except OSError as error:
+        raise MapError(
+            f"{where}: cannot be read: {error.strerror or error}; look into the kernel's log"
+        ) from error
+    except ValueError:
+        raise NoSuchMap(f"{where}: no file has such a name; name another") from None
+
+
+def _must_be_plain(where: str, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ForeignMap(
+            f"{where}: is not a plain file; name the map that cyrusquota-export writes"
+        )
+
+
+def _advice(path: AnyPath) -> str:
+    return f"write it: cyrusquota-export -o {shlex.quote(printable(str(path)))}"

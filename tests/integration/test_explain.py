@@ -1,0 +1,200 @@
+"""`cyrusquota explain` beside the real lmtpd, smmapd and Exim."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, Iterator
+
+import pytest
+
+import cyrusquota
+from cyrusquota import server
+from cyrusquota.explain import answers, user
+from cyrusquota.overquota import LMTPD, LMTPD_STRICT, SMMAPD, Policy, Reserve
+
+from . import commands, exim
+from .cyrus import DOMAIN, Cyrus
+
+pytestmark = pytest.mark.integration
+
+FULL = b"%(S (999999 1) M (0) AS (0) NF (0))"
+ROOMY = b"%(S (5 100000) M (7 7) AS (0) NF (0))"
+UNREADABLE = b"garbage"
+BACKENDS = ("twoskip", "quotalegacy")
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def cyrus(request: pytest.FixtureRequest, needs_cyrus: None) -> Iterator[Cyrus]:
+    options = {"quota_db": request.param, "virtdomains": "userid", "defaultdomain": DOMAIN}
+    with Cyrus(options) as running:
+        running.start()
+        for name in ("early", "own", "jane^doe", "bad", "max@example.org", "Upper"):
+            running.create_user(name)
+        # Under a root that is there already; their headers name it.
+        _store(running, "user", FULL)
+        for name in ("late", "gone"):
+            running.create_user(name)
+        for name in ("own", "gone", "jane^doe", "bad", "max@example.org"):
+            running.set_quota(running.mailbox(name), storage_kib=10)
+        for root, value in (
+            ("user.own", ROOMY),
+            ("user.bad", UNREADABLE),
+            ("user.jane^doe", FULL),
+            ("example.org!user.max", FULL),
+            ("user.ghost", FULL),
+        ):
+            _store(running, root, value)
+        path = str(running.lib / "quotas.db")
+        running.run("cyr_dbtool", path, request.param, "delete", "user.gone")
+        yield running
+
+
+def _store(cyrus: Cyrus, root: str, value: bytes) -> None:
+    cyrus.store(cyrus.lib / "quotas.db", cyrus.options["quota_db"], {root.encode(): value})
+
+
+ADDRESSES = [
+    f"early@{DOMAIN}",
+    f"late@{DOMAIN}",
+    f"own@{DOMAIN}",
+    f"OWN+folder@{DOMAIN}",
+    f"gone@{DOMAIN}",
+    f"bad@{DOMAIN}",
+    f"jane.doe@{DOMAIN}",
+    f"Jane.Doe+a+b@{DOMAIN}",
+    f"jane^doe@{DOMAIN}",
+    f"ghost@{DOMAIN}",
+    f"upper@{DOMAIN}",
+    "max@example.org",
+    f"max@{DOMAIN}",
+    "early@example.org",
+    f"nobody@{DOMAIN}",
+]
+
+
+def _code(cyrus: Cyrus, asked: str, policy: Policy) -> int:
+    """The code of the reply that explain expects of the server."""
+    conf = cyrusquota.load(cyrus.conf)
+    source = cyrusquota.configured(conf)
+    problems: list[cyrusquota.CyrusQuotaError] = []
+    try:
+        found = user.found(
+            asked, source, server.configured(conf), policy, Reserve(), problems.append
+        )
+    except cyrusquota.NoSuchUser:
+        return 550
+    assert problems == []
+    return int(answers.server_answer(found).reply.value[:3])
+
+
+@pytest.mark.parametrize(("policy", "strict"), [(LMTPD, False), (LMTPD_STRICT, True)])
+def test_lmtpd_answers_what_explain_says(cyrus: Cyrus, policy: Policy, strict: bool) -> None:
+    replies = [reply.code for reply in cyrus.lmtp_rcpts(ADDRESSES, strict=strict)]
+    said = [_code(cyrus, asked, policy) for asked in ADDRESSES]
+    assert dict(zip(ADDRESSES, said)) == dict(zip(ADDRESSES, replies))
+    assert {250, 451, 452, 550} == set(replies)
+
+
+def test_smmapd_answers_what_explain_says(cyrus: Cyrus) -> None:
+    # Of a folder that is not there smmapd knows nothing, where lmtpd goes by the INBOX.
+    asked = [address for address in ADDRESSES if "+" not in address]
+    refused = [answer == "TEMP Over quota" for answer in cyrus.smmap(asked)]
+    said = [_code(cyrus, address, SMMAPD) == 452 for address in asked]
+    assert dict(zip(asked, said)) == dict(zip(asked, refused))
+
+
+@pytest.mark.parametrize(
+    ("asked", "inbox"),
+    [
+        ("jane.doe", "user.jane^doe"),
+        ("user.jane^doe", "user.jane^doe"),
+        ("user.jane^doe.Sent", "user.jane^doe"),
+        ("user/jane.doe", "user.jane^doe"),
+        (f"user/jane.doe@{DOMAIN}", "user.jane^doe"),
+        ("example.org!user.max", "example.org!user.max"),
+        ("user/max@example.org", "example.org!user.max"),
+        ("user.Upper", "user.Upper"),
+    ],
+)
+def test_a_user_can_be_named_in_any_way(cyrus: Cyrus, asked: str, inbox: str) -> None:
+    status, found, _ = _explain(cyrus, asked, "--no-exim")
+    assert (status, found["inbox"]) == (0, inbox)
+
+
+def _explain(cyrus: Cyrus, *arguments: str) -> tuple[int, dict[str, Any], str]:
+    done = commands.run_tool("explain", "-C", str(cyrus.conf), "--format", "json", *arguments)
+    out = done.stdout.decode()
+    return done.returncode, json.loads(out) if out else {}, done.stderr.decode()
+
+
+def test_an_unknown_user_gets_the_nearest_names(cyrus: Cyrus) -> None:
+    status, _, err = _explain(cyrus, f"jan.doe@{DOMAIN}")
+    assert status == 67
+    assert err == (
+        f"cyrusquota: jan.doe@{DOMAIN}: nobody of that name has an INBOX or a quota root here;"
+        f" looked for user.jan^doe; did you mean jane.doe@{DOMAIN}?\n"
+    )
+
+
+@pytest.fixture
+def exim_conf(overquota: Path) -> Path:
+    conf = overquota.with_name("exim.conf")
+    macros = f"CYRUSQUOTA_MAP = {overquota}\nCYRUSQUOTA_KEY = {exim.ADDRESS_KEY}\n"
+    conf.write_text(macros + exim.CONF.read_text())
+    return conf
+
+
+def _three(cyrus: Cyrus, asked: str, conf: Path) -> tuple[str, bool, str, bool, dict[str, Any]]:
+    """What lmtpd, the map and Exim say, and whether they agree."""
+    status, found, err = _explain(cyrus, asked, "--exim-config", str(conf))
+    assert (status, err) == (0, "")
+    code, entry = found["server"]["reply"][:3], found["map"]["value"] is not None
+    return code, entry, found["exim"]["outcome"], found["agree"], found
+
+
+def test_the_three_agree_while_the_map_is_right(
+    cyrus: Cyrus, overquota: Path, exim_conf: Path
+) -> None:
+    commands.run_export(cyrus.conf, overquota)
+    full, good = f"jane.doe+x@{DOMAIN}", f"own@{DOMAIN}"
+    assert _three(cyrus, full, exim_conf)[:4] == ("452", True, "deferred", True)
+    assert _three(cyrus, good, exim_conf)[:4] == ("250", False, "accepted", True)
+    assert exim.verify(full, overquota, conf=exim_conf).returncode == 1
+    assert exim.verify(good, overquota, conf=exim_conf).returncode == 0
+
+
+def test_each_way_to_disagree_is_named(cyrus: Cyrus, overquota: Path, exim_conf: Path) -> None:
+    full = f"jane.doe@{DOMAIN}"
+    *said, found = _three(cyrus, full, exim_conf)
+    assert said == ["452", False, "accepted", False]
+    assert "there is no map" in found["differences"][0]["why"]
+
+    commands.run_export(cyrus.conf, overquota)
+    two_days = time.time() - 2 * 86400
+    os.utime(overquota, (two_days, two_days))
+    *said, found = _three(cyrus, full, exim_conf)
+    assert said == ["452", True, "accepted", False]
+    assert found["differences"][0]["why"] == "it was renewed 2 days ago, and counts for 2 hours"
+
+    commands.run_export(cyrus.conf, overquota)
+    _store(cyrus, "user.jane^doe", ROOMY)
+    try:
+        *said, found = _three(cyrus, full, exim_conf)
+        assert said == ["250", True, "deferred", False]
+        commands.run_export(cyrus.conf, overquota)
+        assert _three(cyrus, full, exim_conf)[:4] == ("250", False, "accepted", True)
+    finally:
+        _store(cyrus, "user.jane^doe", FULL)
+    *said, found = _three(cyrus, full, exim_conf)
+    assert said == ["452", False, "accepted", False]
+    assert "became full since" in found["differences"][0]["why"]
+
+    commands.run_export(cyrus.conf, overquota)
+    exim_conf.write_text(exim.CONF.read_text())
+    *said, found = _three(cyrus, full, exim_conf)
+    assert said == ["452", False, "accepted", False]
+    _, found, _ = _explain(cyrus, full, "--exim-config", str(exim_conf), "--map", str(overquota))
+    assert "asks another map" in found["differences"][0]["why"]
