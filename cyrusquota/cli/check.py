@@ -26,8 +26,8 @@ _MEASURES = {
     "problems": "",
 }
 _OF_MAP = ("map_age", "map_entries")
-_WARNING = {"problems": "0"}
-_CRITICAL = {"map_age": str(DEFAULT_MAX_AGE)}
+_WARNING = {"problems": Range.of("0")}
+_CRITICAL = {"map_age": Range.of(str(DEFAULT_MAX_AGE))}
 
 
 @click.command("check", cls=Plugin)
@@ -53,7 +53,8 @@ _CRITICAL = {"map_age": str(DEFAULT_MAX_AGE)}
     "--critical",
     metavar="[MEASURE=]RANGE",
     multiple=True,
-    help=f"CRITICAL where a measure is outside RANGE.  [default: map_age={DEFAULT_MAX_AGE}]",
+    help="CRITICAL where a measure is outside RANGE, which goes before WARNING (repeatable)."
+    f"  [default: map_age={DEFAULT_MAX_AGE}]",
 )
 def check(
     chosen: Chosen, map_path: Optional[str], warning: tuple[str, ...], critical: tuple[str, ...]
@@ -65,16 +66,12 @@ def check(
     renewed; map_entries, users listed there; and problems met while reading, records that cannot
     be read above all. Whatever keeps this from being known is UNKNOWN.
     """
-    given = {"-w": _ranges("-w", warning), "-c": _ranges("-c", critical)}
-    asked = given["-w"].keys() | given["-c"].keys()
+    warnings, criticals = _ranges("-w", warning), _ranges("-c", critical)
+    asked = warnings.keys() | criticals.keys()
     if "near" in asked and chosen.reserve == Reserve():
         raise OptionError("the measure near needs --reserve, which says what is near")
-    warnings = {**_parsed(_WARNING), **given["-w"]}
-    criticals = {**_parsed(_CRITICAL), **given["-c"]}
-    limits = {name: Thresholds(warnings.get(name), criticals.get(name)) for name in _MEASURES}
-    reading = read(chosen)
-    answer = _Answer(chosen, reading, limits)
-    is_wanted = map_path is not None or bool(asked.intersection(_OF_MAP))
+    answer = _Answer(chosen, read(chosen), _limits(warnings, criticals))
+    is_wanted = map_path is not None or not asked.isdisjoint(_OF_MAP)
     answer.see_map(DEFAULT_PATH if map_path is None else map_path, is_wanted=is_wanted)
     return answer.tell()
 
@@ -164,8 +161,11 @@ def _ranges(option: str, given: tuple[str, ...]) -> dict[str, Range]:
     return ranges
 
 
-def _parsed(texts: Mapping[str, str]) -> dict[str, Range]:
-    return {name: Range.of(text) for name, text in texts.items()}
+def _limits(warnings: Mapping[str, Range], criticals: Mapping[str, Range]) -> dict[str, Thresholds]:
+    """What every measure may be: what was asked for, or the default."""
+    warnings = {**_WARNING, **warnings}
+    criticals = {**_CRITICAL, **criticals}
+    return {name: Thresholds(warnings.get(name), criticals.get(name)) for name in _MEASURES}
 
 
 _LONG = ((172_800, 86_400, "days"), (7200, 3600, "h"), (120, 60, "min"))

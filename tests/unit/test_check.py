@@ -185,3 +185,15 @@ def test_help_is_help(check: Program) -> None:
     done = check("--help")
     assert done.status == 0
     assert "--critical" in done.out
+
+
+def test_users_are_those_with_an_inbox(check: Program, tmp_path: Path) -> None:
+    """Where conversations totals count, the list of mailboxes is read twice, and counted once."""
+    listed = tmp_path / "mailboxes"
+    listed.write_text("user.jane\t0 default jane\tlrs\nuser.bob\t0 default bob\tlrs\n")
+    (tmp_path / "roots").write_bytes(b"user.jane\t2000 1 M 5 4\nuser.ghost\t2000 1\n")
+    source = ("--dump", str(tmp_path / "roots"), "--mailboxes", str(listed))
+    assert "- 1 of 2 users over quota" in check(*source).out
+    conf = tmp_path / "imapd.conf"
+    conf.write_text(f"configdirectory: {tmp_path}\nquota_use_conversations: yes\n")
+    assert "- 0 of 2 users over quota" in check(*source, "-C", str(conf)).out

@@ -58,6 +58,27 @@ def test_turning_a_range_round_turns_every_answer(value: float, text: str) -> No
     assert Range.of(text).alerts(value) is not Range.of(turned).alerts(value)
 
 
+@given(st.text("@~:.-0123456789x", max_size=12), st.floats(allow_nan=False))
+def test_any_text_is_a_range_or_an_error_that_says_why(text: str, value: float) -> None:
+    try:
+        found = Range.of(text)
+    except OptionError as error:
+        assert "10:20" in str(error) or "turn it round" in str(error)
+    else:
+        assert str(found) == text
+        assert Thresholds(found).reason("over", value).startswith("warning: over ") is (
+            found.alerts(value)
+        )
+
+
+@given(st.text(st.characters()))
+def test_any_text_is_told_on_one_line(text: str) -> None:
+    told = line("X", State.OK, text, [Figure("over", 3)])
+    assert told.isascii()
+    assert told.isprintable()
+    assert told.count("|") == 1
+
+
 def test_critical_goes_before_warning() -> None:
     limits = Thresholds(Range.of("10"), Range.of("20"))
     assert [limits.state(value) for value in (10, 11, 21)] == [
