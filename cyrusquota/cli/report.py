@@ -10,6 +10,7 @@ from typing import Optional
 import click
 
 from cyrusquota import publish
+from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._counting import counting
 from cyrusquota.cli._mode import mode_bits
 from cyrusquota.cli._reading import read
@@ -57,6 +58,7 @@ _PATIENCE = 10
 @click.option(
     "--html",
     metavar="FILE",
+    shell_complete=file_names,
     help="Write a page for browsers instead, with the same as charts, complete in one file; - is"
     " standard output. It names users: see to who can read it.",
 )
