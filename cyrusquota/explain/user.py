@@ -15,18 +15,16 @@ from cyrusquota import overquota
 from cyrusquota.errors import (
     BadValue,
     CyrusQuotaError,
-    DataError,
     NoSuchUser,
     OnProblem,
     OptionError,
-    Place,
     printable,
 )
 from cyrusquota.explain.names import address, inbox_names, nearest
+from cyrusquota.explain.rows import roots_named
 from cyrusquota.mailbox import Recipient, ancestors, inbox_of, recipient
 from cyrusquota.mailboxes import Inbox
 from cyrusquota.overquota import Policy, Reserve, Verdict
-from cyrusquota.parse import value
 from cyrusquota.quota import QuotaRoot, Resource
 from cyrusquota.server import Server
 from cyrusquota.source import Source
@@ -123,7 +121,7 @@ class _Search:
     def _inboxes(self, server: Server, names: AbstractSet[str]) -> Iterator[Inbox]:
         # Since 3.0, lmtpd does not get to user.jane@example^org, the way of 2.x.
         for inbox in server.named(names, self.on_problem):
-            if not (inbox.is_modern and "@" in inbox.name):
+            if inbox.name in names and not (inbox.is_modern and "@" in inbox.name):
                 yield inbox
 
     def _named(self, inbox: Optional[Inbox]) -> tuple[Optional[str], Optional[CyrusQuotaError]]:
@@ -210,25 +208,3 @@ class _Search:
             on_problem=problems.append,
         )
         return next((one for one in verdicts if one.recipient == user.recipient), None)
-
-
-def roots_named(
-    source: Source, names: AbstractSet[str], on_problem: OnProblem
-) -> dict[str, QuotaRoot]:
-    """The quota roots of `source` that have one of `names`; the values of others are not read."""
-    if source.opened is None:
-        return {root.name: root for root in source.roots(on_problem) if root.name in names}
-    wanted = {name.encode("utf-8", "surrogateescape"): name for name in names}
-    roots = {}
-
-    def named(problem: CyrusQuotaError) -> None:
-        place = Place(source.name)
-        on_problem(problem.at(place) if isinstance(problem, DataError) else problem)
-
-    with source.opened(on_problem) as db:
-        for key, data in db:
-            if key in wanted:
-                root = value.quota_root(key, data, on_problem=named)
-                if root is not None:
-                    roots[root.name] = root
-    return roots
