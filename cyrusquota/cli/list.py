@@ -115,7 +115,7 @@ def list_roots(
 
     A table is as wide as the terminal, and in a file or pipe as wide as it needs to be, unless
     COLUMNS is set. It has colours on a terminal, if NO_COLOR is not set. Names that would upset a
-    terminal are escaped. Where there is no root to show, nothing is printed.
+    terminal are escaped. Where there is no root to show, there is no table.
     """
     wanted = Wanted.of(chosen.source.naming, domain, patterns)
     rank, to = _RANKS[sort], terminal()
@@ -144,7 +144,8 @@ def _rows(listed: Iterable[Listed], form: Form, rank: Optional[Rank]) -> Iterato
         return map(form.row, listed)
     # What is kept of a root is no more than its line and what it is sorted by.
     ranked = [(rank(one), form.row(one)) for one in listed]
-    ranked.sort(key=itemgetter(0))
+    # Of two that are as full, the line decides, so that the order is the same each time.
+    ranked.sort(key=itemgetter(0, 1))
     return (row for _, row in ranked)
 
 
