@@ -7,9 +7,9 @@ from typing import Iterable, Iterator
 
 from cyrusquota.doctor import KINDS
 from cyrusquota.errors import CyrusQuotaError
-from papers import statuses
+from papers import provocations, statuses
 from papers._file import CHECKOUT, Generated
-from papers.provocations import PROVOCATIONS, Heard, Provocation, records
+from papers.provocations import Heard, Provocation, records
 
 _BEGIN = """\
 # What a command may say, and what to do
@@ -83,7 +83,7 @@ def files() -> Iterator[Generated]:
 
 def rendered() -> str:
     """All of it."""
-    heard = [(provocation, provocation.heard()) for provocation in PROVOCATIONS]
+    heard = provocations.heard()
     parts = [_BEGIN]
     parts += [
         f"| {status} | `{statuses.NAMES.get(status, '')}` | {text} |\n".replace("``", "")

@@ -8,6 +8,7 @@ from typing import Iterator, Mapping, Optional
 import attrs
 import click
 
+from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._plugin import Plugin, tell
 from cyrusquota.cli._reading import Reading, read
 from cyrusquota.cli._source import Chosen, source_options
@@ -36,6 +37,7 @@ _CRITICAL = {"map_age": Range.of(str(DEFAULT_MAX_AGE))}
     "--map",
     "map_path",
     metavar="FILE",
+    shell_complete=file_names,
     help="The map to look at; a missing one is critical."
     f"  [default: {DEFAULT_PATH}, if it is there]",
 )

@@ -13,6 +13,7 @@ from cyrusquota.cli._answers import answer_options
 from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._follow import Export, Place
 from cyrusquota.cli._map import comments, put, teller
+from cyrusquota.cli._mode import mode_bits
 from cyrusquota.cli._progress import progress
 from cyrusquota.cli._run import Command, complain, run
 from cyrusquota.cli._source import Chosen, source_options
@@ -25,17 +26,6 @@ from cyrusquota.privileges import reading_as
 from cyrusquota.quota import QuotaRoot
 
 _LIMITS = Limits()
-
-
-def _mode(context: click.Context, parameter: click.Parameter, value: str) -> int:
-    """Permission bits, as chmod takes them in octal."""
-    try:
-        mode = int(value, 8)
-    except ValueError:
-        mode = -1
-    if not 0 <= mode <= 0o777:
-        raise click.BadParameter(f"expected an octal mode such as 0644, found {value!r}")
-    return mode
 
 
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,7 +55,11 @@ def _mode(context: click.Context, parameter: click.Parameter, value: str) -> int
 @click.option("--owner", metavar="USER", help="Owner of the map.  [default: whoever runs this]")
 @click.option("--group", metavar="GROUP", help="Group of the map.  [default: as for a new file]")
 @click.option(
-    "--mode", callback=_mode, default="0644", show_default=True, help="Mode of the map, in octal."
+    "--mode",
+    callback=mode_bits,
+    default="0644",
+    show_default=True,
+    help="Mode of the map, in octal.",
 )
 @click.option(
     "--max-change",

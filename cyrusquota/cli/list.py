@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Callable, Iterable, Iterator, Optional
+from operator import itemgetter
+from typing import Callable, Iterable, Iterator, Optional, Union
 
 import attrs
 import click
@@ -24,18 +25,19 @@ from cyrusquota.summary import fullest, near_limit
 #: Lines that are written at once.
 _BATCH = 500
 
-Rank = Callable[[Listed], "tuple[object, ...]"]
+#: What roots are sorted by, least first; of a million of them it has to be small.
+Rank = Callable[[Listed], "Union[float, tuple[str, str]]"]
+#: More than can be used.
+_NEVER = float(1 << 64)
 
 
-def _by_use(listed: Listed) -> tuple[object, ...]:
+def _by_use(listed: Listed) -> float:
     """Fullest first; whoever has no limit comes after all others, by what he uses."""
     full = fullest(listed.counts)
-    if full is None:
-        return 1, -listed.counts.storage.used, listed.root.name
-    return 0, -full.share, listed.root.name
+    return 1 - listed.counts.storage.used / _NEVER if full is None else -full.share
 
 
-def _by_name(listed: Listed) -> tuple[object, ...]:
+def _by_name(listed: Listed) -> tuple[str, str]:
     return domain_of(listed.root.name) or "", listed.root.name
 
 
@@ -137,7 +139,7 @@ def _rows(listed: Iterable[Listed], form: Form, rank: Optional[Rank]) -> Iterato
         return map(form.row, listed)
     # What is kept of a root is no more than its line and what it is sorted by.
     ranked = [(rank(one), form.row(one)) for one in listed]
-    ranked.sort()
+    ranked.sort(key=itemgetter(0))
     return (row for _, row in ranked)
 
 

@@ -16,6 +16,7 @@ import click
 
 from cyrusquota import publish
 from cyrusquota.cli import _measured
+from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._measured import Seen, Watch
 from cyrusquota.cli._reading import read
 from cyrusquota.cli._run import Command
@@ -79,6 +80,7 @@ def _written(command: Callable[..., Iterable[Metric]]) -> Callable[..., None]:
     "-o",
     "--output",
     metavar="FILE",
+    shell_complete=file_names,
     help="The file to write, whole or not at all, mode 0644; its name must end in .prom for the"
     " collector to see it.  [default: standard output]",
 )
@@ -101,6 +103,7 @@ def _written(command: Callable[..., Iterable[Metric]]) -> Callable[..., None]:
     "--map",
     "map_path",
     metavar="FILE",
+    shell_complete=file_names,
     default=DEFAULT_PATH,
     show_default=True,
     help="The map to look at, and to ask the guard of cyrusquota-export about; for that, give this"

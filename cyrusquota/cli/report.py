@@ -5,25 +5,23 @@ from __future__ import annotations
 import datetime
 import sys
 from pathlib import Path
-from typing import Callable, Iterator, Optional
+from typing import Optional
 
-import attrs
 import click
 
-from cyrusquota import overquota, publish
+from cyrusquota import publish
+from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._counting import counting
 from cyrusquota.cli._mode import mode_bits
-from cyrusquota.cli._progress import progress
+from cyrusquota.cli._reading import read
 from cyrusquota.cli._share import share
 from cyrusquota.cli._source import Chosen, source_options
 from cyrusquota.cli._terminal import terminal
 from cyrusquota.display import page
 from cyrusquota.display.overview import Overview
 from cyrusquota.display.text import Text
-from cyrusquota.errors import CannotCreateMap, OnProblem, printable
-from cyrusquota.mailboxes import Inbox
-from cyrusquota.overquota import Reserve, Verdict
-from cyrusquota.privileges import reading_as
+from cyrusquota.errors import CannotCreateMap, printable
+from cyrusquota.overquota import Reserve
 from cyrusquota.quota import QuotaRoot
 from cyrusquota.summary import NEAR, Summary
 
@@ -60,6 +58,7 @@ _PATIENCE = 10
 @click.option(
     "--html",
     metavar="FILE",
+    shell_complete=file_names,
     help="Write a page for browsers instead, with the same as charts, complete in one file; - is"
     " standard output. It names users: see to who can read it.",
 )
@@ -94,7 +93,7 @@ def report(
     """
     if html is not None and html != "-":
         _must_have_a_directory(html)
-    overview = _Reading(chosen, Summary(chosen.policy, near, top)).overview(rows)
+    overview = _overview(chosen, Summary(chosen.policy, near, top), rows)
     if html is None:
         _print(overview)
         return
@@ -126,79 +125,28 @@ def _print(overview: Overview) -> None:
     sys.stdout.buffer.flush()
 
 
-@attrs.frozen
-class _Reading:
-    """One pass over the source, counting roots and collecting who is refused."""
+def _overview(chosen: Chosen, summary: Summary, rows: int) -> Overview:
+    """What one reading of the source finds."""
 
-    chosen: Chosen
-    summary: Summary
+    def see(root: QuotaRoot) -> None:
+        # What cannot be read here keeps the verdict from being known, which tells of it.
+        summary.add(counting(root, chosen, lambda problem: None))
 
-    def overview(self, rows: int) -> Overview:
-        """What was found."""
-        chosen, live = self.chosen, _Live()
-        server = chosen.server
-        if server is not None:
-            server = attrs.evolve(server, read=live.passing(server.inboxes))
-        with reading_as(chosen.user):
-            found = overquota.verdicts(
-                self._counted(),
-                chosen.source.naming,
-                chosen.policy,
-                reserve=chosen.reserve,
-                server=server,
-                on_problem=chosen.problems,
-            )
-            refused: list[Verdict] = []
-            reserved = 0
-            for verdict in found:
-                if verdict.over:
-                    refused.append(verdict)
-                else:
-                    reserved += 1
-        return Overview(
-            source=_named(chosen),
-            policy=chosen.policy.name,
-            when=datetime.datetime.now().astimezone(),
-            summary=self.summary,
-            refused=refused,
-            inboxes=live.count,
-            reserved=reserved if chosen.reserve != Reserve() else None,
-            problems=chosen.problems.count,
-            rows=rows,
-            defaultdomain=chosen.source.naming.defaultdomain,
-        )
-
-    def _counted(self) -> Iterator[QuotaRoot]:
-        """The roots as they stand in the source, each counted with the figures that Cyrus goes by.
-
-        `overquota.verdicts` reads those itself, and says where they cannot be read.
-        """
-        for root in progress(self.chosen.source.roots(self.chosen.problems)):
-            self.summary.add(counting(root, self.chosen, lambda problem: None))
-            yield root
+    reading = read(chosen, see=see)
+    return Overview(
+        source=_named(chosen),
+        policy=chosen.policy.name,
+        when=datetime.datetime.now().astimezone(),
+        summary=summary,
+        refused=[verdict for verdict in reading.verdicts if verdict.over],
+        inboxes=None if chosen.server is None else reading.users,
+        reserved=None if chosen.reserve == Reserve() else reading.near,
+        problems=chosen.problems.count,
+        rows=rows,
+        defaultdomain=chosen.source.naming.defaultdomain,
+    )
 
 
 def _named(chosen: Chosen) -> str:
     host = chosen.server.servername if chosen.server is not None else None
     return chosen.source.name if host is None else f"{chosen.source.name} on {host}"
-
-
-class _Live:
-    """How many live INBOXes passed when they were last read; None before."""
-
-    def __init__(self) -> None:
-        self.count: Optional[int] = None
-
-    def passing(
-        self, inboxes: Callable[[OnProblem], Iterator[Inbox]]
-    ) -> Callable[[OnProblem], Iterator[Inbox]]:
-        """`inboxes`, counted on their way."""
-
-        def read(on_problem: OnProblem) -> Iterator[Inbox]:
-            count = 0
-            for inbox in inboxes(on_problem):
-                count += inbox.is_live
-                yield inbox
-            self.count = count
-
-        return read

@@ -55,13 +55,13 @@ def histogram(key: str, title: str, description: str, steps: Sequence[Step]) -> 
             f'<text class="count" x="{middle:.2f}%" y="{foot - height - 6:.1f}"'
             f' text-anchor="middle">{_short(step.count)}</text>'
         )
-        spot, anchor = (
-            (middle, "middle")
-            if step.state is State.OVER
-            else (place * at, "middle" if at else "start")
-        )
+        # Where it begins stands at its left edge, which for the first one is that of the chart.
+        spot, anchor = place * at, "middle" if at else "start"
+        if step.state is State.OVER:
+            spot, anchor = middle, "middle"
+        kind = "label" if at % 2 == 0 else "label odd"
         parts.append(
-            f'<text class="label" x="{spot:.2f}%" y="{foot + 17}" text-anchor="{anchor}">'
+            f'<text class="{kind}" x="{spot:.2f}%" y="{foot + 17}" text-anchor="{anchor}">'
             f"{text(step.begin)}</text>"
         )
     return _image(key, title, description, foot + _BELOW, parts)

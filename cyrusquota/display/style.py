@@ -6,12 +6,12 @@ STYLE = """\
 :root {
   color-scheme: light dark;
   --page: #f6f7f9; --card: #ffffff; --ink: #1c2430; --quiet: #566273; --line: #dfe3e9;
-  --fine: #2f6fb7; --whole: #cfdded; --near: #b46a00; --over: #c0303a;
+  --fine: #2f6fb7; --whole: #b4cbe4; --near: #b46a00; --over: #c0303a;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #12161c; --card: #1b212a; --ink: #e6eaf0; --quiet: #a2aebd; --line: #323b47;
-    --fine: #6aa8ea; --whole: #2f4258; --near: #e8a33d; --over: #f2747c;
+    --fine: #6aa8ea; --whole: #435c79; --near: #e8a33d; --over: #f2747c;
   }
 }
 * { box-sizing: border-box; }
@@ -89,12 +89,13 @@ td .near { color: var(--near); } td .over { color: var(--over); }
   .tiles > div { padding: .6rem .75rem; }
   .tiles .value { font-size: 1.35rem; }
   .chart text { font-size: 11px; }
+  .chart .odd { display: none; }
   tbody th { min-width: 8.5rem; }
 }
 @media print {
   :root {
     --page: #fff; --card: #fff; --ink: #000; --quiet: #444; --line: #bbb;
-    --fine: #2f6fb7; --whole: #cfdded; --near: #b46a00; --over: #c0303a;
+    --fine: #2f6fb7; --whole: #b4cbe4; --near: #b46a00; --over: #c0303a;
   }
   :root { color-scheme: light; }
   main { padding: 0; max-width: none; }

@@ -5,10 +5,12 @@ An error that is new in the package needs a provocation here; a test names those
 
 from __future__ import annotations
 
+import functools
+
 from papers.provocations import configuration, data, options, places, questions, records, sources
 from papers.provocations._provocation import Heard, Provocation
 
-__all__ = ["PROVOCATIONS", "UNPROVOKED", "Heard", "Provocation"]
+__all__ = ["PROVOCATIONS", "UNPROVOKED", "Heard", "Provocation", "heard"]
 
 PROVOCATIONS: tuple[Provocation, ...] = (
     *options.PROVOCATIONS,
@@ -28,3 +30,9 @@ UNPROVOKED: dict[str, str] = {
     "cyrusdb/sql.py: Sql._rows (2)": "like `a sound SQLite file`; takes pages in a circle",
     "follow/scan.py: _Reading.scan": "the line of `cyrusquota-export` without --follow",
 }
+
+
+@functools.cache
+def heard() -> tuple[tuple[Provocation, Heard], ...]:
+    """What comes of each."""
+    return tuple((provocation, provocation.heard()) for provocation in PROVOCATIONS)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 from papers.provocations._provocation import FIXTURES, Provocation
+from papers.provocations.sources import sqlite_failing
 
 _MAIN, _CRASH = FIXTURES / "main", FIXTURES / "crash"
 _DB_DUMP = b"VERSION=3\nformat=print\ntype=btree\nHEADER=END\n"
@@ -56,7 +59,9 @@ PROVOCATIONS = (
         "SQLite finds the file damaged.",
         "sqlite3 PATH .recover may save it; otherwise restore it from a backup.",
         names={"quotas.db": "PATH", "(database disk image is malformed)": "(REASON)"},
-        files={"quotas.db": (_MAIN / "sqlite" / "quotas.db").read_bytes()[:100] + b"x" * 8092},
+        files={"quotas.db": _MAIN / "sqlite" / "quotas.db"},
+        # How much SQLite can make of a damaged file differs with its version.
+        meanwhile=lambda: sqlite_failing(sqlite3.DatabaseError("database disk image is malformed")),
     ),
     Provocation(
         "cyrusquota-export --db quotas.db",

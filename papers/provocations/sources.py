@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
+import sqlite3
 from typing import ContextManager
 from unittest import mock
 
@@ -149,7 +151,7 @@ PROVOCATIONS = (
         "Look into the kernel's log (dmesg).",
         names={"quotas.db": "PATH", "disk I/O error": "REASON"},
         files={"quotas.db": _MAIN / "sqlite" / "quotas.db"},
-        meanwhile=lambda: _sqlite_failing("disk I/O error"),
+        meanwhile=lambda: sqlite_failing(sqlite3.OperationalError("disk I/O error")),
     ),
 )
 
@@ -160,9 +162,6 @@ def _closed(name: str) -> ContextManager[object]:
 
 
 def _sqlite(name: str, *statements: str) -> ContextManager[object]:
-    import contextlib
-    import sqlite3
-
     with contextlib.closing(sqlite3.connect(name)) as connection:
         for statement in statements:
             connection.execute(statement)
@@ -170,7 +169,6 @@ def _sqlite(name: str, *statements: str) -> ContextManager[object]:
     return contextlib.nullcontext()
 
 
-def _sqlite_failing(reason: str) -> ContextManager[object]:
-    import sqlite3
-
-    return mock.patch("sqlite3.connect", side_effect=sqlite3.OperationalError(reason))
+def sqlite_failing(error: sqlite3.Error) -> ContextManager[object]:
+    """SQLite says this of the file."""
+    return mock.patch("sqlite3.connect", side_effect=error)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from papers import commands, completion, man
@@ -51,3 +52,16 @@ def test_a_file_that_fell_behind_is_noticed_and_written(tmp_path: Path) -> None:
     assert not file.is_current
     assert (file.write(), file.write(), file.is_current) == (True, False, True)
     assert (tmp_path / "page").read_text() == "new\n"
+
+
+def test_every_option_that_takes_a_file_has_the_shell_complete_it() -> None:
+    for program, command in commands.PROGRAMS.items():
+        found = [command]
+        if isinstance(command, click.Group):
+            found += command.commands.values()
+        for inner in found:
+            context = click.Context(inner, info_name=program)
+            for option in inner.params:
+                if isinstance(option, click.Option) and option.metavar in ("FILE", "PATH"):
+                    items = option.shell_complete(context, "quo")
+                    assert [(item.type, item.value) for item in items] == [("file", "quo")], option

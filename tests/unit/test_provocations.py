@@ -7,14 +7,14 @@ import pytest
 from cyrusquota import errors
 from cyrusquota.errors import CyrusQuotaError
 from papers import errors as table
-from papers import statuses
+from papers import provocations, statuses
 from papers.provocations import PROVOCATIONS, UNPROVOKED, Heard, records
 from papers.sites import PACKAGE, Site, sites
 
 
 @pytest.fixture(scope="module")
 def heard() -> list[Heard]:
-    return [provocation.heard() for provocation in PROVOCATIONS]
+    return [one for _, one in provocations.heard()]
 
 
 def test_the_table_is_current() -> None:
