@@ -8,7 +8,11 @@ EXAMPLE = tests/fixtures/main/twoskip/quotas.db
 SECONDS ?= 60
 JOBS ?= 1
 
-.PHONY: demo test lint format fuzz bench bench-rcpt bench-follow clean
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' cyrusquota/__init__.py)
+SDIST = dist/cyrusquota-$(VERSION).tar.gz
+WHEEL = dist/cyrusquota-$(VERSION)-py3-none-any.whl
+
+.PHONY: demo test lint format man fuzz bench bench-rcpt bench-follow dists zipapp deb check-wheel clean
 
 demo: $(VENV)/installed
 	$(BIN)/cyrusquota-export --db $(EXAMPLE) -v
@@ -30,6 +34,10 @@ format: $(VENV)/tested
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+# Man pages, completion scripts and docs/errors.md, from the code.
+man: $(VENV)/tested
+	$(BIN)/python -m papers
+
 # What an RCPT costs with a map of each size and format; needs root and Exim.
 bench-rcpt: $(VENV)/tested
 	$(BIN)/python -m bench.rcpt
@@ -40,6 +48,22 @@ fuzz: $(VENV)/fuzzed
 # As root, with Cyrus installed; some minutes. OPTIONS='--backend skiplist --seconds 600', say.
 bench-follow: $(VENV)/tested
 	$(BIN)/python bench/follow.py $(OPTIONS)
+
+# What follows builds what is installed, into dist/, the same bytes wherever and whenever.
+dists: $(VENV)/released
+	$(BIN)/python -m release.dists dist
+
+# One file for hosts without pip, with attrs and click inside.
+zipapp: dists
+	$(BIN)/python -m release.zipapp $(WHEEL) $(VENV)/wheels/attrs-*.whl $(VENV)/wheels/click-*.whl dist/cyrusquota.pyz
+
+# Where debhelper is missing, root gets it from Debian.
+deb: dists
+	release/deb $(SDIST) dist
+
+# The unit and property tests, as the sdist has them, against the installed wheel alone.
+check-wheel: dists
+	release/check-wheel $(WHEEL) $(SDIST)
 
 # Debian keeps the module in a package of its own.
 $(VENV)/bin/pip:
@@ -54,6 +78,12 @@ $(VENV)/installed: $(VENV)/bin/pip pyproject.toml $(shell find cyrusquota -name 
 
 $(VENV)/tested: $(VENV)/bin/pip pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
+
+$(VENV)/released: $(VENV)/bin/pip release/requirements.txt
+	rm -rf $(VENV)/wheels
+	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes --dest $(VENV)/wheels -r release/requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-index $(VENV)/wheels/setuptools-*.whl
 	touch $@
 
 $(VENV)/fuzzed: $(VENV)/bin/pip pyproject.toml

@@ -28,6 +28,15 @@ EX_IOERR = 74
 EX_TEMPFAIL = 75
 EX_NOPERM = 77
 EX_CONFIG = 78
+#: What a shell has for a program that was interrupted from the keyboard.
+INTERRUPTED = 130
+
+#: What no exception below says, by exit status.
+OTHER_STATUSES = {
+    EX_OK: "Done. A record that cannot be read is named on standard error and left out.",
+    EX_SOFTWARE: "A bug of this program; please report it.",
+    INTERRUPTED: "Interrupted from the keyboard.",
+}
 
 #: How much of an offending line or value an error message shows, in bytes.
 SHOWN = 60
@@ -273,12 +282,17 @@ def source_error(error: OSError, path: AnyPath) -> SourceError:
     where = printable(str(path))
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         missing = _first_missing(Path(path))
-        return NoSuchSource(f"{where}: no such file or directory{missing}")
+        return NoSuchSource(
+            f"{where}: no such file or directory{missing}; check the path, and that its file"
+            " system is mounted"
+        )
     if isinstance(error, PermissionError):
         return SourceForbidden(
             f"{where}: permission denied; run as root or as the Cyrus user (often 'cyrus')"
         )
-    return SourceError(f"{where}: cannot be read: {error.strerror or error}")
+    return SourceError(
+        f"{where}: cannot be read: {error.strerror or error}; look into the kernel's log"
+    )
 
 
 def _first_missing(path: Path) -> str:
@@ -302,12 +316,13 @@ def map_error(error: OSError, path: AnyPath) -> MapError:
     where, directory = printable(str(path)), printable(str(Path(path).parent))
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return CannotCreateMap(
-            f"{where}: the directory {directory} does not exist; make it first, readable by Exim"
+            f"{where}: the directory {directory} does not exist; make it first, open to those who"
+            " read the file"
         )
     kind, advice = _MAP_ERRORS.get(error.errno or 0, (MapError, "look into the kernel's log"))
     reason = error.strerror or str(error)
     advice = advice.replace("DIRECTORY", directory)
-    return kind(f"{where}: {reason}; the map in place is as it was; {advice}")
+    return kind(f"{where}: {reason}; what is in place is as it was; {advice}")
 
 
 #: By errno: whose fault it is, and what to do.

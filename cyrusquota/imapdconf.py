@@ -30,6 +30,7 @@ _VIRTDOMAINS = {"1": "on", "yes": "on", "t": "on", "true": "on"}
 _VIRTDOMAINS.update({"0": "off", "no": "off", "f": "off", "false": "off"})
 #: The names that lmtpd usually has in cyrus.conf; NAME_option goes before option there.
 _LMTP_SERVICES = ("lmtpunix", "lmtp")
+_CORRECT = "correct the file: Cyrus does not start with it either"
 
 
 @attrs.frozen
@@ -130,7 +131,7 @@ class ImapdConf:
     def _bad(self, name: str, value: str, expected: str) -> ConfigError:
         return ConfigError(
             f"{printable(self.path)}: option {name}: expected {expected},"
-            f" found {shown(value.encode('utf-8', 'surrogateescape'))}"
+            f" found {shown(value.encode('utf-8', 'surrogateescape'))}; {_CORRECT}"
         )
 
 
@@ -150,7 +151,9 @@ class _Reading:
 
     def file(self, path: str, included_from: Optional[Place]) -> None:
         if path in self._files:
-            raise ConfigError(f"{included_from}: {printable(path)} is included a second time")
+            raise ConfigError(
+                f"{included_from}: {printable(path)} is included a second time; {_CORRECT}"
+            )
         self._files.append(path)
         for number, line in _logical_lines(_contents(path, included_from)):
             self._line(line, Place(path, line=number))
@@ -167,7 +170,7 @@ class _Reading:
         value = option["value"].strip(_BLANK) if option is not None else ""
         if option is None or not value:
             found = shown(line.encode("utf-8", "surrogateescape"))
-            raise ConfigError(f"{place}: expected 'option: value', found {found}")
+            raise ConfigError(f"{place}: expected 'option: value', found {found}; {_CORRECT}")
         self._set(option["name"].lower(), value, place)
 
     def _set(self, name: str, value: str, place: Place) -> None:

@@ -13,6 +13,8 @@ from cyrusquota.errors import OptionError, printable
 #: One below what chown(2) takes for "leave as it is".
 _MAX_ID = (1 << 32) - 2
 _MAX_DIGITS = 20
+#: Where getent(1) looks for each.
+_DATABASES = {"user": "passwd", "group": "group"}
 
 
 def user_id(user: Union[int, str]) -> int:
@@ -49,7 +51,10 @@ def reading_as(user: Optional[str]) -> Iterator[None]:
         yield
         return
     if os.geteuid() != 0:
-        raise OptionError(f"--user {printable(user)}: only root can read as somebody else")
+        raise OptionError(
+            f"--user {printable(user)}: only root can read as somebody else; run as root, or leave"
+            " --user out"
+        )
     name, gid = _account(user, uid)
     groups, own_gid = os.getgroups(), os.getegid()
     try:
@@ -83,5 +88,6 @@ def _number(given: Union[int, str]) -> Optional[int]:
 
 def _unknown(what: str, given: Union[int, str]) -> OptionError:
     return OptionError(
-        f"{what} {printable(str(given))!r} is not known; give a name or number this host knows"
+        f"{what} {printable(str(given))!r} is not known on this host; give one that `getent"
+        f" {_DATABASES[what]}` lists"
     )

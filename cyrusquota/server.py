@@ -71,7 +71,10 @@ class Server:
         """
         path = header_path(inbox, self._layout)
         if path is None:
-            raise SourceError(f"no partition {inbox.partition!r} is known here")
+            raise SourceError(
+                f"where partition {inbox.partition!r} is, is not known; name the imapd.conf that"
+                " says so with -C"
+            )
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -80,7 +83,11 @@ class Server:
             return header_root(content)
         except ValueError as error:
             place = Place(str(path), offset=0)
-            raise DamagedDatabase(str(error), place=place, found=content[:60]) from error
+            expected = str(error).removeprefix("expected ")
+            advice = "let `reconstruct` write it anew"
+            raise DamagedDatabase(
+                expected, place=place, found=content[:60], advice=advice
+            ) from error
 
     def totals(self, name: str, on_problem: OnProblem = raise_problem) -> Totals:
         """The conversations totals of the user whose INBOX is `name`.

@@ -131,7 +131,8 @@ def configured(conf: ImapdConf) -> Source:
             names = ", ".join(sorted(cyrusdb.CYRUS_BACKENDS))
             found = shown(backend.encode("utf-8", "surrogateescape"))
             raise ConfigError(
-                f"{printable(conf.path)}: option quota_db: expected one of {names}, found {found}"
+                f"{printable(conf.path)}: option quota_db: expected one of {names}, found {found};"
+                " correct the file"
             )
         return database(conf.quota_path, backend, naming)
     from cyrusquota.cyrusdb import quotalegacy

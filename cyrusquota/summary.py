@@ -13,7 +13,7 @@ from typing import Container, Iterable, Iterator, Optional
 
 import attrs
 
-from cyrusquota.mailbox import domain_of
+from cyrusquota.mailbox import domain_of, inbox_owner
 from cyrusquota.overquota import LMTPD, Policy
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 
@@ -29,7 +29,8 @@ class Totals:
     """The roots of one domain. Bytes are of STORAGE; what is negative counts as nothing.
 
     `promised` adds up the limits, `used` what all roots use, those without a limit included, of
-    which there are `unlimited`. `over` has the roots that are over in any resource.
+    which there are `unlimited`, using `used_unlimited`. `over` has the roots that are over in any
+    resource, `users` those that are a user's own.
     """
 
     roots: int = 0
@@ -37,14 +38,19 @@ class Totals:
     over: int = 0
     promised: int = 0
     used: int = 0
+    used_unlimited: int = 0
+    users: int = 0
 
-    def add(self, storage: Usage, *, is_over: bool) -> None:
+    def add(self, root: QuotaRoot, *, is_over: bool) -> None:
         """Count one more root."""
+        storage = root.storage
         self.roots += 1
         self.over += is_over
+        self.users += inbox_owner(root.name) is not None
         self.used += max(0, storage.used)
         if storage.limit is None:
             self.unlimited += 1
+            self.used_unlimited += max(0, storage.used)
         else:
             self.promised += max(0, storage.limit)
 
@@ -106,7 +112,7 @@ class Summary:
         self.roots += 1
         full = fullest(root)
         over = self.policy.over(root) if full is not None else ()
-        self._domain(root).add(root.storage, is_over=bool(over))
+        self._domain(root).add(root, is_over=bool(over))
         if full is None:
             self.unlimited += 1
             return

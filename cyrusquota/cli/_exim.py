@@ -8,6 +8,7 @@ from typing import Any, Callable, Optional
 import click
 
 from cyrusquota import exim
+from cyrusquota.cli._complete import file_names
 from cyrusquota.errors import OptionError
 from cyrusquota.exim import Exim
 
@@ -16,11 +17,13 @@ _OPTIONS = (
         "--exim",
         "program",
         metavar="PATH",
+        shell_complete=file_names,
         help=f"The Exim to ask.  [default: {' or '.join(exim.NAMES)} in the usual places]",
     ),
     click.option(
         "--exim-config",
         metavar="FILE",
+        shell_complete=file_names,
         help="The configuration to give it by its -C, which only root may do.  [default: its own]",
     ),
     click.option("--no-exim", is_flag=True, help="Do not ask Exim."),

@@ -88,7 +88,7 @@ def _line(entry: Entry) -> tuple[bytes, bytes]:
 
 def _question(chosen: Chosen) -> Question:
     if chosen.source.opened is None:
-        raise OptionError("--follow needs a database; it goes neither with --report nor --dump")
+        raise OptionError("--follow needs a database; leave --report and --dump out")
     return Question(chosen.source, chosen.server, chosen.policy, chosen.reserve)
 
 

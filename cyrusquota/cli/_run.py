@@ -21,6 +21,7 @@ class Problems:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.count = 0
+        self.first = ""
         self.quiet = quiet
 
     def __call__(self, problem: CyrusQuotaError) -> None:
@@ -28,6 +29,7 @@ class Problems:
 
     def say(self, line: str) -> None:
         self.count += 1
+        self.first = self.first or line
         if not self.quiet and self.count <= MAX_PROBLEMS:
             complain(line)
 
@@ -62,8 +64,13 @@ def command_again(option: str, value: str) -> str:
     # Only a single run can be told what to accept.
     if "--follow" in given:
         given = _without("--poll", (word for word in given if word != "--follow"))
-    words = [context.find_root().info_name or "", *_without(option, given)]
-    return shlex.join([*words, option, value])
+    return shlex.join([*_names(context), *_without(option, given), option, value])
+
+
+def _names(context: click.Context) -> list[str]:
+    """The program and the commands within it that lead here."""
+    above = [] if context.parent is None else _names(context.parent)
+    return [*above, context.info_name or ""]
 
 
 def _without(option: str, arguments: Iterable[str]) -> Iterator[str]:
@@ -83,7 +90,7 @@ def run(command: click.Command, name: str, arguments: Optional[list[str]] = None
         error.show()
         sys.exit(errors.EX_USAGE)
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(130)
+        sys.exit(errors.INTERRUPTED)
     except CyrusQuotaError as error:
         click.echo(f"{name}: {error}", err=True)
         sys.exit(error.exit_status)

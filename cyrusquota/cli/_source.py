@@ -12,6 +12,7 @@ import attrs
 import click
 
 from cyrusquota import cyrusdb, imapdconf, source
+from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._run import Problems
 from cyrusquota.errors import OptionError, source_error
 from cyrusquota.imapdconf import ImapdConf
@@ -29,11 +30,13 @@ _OPTIONS = (
         "-C",
         "--config",
         metavar="FILE",
+        shell_complete=file_names,
         help=f"imapd.conf to follow.  [default: {imapdconf.DEFAULT_PATH}]",
     ),
     click.option(
         "--mailboxes",
         metavar="PATH",
+        shell_complete=file_names,
         help="mailboxes.db, or a dump by `ctl_mboxlist -d`.  [default: ask imapd.conf]",
     ),
     click.option(
@@ -45,6 +48,7 @@ _OPTIONS = (
     click.option(
         "--db",
         metavar="PATH",
+        shell_complete=file_names,
         help="A quota database file, or a quotalegacy tree: the directory that holds quota/ (and"
         " domain/), or quota/ itself.",
     ),
@@ -54,11 +58,15 @@ _OPTIONS = (
         help=f"With --db: {', '.join(cyrusdb.BACKENDS)}.  [default: guess]",
     ),
     click.option(
-        "--report", metavar="FILE", help="Output of `quota`, text or JSON; - is standard input."
+        "--report",
+        metavar="FILE",
+        shell_complete=file_names,
+        help="Output of `quota`, text or JSON; - is standard input.",
     ),
     click.option(
         "--dump",
         metavar="FILE",
+        shell_complete=file_names,
         help="Output of `cyr_dbtool ... show` or `db_dump`, or a flat file; - is standard input.",
     ),
     click.option(
@@ -80,6 +88,8 @@ _OPTIONS = (
     ),
     click.option("-q", "--quiet", is_flag=True, help="Say nothing of single unreadable records."),
 )
+#: For a command that always is.
+_BUT_QUIET = _OPTIONS[:-1]
 
 
 @attrs.frozen
@@ -116,12 +126,16 @@ class _Asked:
     quiet: bool
 
 
-def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options, and `chosen`, which is what they come to."""
+def source_options(command: Callable[..., Any], *, is_quiet: bool = False) -> Callable[..., Any]:
+    """Give a command the options, and `chosen`, which is what they come to.
+
+    With `is_quiet` it never speaks of problems by itself, and has no option for it.
+    """
     names = [field.name for field in attrs.fields(_Asked)]
 
     @functools.wraps(command)
     def wrapped(**options: Any) -> Any:
+        options.setdefault("quiet", is_quiet)
         asked = _Asked(**{name: options.pop(name) for name in names})
         problems = Problems(quiet=asked.quiet)
 
@@ -134,7 +148,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             problems.close()
 
-    for option in reversed(_OPTIONS):
+    for option in reversed(_BUT_QUIET if is_quiet else _OPTIONS):
         wrapped = option(wrapped)
     return wrapped
 
@@ -144,7 +158,9 @@ def _chosen(asked: _Asked, problems: Problems) -> Chosen:
     if sum(place is not None for place in others) > 1:
         raise OptionError("--db, --report and --dump exclude one another; give one of them")
     if asked.backend is not None and asked.db is None:
-        raise OptionError("--backend goes with --db; imapd.conf names the backend otherwise")
+        raise OptionError(
+            "--backend goes with --db; leave it out where imapd.conf names the backend"
+        )
     if asked.mailboxes is not None and asked.no_mailboxes:
         raise OptionError("--mailboxes and --no-mailboxes exclude one another; give one of them")
     conf = None

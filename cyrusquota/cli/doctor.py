@@ -12,6 +12,7 @@ from typing import Optional, Sequence
 import click
 
 from cyrusquota import doctor, imapdconf
+from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._exim import exim_options
 from cyrusquota.cli._terminal import Terminal, terminal
 from cyrusquota.doctor import Finding, Host, Severity
@@ -28,6 +29,7 @@ _SYSTEMD = "/run/systemd/system"
     "-C",
     "--config",
     metavar="FILE",
+    shell_complete=file_names,
     default=imapdconf.DEFAULT_PATH,
     show_default=True,
     help="imapd.conf to follow.",
@@ -36,6 +38,7 @@ _SYSTEMD = "/run/systemd/system"
     "--map",
     "path",
     metavar="FILE",
+    shell_complete=file_names,
     help=f"The map in place.  [default: the one that Exim's router asks, or {DEFAULT_PATH}]",
 )
 @exim_options

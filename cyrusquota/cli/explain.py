@@ -7,6 +7,7 @@ from typing import Optional
 
 import click
 
+from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._exim import exim_options
 from cyrusquota.cli._explained import Explained, as_json, as_text
 from cyrusquota.cli._source import Chosen, source_options
@@ -24,6 +25,7 @@ from cyrusquota.privileges import reading_as
     "--map",
     "path",
     metavar="FILE",
+    shell_complete=file_names,
     help=f"The map in place.  [default: the one that Exim's router asks, or {DEFAULT_PATH}]",
 )
 @exim_options

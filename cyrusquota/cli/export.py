@@ -10,7 +10,9 @@ import click
 
 from cyrusquota import __version__, maps, publish
 from cyrusquota.cli._answers import answer_options
+from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._map import comments, put, teller
+from cyrusquota.cli._mode import mode_bits
 from cyrusquota.cli._progress import progress
 from cyrusquota.cli._run import Command, complain, run
 from cyrusquota.cli._source import Chosen, source_options
@@ -24,17 +26,6 @@ from cyrusquota.refusals import Refusals, refusals
 _LIMITS = Limits()
 
 
-def _mode(context: click.Context, parameter: click.Parameter, value: str) -> int:
-    """Permission bits, as chmod takes them in octal."""
-    try:
-        mode = int(value, 8)
-    except ValueError:
-        mode = -1
-    if not 0 <= mode <= 0o777:
-        raise click.BadParameter(f"expected an octal mode such as 0644, found {value!r}")
-    return mode
-
-
 @click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @source_options
 @click.option(
@@ -43,7 +34,13 @@ def _mode(context: click.Context, parameter: click.Parameter, value: str) -> int
     multiple=True,
     help="Never list this address or local part (repeatable; postmaster never is).",
 )
-@click.option("-o", "--output", metavar="FILE", help="The map.  [default: standard output]")
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    shell_complete=file_names,
+    help="The map.  [default: standard output]",
+)
 @click.option(
     "--key",
     type=click.Choice([form.value for form in KeyForm]),
@@ -56,7 +53,11 @@ def _mode(context: click.Context, parameter: click.Parameter, value: str) -> int
 @click.option("--owner", metavar="USER", help="Owner of the map.  [default: whoever runs this]")
 @click.option("--group", metavar="GROUP", help="Group of the map.  [default: as for a new file]")
 @click.option(
-    "--mode", callback=_mode, default="0644", show_default=True, help="Mode of the map, in octal."
+    "--mode",
+    callback=mode_bits,
+    default="0644",
+    show_default=True,
+    help="Mode of the map, in octal.",
 )
 @click.option(
     "--max-change",
@@ -192,7 +193,7 @@ class _Listing:
             lambda counted: progress(counted, lambda: counted.count, expected),
         )
         if not found.roots and problems.count:
-            advice = "not one of its records could be read"
+            advice = "not one record of it can be read; check that it is what it should be"
             raise DataError(f"quota roots in {source.name}", advice=advice)
         return found
 

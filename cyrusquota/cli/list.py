@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from typing import Callable, Iterable, Iterator, Optional
+from operator import itemgetter
+from typing import Callable, Iterable, Iterator, Optional, Union
 
 import attrs
 import click
 
+from cyrusquota.cli._counting import counting
 from cyrusquota.cli._listed import Csv, Form, ForPeople, JsonLines, Listed
 from cyrusquota.cli._progress import progress
+from cyrusquota.cli._share import share_if_any
 from cyrusquota.cli._source import Chosen, source_options
 from cyrusquota.cli._terminal import Terminal, terminal
 from cyrusquota.cli._wanted import Wanted
 from cyrusquota.display.sizes import Unit
-from cyrusquota.errors import CyrusQuotaError, OptionError
 from cyrusquota.mailbox import domain_of
-from cyrusquota.overquota import enforced
 from cyrusquota.privileges import reading_as
 from cyrusquota.quota import QuotaRoot
 from cyrusquota.summary import fullest, near_limit
 
-_SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%?", re.ASCII)
 #: Lines that are written at once.
 _BATCH = 500
 
-Rank = Callable[[Listed], "tuple[object, ...]"]
+#: What roots are sorted by, least first; of a million of them it has to be small.
+Rank = Callable[[Listed], "Union[float, tuple[str, str]]"]
+#: More than can be used.
+_NEVER = float(1 << 64)
 
 
-def _by_use(listed: Listed) -> tuple[object, ...]:
+def _by_use(listed: Listed) -> float:
     """Fullest first; whoever has no limit comes after all others, by what he uses."""
     full = fullest(listed.counts)
-    if full is None:
-        return 1, -listed.counts.storage.used, listed.root.name
-    return 0, -full.share, listed.root.name
+    return 1 - listed.counts.storage.used / _NEVER if full is None else -full.share
 
 
-def _by_name(listed: Listed) -> tuple[object, ...]:
+def _by_name(listed: Listed) -> tuple[str, str]:
     return domain_of(listed.root.name) or "", listed.root.name
 
 
@@ -46,23 +46,13 @@ _FORMS = ("table", "csv", "jsonl")
 _UNITS = tuple(unit.value for unit in Unit)
 
 
-def _share(context: click.Context, parameter: click.Parameter, given: Optional[str]) -> float:
-    """Percent of a limit; more than any where none is given."""
-    if given is None:
-        return float("inf")
-    match = _SHARE.fullmatch(given)
-    if match is None or not 0 < float(match[1]) <= 100:
-        raise OptionError(f"--near: expected a share of the limit such as 90%, found {given!r}")
-    return float(match[1])
-
-
 @click.command("list")
 @source_options
 @click.option("--over", is_flag=True, help="Only roots that are over in some resource.")
 @click.option(
     "--near",
     metavar="SHARE",
-    callback=_share,
+    callback=share_if_any,
     help="Only roots that are over, or that use this much of a limit, or more: 90%; those within"
     " --reserve of it, too.",
 )
@@ -103,7 +93,7 @@ def _share(context: click.Context, parameter: click.Parameter, given: Optional[s
 def list_roots(
     chosen: Chosen,
     over: bool,
-    near: float,
+    near: Optional[float],
     domain: tuple[str, ...],
     sort: str,
     form: str,
@@ -133,7 +123,7 @@ def list_roots(
         listed = _Judged(chosen, wanted, near).roots(has_bar=not is_streamed)
         if over:
             listed = (one for one in listed if one.over)
-        elif near <= 100:
+        elif near is not None:
             listed = (one for one in listed if one.over or one.near)
         _write(written.lines(_rows(listed, written, rank)), written.encoding)
 
@@ -149,7 +139,7 @@ def _rows(listed: Iterable[Listed], form: Form, rank: Optional[Rank]) -> Iterato
         return map(form.row, listed)
     # What is kept of a root is no more than its line and what it is sorted by.
     ranked = [(rank(one), form.row(one)) for one in listed]
-    ranked.sort()
+    ranked.sort(key=itemgetter(0))
     return (row for _, row in ranked)
 
 
@@ -159,7 +149,7 @@ class _Judged:
 
     chosen: Chosen
     wanted: Wanted
-    near: float
+    near: Optional[float]
 
     def roots(self, *, has_bar: bool) -> Iterator[Listed]:
         """Every root by whose name it is wanted, in the order of the source."""
@@ -169,10 +159,10 @@ class _Judged:
                 yield self._listed(root)
 
     def _listed(self, root: QuotaRoot) -> Listed:
-        counts = self._counting(root)
+        counts = counting(root, self.chosen, self.chosen.problems)
         over = self.chosen.policy.over(counts)
         near = self.chosen.reserve.near(counts)
-        if self.near <= 100:
+        if self.near is not None:
             reached = near_limit(counts, self.chosen.policy, self.near)
             near = tuple(
                 kind
@@ -180,16 +170,6 @@ class _Judged:
                 if kind in near or (kind in reached and kind not in over)
             )
         return Listed(root, counts, over, near)
-
-    def _counting(self, root: QuotaRoot) -> QuotaRoot:
-        """`root` with the figures that Cyrus goes by, as far as they can be read."""
-        if self.chosen.server is None:
-            return root
-        try:
-            return enforced(root, self.chosen.server, self.chosen.problems)
-        except CyrusQuotaError as error:
-            self.chosen.problems(error)
-            return root
 
 
 def _write(lines: Iterable[str], encoding: str) -> None:

@@ -8,9 +8,12 @@ import click
 
 from cyrusquota import __version__
 from cyrusquota.cli._run import run
+from cyrusquota.cli.check import check
 from cyrusquota.cli.doctor import examine
 from cyrusquota.cli.explain import explain_user
 from cyrusquota.cli.list import list_roots
+from cyrusquota.cli.metrics import metrics
+from cyrusquota.cli.report import report
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,8 +23,11 @@ def cyrusquota() -> None:
 
 
 cyrusquota.add_command(list_roots)
+cyrusquota.add_command(report)
 cyrusquota.add_command(examine)
 cyrusquota.add_command(explain_user)
+cyrusquota.add_command(check)
+cyrusquota.add_command(metrics)
 
 
 def main() -> NoReturn:

@@ -140,7 +140,9 @@ def guess(path: AnyPath) -> Optional[str]:
         with Path(path).open("rb") as file:
             start = file.read(_ENOUGH)
     except ValueError:
-        raise NoSuchSource(f"{printable(str(path))}: no file has such a name") from None
+        raise NoSuchSource(
+            f"{printable(str(path))}: no file has a NUL byte in its name; correct it"
+        ) from None
     except OSError as error:
         raise source_error(error, path) from error
     for offset, magic, backend in _MAGIC:

@@ -39,7 +39,9 @@ class Database(abc.ABC):
 
     def __init__(self, path: AnyPath, on_problem: OnProblem) -> None:
         if b"\0" in os.fsencode(path):
-            raise NoSuchSource(f"{printable(str(path))}: no file has such a name")
+            raise NoSuchSource(
+                f"{printable(str(path))}: no file has a NUL byte in its name; correct it"
+            )
         self.path = path
         self._on_problem = on_problem
 

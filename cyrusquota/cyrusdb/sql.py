@@ -176,7 +176,8 @@ class Sql(Database):
     def _problem(self, error: sqlite3.Error) -> CyrusQuotaError:
         text = printable(str(error))
         if any(part in text.lower() for part in _NOT_THE_DATA):
-            return SourceError(f"{printable(str(self.path))}: cannot be read: {text}")
+            where = printable(str(self.path))
+            return SourceError(f"{where}: cannot be read: {text}; look into the kernel's log")
         return self._damaged(f"a sound SQLite file ({text})")
 
     def _damaged(self, expected: str) -> DamagedDatabase:

@@ -32,6 +32,9 @@ _UNITS = (
     "usr/lib/systemd/system",
     "lib/systemd/system",
 )
+#: There while systemd runs (sd_booted(3)). Debian's own lines of cron ask for it, and then leave
+#: the work to a timer.
+_BOOTED = "/run/systemd/system"
 _EXEC = re.compile(r"^ExecStart\s*=\s*[-@:+!|]*(?P<command>.+)$", re.MULTILINE)
 _PATIENCE = 10.0
 
@@ -83,7 +86,9 @@ def examined(
 ) -> Iterator[Finding]:
     """What is found below `root` of jobs that write the map `path`."""
     search = _Search(root)
-    jobs = [*search.cron(), *search.units()]
+    jobs = list(search.cron())
+    if not search.instead_of_units:
+        jobs += search.units()
     yield from search.findings
     running = [job for job in jobs if job.is_enabled]
     for job in jobs:
@@ -124,10 +129,14 @@ def _missing(job: Job, root: Path) -> bool:
 
 @attrs.define
 class _Search:
-    """What there is below a root directory; `findings` are the things met on the way."""
+    """What there is below a root directory; `findings` are the things met on the way.
+
+    `instead_of_units` is set by a line of cron that is in force only without systemd.
+    """
 
     root: Path
     findings: list[Finding] = attrs.field(factory=list)
+    instead_of_units: bool = False
 
     def cron(self) -> Iterator[Job]:
         for name in _CRONTABS:
@@ -142,6 +151,10 @@ class _Search:
 
     def _crontab(self, path: Path, *, has_user: bool) -> Iterator[Job]:
         for line in crontab.lines(self._text(path), has_user=has_user):
+            if _BOOTED in line.command:
+                if (self.root / _BOOTED.lstrip("/")).is_dir():
+                    continue
+                self.instead_of_units = True
             pause = float("inf") if line.pause is None else line.pause
             yield Job(str(path), line.command, line.path, pause)
 

@@ -106,7 +106,7 @@ class _Reading:
             if not question.is_by_root or inbox_owner(verdict.root.name) is None
         )
         if not self.roots and self.problems:
-            advice = "not one of its records could be read"
+            advice = "not one record of it can be read; check that it is what it should be"
             raise DataError(f"quota roots in {question.source.name}", advice=advice)
         is_inherited = any(standing.is_bad for standing in self.others.values())
         assert self.quota is not None

@@ -47,7 +47,9 @@ def _checked(message: str, kind: str) -> Message:
     found = Message(match["code"], match["status"], message[match.end() :])
     problem = _problem(message) or _kind_problem(found, kind)
     if problem:
-        raise OptionError(f"the message {problem}: {message!r}")
+        raise OptionError(
+            f"--message {message!r}: the text {problem}; leave --message out for the usual one"
+        )
     return found
 
 

@@ -47,7 +47,8 @@ def records(lines: _Lines, *, source: str, on_problem: OnProblem) -> Iterator[tu
         found = decode(row[1:]) if row.startswith(b" ") else None
         if found is None:
             what = "the value" if expects_value else "the key"
-            on_problem(BadDump(f"a blank and {what} as db_dump writes it", place=place, found=row))
+            expected = f"a blank and {what} as db_dump writes it"
+            on_problem(BadDump(expected, place=place, found=row, advice=_AGAIN))
         elif expects_value and key is not None:
             yield key, found
         key = None if expects_value else found

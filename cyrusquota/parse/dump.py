@@ -23,6 +23,7 @@ _ESCAPE = re.compile(rb"\xff([\x80\x89\x8a\x8d\xff])")
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _LOOKS_LIKE_VALUE = re.compile(rb"%\(|[+-]?[0-9]+[ \t\n]")
 _CUT = "the dump was not kept whole; make it again"
+_LEFT_OUT = "the line is left out; make the dump again"
 
 
 def records(
@@ -49,7 +50,7 @@ def _records(
             raise BadDump(expected, place=place, found=line, advice=_CUT)
         key, tab, value = line[:-1].partition(b"\t")
         if not tab:
-            on_problem(BadDump("KEY TAB VALUE", place=place, found=line[:-1]))
+            on_problem(BadDump("KEY TAB VALUE", place=place, found=line[:-1], advice=_LEFT_OUT))
         else:
             yield _plain(key, value)
 

@@ -15,6 +15,7 @@ from cyrusquota.errors import BadReport, Place
 _CHUNK = 1 << 16
 _BLANK = " \t\r\n"
 _TOO_BIG = 1 << 64
+_NOT_UTF8 = "read the database itself instead, or the text that the command prints without JSON"
 
 
 def members(first: bytes, stream: BinaryIO, source: str) -> Iterator[tuple[int, str, object]]:
@@ -76,7 +77,7 @@ class _Members:
     def _take(self, wanted: str) -> str:
         char = self._peek()
         if not char or char not in wanted:
-            self._fail(" or ".join(wanted))
+            self._fail(" or ".join(f"'{one}'" for one in wanted))
         self._at += 1
         return char
 
@@ -108,13 +109,14 @@ class _Members:
         except UnicodeDecodeError as error:
             place = Place(self._source, offset=offset + error.start)
             found = error.object[error.start : error.end]
-            raise BadReport("UTF-8 text", place=place, found=found) from None
+            raise BadReport("UTF-8 text", place=place, found=found, advice=_NOT_UTF8) from None
 
     def _fail(self, expected: str) -> NoReturn:
         found = self._text[self._at : self._at + 40].encode("utf-8", "surrogatepass")
-        advice = "" if found else "the JSON breaks off; run the command that made it again"
+        reason = "this is no JSON" if found else "the JSON breaks off"
+        advice = f"{reason}; run the command that made it again"
         place = Place(self._source, offset=self._gone + self._at)
-        raise BadReport(expected, place=place, found=found, advice=advice)
+        raise BadReport(expected, place=place, found=found or None, advice=advice)
 
 
 def _integer(digits: str) -> int:

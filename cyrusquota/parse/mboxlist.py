@@ -16,6 +16,7 @@ from cyrusquota.parse import dump, json_members
 
 #: 2.2: `NAME TAB PARTITION TAB ACL`.
 _UNTYPED = re.compile(rb"[^ \t]+(?=\t)")
+_AGAIN = "make the list again with: ctl_mboxlist -d"
 
 
 def dumped(
@@ -60,7 +61,7 @@ def _from_json(
             continue
         if not isinstance(row, dict):
             place = Place(source, offset=offset)
-            on_problem(BadDump(f"an object for {name!r}", place=place))
+            on_problem(BadDump(f"an object for {name!r}", place=place, advice=_AGAIN))
             continue
         kind, partition = str(row.get("mbtype", "")).encode(), row.get("partition")
         unique = row.get("uniqueid")

@@ -36,6 +36,7 @@ _NO_NAME = b"(null)"
 _NAMES = {resource.value.encode(): resource for resource in Resource}
 _NAMES[b"X-ANNOTATION-STORAGE"] = Resource.ANNOTATION_STORAGE
 _NAMES[b"X-NUM-FOLDERS"] = Resource.MAILBOX
+_LEFT_OUT = "the row is left out; keep messages of `quota` out of its output, and run it again"
 _CUT = "`quota` was interrupted, or its output was not kept whole; run it again"
 
 
@@ -137,7 +138,7 @@ def _single(rows: Iterator[bytes], lines: _Lines) -> Iterator[QuotaRoot]:
             limit = match["zero"] or match["limit"]
             usage = _usage(Resource.STORAGE, match["used"], limit)
         if match is None or usage is None:
-            lines.on_problem(lines.bad(row, "QUOTA %USED USED ROOT"))
+            lines.on_problem(lines.bad(row, "QUOTA %USED USED ROOT", _LEFT_OUT))
         elif match["root"] != _NO_NAME:
             yield QuotaRoot.of(_name(match["root"]), {Resource.STORAGE: usage})
 
@@ -148,7 +149,7 @@ def _grouped(rows: Iterator[bytes], lines: _Lines) -> Iterator[QuotaRoot]:
     for row in rows:
         parsed = _row(row)
         if parsed is None:
-            lines.on_problem(lines.bad(row, "[QUOTA %USED] USED RESOURCE ROOT"))
+            lines.on_problem(lines.bad(row, "[QUOTA %USED] USED RESOURCE ROOT", _LEFT_OUT))
             continue
         root, resource, usage = parsed
         if usages and (root != name or resource in usages):

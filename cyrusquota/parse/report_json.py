@@ -32,7 +32,8 @@ def roots(
         usages = _usages(value)
         if not _is_nameable(name) or usages is None:
             expected = '{"STORAGE": {"used": NUMBER, "limit": NUMBER}, ...}'
-            on_problem(BadReport(expected, place=place, found=_found(value)))
+            advice = "the root is left out; run `quota -J` again"
+            on_problem(BadReport(expected, place=place, found=_found(value), advice=advice))
         else:
             yield QuotaRoot.of(internal_name(name), usages)
 

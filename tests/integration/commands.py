@@ -44,6 +44,21 @@ def run_tool(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     return _run("cyrusquota.cli", *arguments)
 
 
+def monitored(
+    command: str, conf: Path, overquota: Path, *options: str
+) -> subprocess.CompletedProcess[bytes]:
+    """The outcome of `cyrusquota check` or `metrics` on the quotas behind `conf` and a map."""
+    places = ("-C", str(conf), "--map", str(overquota))
+    return _run("cyrusquota.cli", command, *places, *options)
+
+
+def printed(command: str, conf: Path, *options: str) -> str:
+    """What `cyrusquota COMMAND` prints of the quotas behind `conf`; all must be well."""
+    done = run_tool(command, "-C", str(conf), *options)
+    assert (done.returncode, done.stderr) == (0, b"")
+    return done.stdout.decode()
+
+
 def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     return subprocess.run(

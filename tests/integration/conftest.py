@@ -13,7 +13,7 @@ from typing import Iterator, Optional
 
 import pytest
 
-from . import cyrus, exim, postfix
+from . import artifacts, cyrus, exim, postfix
 
 NO_SKIP = "CYRUSQUOTA_NO_SKIP"
 
@@ -52,6 +52,53 @@ def needs_cdb() -> None:
 def needs_postfix() -> None:
     """Skip or fail unless Postfix can run."""
     _need(postfix.missing())
+
+
+def _need_program(name: str, package: str) -> None:
+    _need(None if shutil.which(name) else f"no {name} here: apt-get install {package}")
+
+
+@pytest.fixture(scope="session")
+def needs_man() -> None:
+    """Skip or fail unless man-db is here, with a groff."""
+    _need_program("man", "man-db")
+
+
+@pytest.fixture(scope="session")
+def needs_mandoc() -> None:
+    """Skip or fail unless mandoc is here."""
+    _need_program("mandoc", "mandoc")
+
+
+@pytest.fixture(scope="session")
+def needs_bash() -> None:
+    """Skip or fail unless bash is here."""
+    _need_program("bash", "bash")
+
+
+@pytest.fixture(scope="session")
+def needs_zsh() -> None:
+    """Skip or fail unless zsh is here."""
+    _need_program("zsh", "zsh")
+
+
+@pytest.fixture(scope="session")
+def needs_fish() -> None:
+    """Skip or fail unless fish is here."""
+    _need_program("fish", "fish")
+
+
+@pytest.fixture(scope="session")
+def needs_setuptools() -> None:
+    """Skip or fail unless a wheel can be built here."""
+    _need(artifacts.missing_setuptools())
+
+
+@pytest.fixture(scope="session")
+def zipapp() -> Path:
+    """Skip or fail unless the zipapp was made from this tree; where it is."""
+    _need(artifacts.missing_zipapp())
+    return artifacts.ZIPAPP
 
 
 @pytest.fixture

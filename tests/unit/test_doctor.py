@@ -384,6 +384,23 @@ def test_our_own_units_are_understood(site: Site) -> None:
     assert "schedule-twice" in found
 
 
+@pytest.mark.parametrize("is_booted", [True, False])
+def test_debians_package_has_one_schedule_with_systemd_or_without(
+    is_booted: bool, site: Site
+) -> None:
+    project = Path(__file__).parents[2]
+    cron = (project / "debian" / "cyrusquota.cron.d").read_text()
+    site.cron(cron.replace("/usr/sbin", "/usr/local/sbin"))
+    for name in ("cyrusquota-export.service", "cyrusquota-export.timer"):
+        site.unit(name, (project / "systemd" / name).read_text(), wanted_by="timers.target")
+    if is_booted:
+        (site.etc.parent / "run/systemd/system").mkdir(parents=True)
+    found = site.findings()
+    job = "systemd/system/cyrusquota-export.service" if is_booted else "cron.d/cyrusquota"
+    assert found["schedule"].said.startswith(f"{site.etc}/{job}: ")
+    assert {"schedule-twice", "schedule-program"} & set(found) == set()
+
+
 def test_a_unit_that_has_failed(site: Site, tmp_path: Path) -> None:
     site.no_schedule()
     site.unit("cyrusquota-export.service", ONCE.format(site.map))

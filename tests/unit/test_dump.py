@@ -65,7 +65,8 @@ def test_a_line_without_tab_is_a_problem_and_the_rest_is_read() -> None:
     found = list(dump.records(text, source="d", on_problem=problems.append))
     assert found == [(b"a", b"1 1"), (b"b", b"2 2")]
     assert [str(problem) for problem in problems] == [
-        "d, line 2: expected KEY TAB VALUE, found 'broken'"
+        "d, line 2: expected KEY TAB VALUE, found 'broken'; the line is left out; make the dump"
+        " again"
     ]
 
 

@@ -93,7 +93,7 @@ def test_a_failure_leaves_the_old_map_and_nothing_else(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(f"os.{call}", full)
-    with pytest.raises(MapError, match=r"No space left on device.*the map in place is as it was"):
+    with pytest.raises(MapError, match=r"No space left on device.*what is in place is as it was"):
         publish(target, b"b: 2\n")
     assert target.read_bytes() == b"a: 1\n"
     assert alone(target)
@@ -145,7 +145,7 @@ def test_where_it_may_not_write_it_says_so(
 def test_an_unknown_owner_or_group_is_the_callers_mistake(
     ownership: Ownership, target: Path
 ) -> None:
-    with pytest.raises(OptionError, match="give a name or number this host knows"):
+    with pytest.raises(OptionError, match="is not known on this host; give one that `getent"):
         publish(target, b"a: 1\n", ownership)
     assert not target.exists()
 

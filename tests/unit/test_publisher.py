@@ -126,7 +126,7 @@ def test_an_empty_file_is_replaced_unasked(place: Path) -> None:
 
 def test_an_unknown_owner_is_refused_before_anything_is_written(old: Path) -> None:
     for ownership in (Ownership(owner="no such user"), Ownership(group="no such group")):
-        with pytest.raises(OptionError, match="is not known; give a name or number"):
+        with pytest.raises(OptionError, match="is not known on this host; give one that"):
             publish.publish(old, NEW, ownership)
     for number in (1 << 32, "9" * 5000):
         with pytest.raises(OptionError, match="no user or group id"):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cyrusquota import strategies
 
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(strategies.__file__).resolve().parents[2]
 WITHOUT_HYPOTHESIS = "import sys; sys.modules['hypothesis'] = None; "
 
 

@@ -33,11 +33,16 @@ def test_a_small_site() -> None:
     assert list(summary.near_limit.values()) == [3, 0, 0, 0]
     assert (summary.over_roots, summary.near_roots) == (2, 1)
     assert summary.domains == {
-        None: Totals(roots=2, unlimited=1, over=1, promised=100 * MIB, used=100 * MIB),
-        "example.org": Totals(roots=2, unlimited=0, over=1, promised=MIB, used=MIB),
+        None: Totals(2, 1, 1, 100 * MIB, 100 * MIB, used_unlimited=5 * MIB, users=2),
+        "example.org": Totals(2, 0, 1, MIB, MIB, users=2),
     }
-    assert summary.total() == Totals(4, 1, 2, 101 * MIB, 101 * MIB)
+    assert summary.total() == Totals(4, 1, 2, 101 * MIB, 101 * MIB, 5 * MIB, 4)
     assert summary.histogram == [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]
+
+
+def test_roots_that_are_nobodys_own_count_as_no_users() -> None:
+    names = ("user", "shared", "x.org!", "user.jane.sub", "user.bob", "x.org!user.max")
+    assert summary_of(*map(QuotaRoot, names)).total().users == 2
 
 
 def test_the_fullest_come_first_and_without_a_limit_nobody_is() -> None:

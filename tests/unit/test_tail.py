@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Iterator
 
@@ -13,7 +14,7 @@ from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb import tail
 from cyrusquota.cyrusdb.tail import Changes, Lost, Tail
 from cyrusquota.errors import NoSuchSource
-from cyrusquota.strategies.writers import WRITERS, Writer
+from cyrusquota.strategies.writers import WRITERS, Writer, close
 from tests import recorded
 
 LOGS = ("skiplist", "twom", "twoskip")
@@ -187,7 +188,8 @@ def test_recorded_histories_are_followed(backend: str, tmp_path: Path) -> None:
 def test_other_formats_say_only_that_something_changed(backend: str, tmp_path: Path) -> None:
     made = WRITERS[backend](tmp_path / "quotas.db")
     commit(made, {b"user.a": V1})
-    with tail.opened(made.path) as found:
+    with ExitStack() as leaving, tail.opened(made.path) as found:
+        leaving.callback(close, made)
         begin(found, made.path)
         assert found.changes().is_complete
         commit(made, {b"user.a": V2})

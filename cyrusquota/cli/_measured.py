@@ -1,0 +1,164 @@
+"""What `cyrusquota metrics` tells, metric by metric."""
+
+from __future__ import annotations
+
+import time
+from typing import Iterator, Mapping, Optional
+
+import attrs
+
+from cyrusquota import __version__, maps
+from cyrusquota.cli._counting import counting
+from cyrusquota.cli._map import comments, teller
+from cyrusquota.cli._reading import Reading
+from cyrusquota.cli._source import Chosen
+from cyrusquota.guard import Change, Guard, Limits
+from cyrusquota.maps import FORMATS, KeyForm
+from cyrusquota.maps.answers import Answers
+from cyrusquota.maps.placed import PlacedMap
+from cyrusquota.prometheus import Metric, Number, label
+from cyrusquota.quota import QuotaRoot, Resource
+from cyrusquota.summary import Summary
+
+UP = "cyrusquota_up"
+LAST_SUCCESS = "cyrusquota_last_success_timestamp_seconds"
+
+#: What the metrics of each root are called, by resource.
+_OF_ROOTS = {
+    Resource.STORAGE: ("storage_used_bytes", "storage_limit_bytes"),
+    Resource.MESSAGE: ("messages_used", "messages_limit"),
+    Resource.ANNOTATION_STORAGE: (
+        "annotation_storage_used_bytes",
+        "annotation_storage_limit_bytes",
+    ),
+    Resource.MAILBOX: ("mailboxes_used", "mailboxes_limit"),
+}
+
+
+@attrs.define
+class Seen:
+    """The quota roots of one reading, with the figures that Cyrus goes by where they can be read.
+
+    `by_root` has each root by its name where that was asked for; memory grows with them then.
+    """
+
+    chosen: Chosen
+    summary: Summary
+    by_root: Optional[dict[str, QuotaRoot]] = None
+
+    def __call__(self, root: QuotaRoot) -> None:
+        """Take in one more root."""
+        # What cannot be read here keeps the verdict from being known, which tells of it.
+        counted = counting(root, self.chosen, lambda problem: None)
+        self.summary.add(counted)
+        if self.by_root is not None:
+            self.by_root[root.name] = counted
+
+
+def always(is_up: bool, last_success: Optional[float]) -> Iterator[Metric]:
+    """What can be told whether or not the source could be read."""
+    yield Metric.single(
+        UP, "Whether the last run could tell all that it tells (1), or failed (0).", +is_up
+    )
+    yield Metric.single(
+        "cyrusquota_build_info", "Always 1; which cyrusquota this is.", 1, version=__version__
+    )
+    if last_success is not None:
+        about = "When a run last read the quota data, in seconds since 1970."
+        yield Metric.single(LAST_SUCCESS, about, last_success)
+
+
+def of_roots(summary: Summary) -> Iterator[Metric]:
+    """What all quota roots come to."""
+    yield Metric.single("cyrusquota_roots", "Quota roots.", summary.roots)
+    yield _by_resource(
+        "cyrusquota_limited_roots", "Quota roots that limit the resource.", summary.limited
+    )
+    yield _by_resource(
+        "cyrusquota_over_roots", "Quota roots that use more than they may.", summary.over
+    )
+    about = f"Quota roots that use {summary.near:g} percent of a limit or more, and are not over."
+    yield _by_resource("cyrusquota_near_roots", about, summary.near_limit)
+    domains = sorted((label(domain or ""), totals) for domain, totals in summary.domains.items())
+    about = "Limits of STORAGE added up; the empty domain is the site itself."
+    promised = [({"domain": domain}, totals.promised) for domain, totals in domains]
+    yield Metric("cyrusquota_promised_bytes", about, promised)
+    about = "STORAGE used, that of roots without a limit included."
+    used = [({"domain": domain}, totals.used) for domain, totals in domains]
+    yield Metric("cyrusquota_used_bytes", about, used)
+
+
+def of_users(reading: Reading, problems: int) -> Iterator[Metric]:
+    """Whom Cyrus refuses, and how the reading went."""
+    about = "Users with an INBOX here or, without mailboxes.db, with a quota root of their own."
+    yield Metric.single("cyrusquota_users", about, reading.users)
+    about = "Users whose mail Cyrus would refuse now."
+    yield Metric.single("cyrusquota_refused_users", about, reading.refused)
+    about = "Records that could not be read, and other things that were not as they should be."
+    yield Metric.single("cyrusquota_problems", about, problems)
+    about = "How long it took to read the quota data."
+    yield Metric.single("cyrusquota_read_duration_seconds", about, round(reading.seconds, 6))
+
+
+def of_each(roots: Mapping[str, QuotaRoot]) -> Iterator[Metric]:
+    """Use and limit of every root, of the resources that it uses or limits."""
+    for resource, names in _OF_ROOTS.items():
+        used: list[tuple[dict[str, str], Number]] = []
+        limits: list[tuple[dict[str, str], Number]] = []
+        for name, root in roots.items():
+            usage, labels = dict(root.usages())[resource], {"root": label(name)}
+            if usage.limit is not None:
+                limits.append((labels, usage.limit))
+            if usage.used or usage.limit is not None:
+                used.append((labels, usage.used))
+        for name, about, samples in zip(names, ("Used", "Limit"), (used, limits)):
+            about = f"{about} of {resource.value} of a quota root."
+            yield Metric(f"cyrusquota_root_{name}", about, samples)
+
+
+def of_map(placed: Optional[PlacedMap]) -> Iterator[Metric]:
+    """What can be told of the map in place, of which there may be none."""
+    about = "Whether there is a map in place (1), or none that can be read (0)."
+    yield Metric.single("cyrusquota_map_found", about, +(placed is not None))
+    if placed is not None:
+        yield Metric.single("cyrusquota_map_entries", "Entries of the map.", placed.entries)
+        about = "When the map was last renewed, in seconds since 1970."
+        yield Metric.single("cyrusquota_map_timestamp_seconds", about, round(placed.renewed, 3))
+        about = "How old the map was at the time of this run."
+        yield Metric.single("cyrusquota_map_age_seconds", about, round(placed.age(), 3))
+
+
+@attrs.frozen
+class Watch:
+    """The guard of `cyrusquota-export`, and what the map would be made of."""
+
+    form: KeyForm
+    exempt: tuple[str, ...]
+    answers: Answers
+    limits: Limits
+
+    def metrics(self, chosen: Chosen, reading: Reading, placed: PlacedMap) -> Iterator[Metric]:
+        """What the guard would say to the map that an export would write now."""
+        written, told = FORMATS[placed.format], teller(FORMATS[placed.format])
+        values = attrs.evolve(self.answers, format=written).values(reading.verdicts)
+        entries = maps.entries(values, form=self.form, exempt=self.exempt)
+        texts = comments(chosen, reading.roots, len(entries), reading.near)
+        content = written.document(entries, texts)
+        held = Guard(told, self.limits)(placed.content, content)
+        about = "Whether an export would now be held back by its guard (1) or not (0)."
+        yield Metric.single("cyrusquota_map_held_back", about, +(held is not None))
+        change = Change.between(placed.keys, told(content).keys)
+        counts = {"added": change.added, "removed": change.removed}
+        about = "Entries by which a map written now would differ from the one in place."
+        samples = [({"change": name}, count) for name, count in counts.items()]
+        yield Metric("cyrusquota_map_pending_entries", about, samples)
+
+
+def now() -> float:
+    """The time as a metric has it."""
+    return round(time.time(), 3)
+
+
+def _by_resource(name: str, about: str, counts: Mapping[Resource, int]) -> Metric:
+    samples = [({"resource": resource.value}, count) for resource, count in counts.items()]
+    return Metric(name, about, samples)

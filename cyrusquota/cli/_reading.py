@@ -1,0 +1,90 @@
+"""One reading of a source for those who watch over it: who is refused mail, out of how many."""
+
+from __future__ import annotations
+
+import time
+from typing import Callable, Iterator, Optional
+
+import attrs
+
+from cyrusquota import overquota
+from cyrusquota.cli._progress import progress
+from cyrusquota.cli._source import Chosen
+from cyrusquota.errors import DataError, OnProblem
+from cyrusquota.mailbox import inbox_owner
+from cyrusquota.mailboxes import Inbox
+from cyrusquota.overquota import Reserve, Verdict, is_delivered_to
+from cyrusquota.privileges import reading_as
+from cyrusquota.quota import QuotaRoot
+
+
+@attrs.define
+class Reading:
+    """What `read` found.
+
+    `users` are the live INBOXes here or, where the mailboxes are not known, the quota roots that
+    are a user's own. `verdicts` has who is refused mail, and who is near it by the reserve.
+    """
+
+    verdicts: list[Verdict] = attrs.field(factory=list)
+    roots: int = 0
+    users: int = 0
+    seconds: float = 0.0
+
+    @property
+    def refused(self) -> int:
+        """How many users Cyrus would refuse mail for."""
+        return sum(bool(verdict.over) for verdict in self.verdicts)
+
+    @property
+    def near(self) -> int:
+        """How many more have less left than the reserve."""
+        return len(self.verdicts) - self.refused
+
+
+def _unseen(root: QuotaRoot) -> None:
+    pass
+
+
+def read(
+    chosen: Chosen,
+    reserve: Optional[Reserve] = None,
+    see: Callable[[QuotaRoot], None] = _unseen,
+) -> Reading:
+    """Read the source once, from beginning to end, every quota root passing `see`.
+
+    `reserve` takes the place of the one chosen. Raises what keeps the source from being read.
+    """
+    reading, server, begun = Reading(), chosen.server, time.monotonic()
+
+    def roots() -> Iterator[QuotaRoot]:
+        for root in progress(chosen.source.roots(chosen.problems), lambda: reading.roots):
+            reading.roots += 1
+            see(root)
+            reading.users += server is None and inbox_owner(root.name) is not None
+            yield root
+
+    def inboxes(on_problem: OnProblem) -> Iterator[Inbox]:
+        assert server is not None
+        users = 0
+        for inbox in server.inboxes(on_problem):
+            users += is_delivered_to(inbox)
+            yield inbox
+        # Not added: where totals count, they are read once more.
+        reading.users = users
+
+    with reading_as(chosen.user):
+        found = overquota.verdicts(
+            roots(),
+            chosen.source.naming,
+            chosen.policy,
+            reserve=chosen.reserve if reserve is None else reserve,
+            server=None if server is None else attrs.evolve(server, read=inboxes),
+            on_problem=chosen.problems,
+        )
+        reading.verdicts.extend(found)
+    if not reading.roots and chosen.problems.count:
+        advice = "not one record of it can be read; check that it is what it should be"
+        raise DataError(f"quota roots in {chosen.source.name}", advice=advice)
+    reading.seconds = time.monotonic() - begun
+    return reading

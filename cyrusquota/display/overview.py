@@ -1,0 +1,186 @@
+"""All that a report says, in the order and the words that the terminal and the page share."""
+
+from __future__ import annotations
+
+import datetime
+import enum
+from typing import Iterator, Optional, Sequence
+
+import attrs
+
+from cyrusquota.display.sizes import part, size
+from cyrusquota.mailbox import inbox_owner
+from cyrusquota.overquota import Verdict
+from cyrusquota.quota import Resource, Usage
+from cyrusquota.summary import STEP, STEPS, Fullest, Summary, Totals
+
+
+class State(enum.Enum):
+    """What to think of a use of a limit."""
+
+    FINE = "fine"
+    NEAR = "near"
+    OVER = "over"
+
+
+@attrs.frozen
+class Figure:
+    """One line of the totals: what it is, how much, and what to know about it.
+
+    `is_main` says that it is one of those to look at first.
+    """
+
+    label: str
+    value: str
+    note: str = ""
+    is_main: bool = False
+    state: State = State.FINE
+
+
+@attrs.frozen
+class Step:
+    """So many roots use so much of their limit; `begin` is where that begins, for an axis."""
+
+    label: str
+    begin: str
+    count: int
+    state: State
+
+
+@attrs.frozen
+class Refusal:
+    """Why mail for a user is refused: a resource of the root that governs him.
+
+    `governed_by` is empty where that is his own.
+    """
+
+    user: str
+    resource: Resource
+    usage: Usage
+    governed_by: str
+
+
+@attrs.frozen
+class Overview:
+    """A site at a moment.
+
+    `refused` are verdicts on users who are over, `inboxes` how many live INBOXes there are, None
+    where mailboxes are not known; `reserved` is how many users are not over, but have less left
+    than is to be kept in reserve, None where nothing is. `problems` is how many records could not
+    be read. `rows` is how many domains and refusals are shown at most.
+    """
+
+    source: str
+    policy: str
+    when: datetime.datetime
+    summary: Summary
+    refused: Sequence[Verdict] = ()
+    inboxes: Optional[int] = None
+    reserved: Optional[int] = None
+    problems: int = 0
+    rows: int = 200
+    defaultdomain: Optional[str] = None
+
+    def made(self) -> str:
+        """Of what, by which rule and when."""
+        return f"{self.source}, policy {self.policy}, {self.when:%Y-%m-%d %H:%M %z}"
+
+    def totals(self) -> Iterator[Figure]:
+        """The site in a few lines."""
+        summary, total = self.summary, self.summary.total()
+        count = len(summary.domains)
+        yield Figure("Quota roots", str(summary.roots), _domains(count), is_main=True)
+        of = "" if self.inboxes is None else f"{self.inboxes} users have an INBOX here"
+        yield Figure("Users with a root of their own", str(total.users), of)
+        yield self._roots("Without any limit", summary.unlimited)
+        near = f"at least {summary.near:g}% of it in use"
+        yield self._roots("Near a limit", summary.near_roots, near, State.NEAR)
+        yield self._roots("Over a limit", summary.over_roots)
+        yield self._refused()
+        if self.reserved is not None:
+            note = "less left than --reserve; Cyrus still takes their mail"
+            yield Figure("Users within the reserve", str(self.reserved), note)
+        yield Figure("Promised", size(total.promised), "the sum of all STORAGE limits", True)
+        yield Figure("Used", size(total.used), _used(total), is_main=True)
+        if self.problems:
+            yield Figure("Problems", str(self.problems), "see what was said on standard error")
+
+    def _roots(self, label: str, count: int, note: str = "", state: State = State.FINE) -> Figure:
+        is_main = state is not State.FINE
+        if not count:
+            return Figure(label, "0", is_main=is_main)
+        share = f"{part(count, self.summary.roots)} of all roots"
+        return Figure(label, str(count), f"{share}, {note}" if note else share, is_main, state)
+
+    def _refused(self) -> Figure:
+        count = len(self.refused)
+        state = State.OVER if count else State.FINE
+        return Figure("Users refused mail now", str(count), self._of_whom(), True, state)
+
+    def _of_whom(self) -> str:
+        if self.inboxes is not None:
+            return f"{part(len(self.refused), self.inboxes)} of all with an INBOX here"
+        return "only users with a root of their own are known"
+
+    def steps(self) -> Iterator[Step]:
+        """The histogram, from empty to over the limit."""
+        for at, count in enumerate(self.summary.histogram):
+            if at == STEPS:
+                yield Step("over 100%", ">100%", count, State.OVER)
+                return
+            begin = at * STEP
+            state = State.NEAR if begin >= self.summary.near else State.FINE
+            yield Step(f"{begin}-{begin + STEP}%", f"{begin}%", count, state)
+
+    def state(self, usage: Usage) -> State:
+        """What to think of a use."""
+        if usage.is_over():
+            return State.OVER
+        return State.NEAR if usage.reaches(self.summary.near) else State.FINE
+
+    def domains(self) -> list[tuple[str, Totals]]:
+        """Each domain with its totals, the one that uses most first."""
+        found = sorted(
+            self.summary.domains.items(), key=lambda item: (-item[1].used, item[0] or "")
+        )
+        return [(name or self._without_domain(), totals) for name, totals in found]
+
+    def _without_domain(self) -> str:
+        return f"({self.defaultdomain or 'no domain'})"
+
+    def resources(self) -> Iterator[tuple[Resource, int, int, int]]:
+        """Each resource that is limited: how many roots limit it, are near that, and over."""
+        summary = self.summary
+        for kind, count in summary.limited.items():
+            if count:
+                yield kind, count, summary.near_limit[kind], summary.over[kind]
+
+    def fullest(self) -> list[Fullest]:
+        """The fullest roots, fullest first."""
+        return self.summary.fullest()
+
+    def refusals(self) -> Iterator[Refusal]:
+        """Why each user is refused, by domain and name; a line for each resource."""
+        for verdict in sorted(self.refused, key=_address):
+            governed_by = "" if inbox_owner(verdict.root.name) is not None else verdict.root.name
+            doubt = " (not certain)" if verdict.is_approximate else ""
+            usages = dict(verdict.root.usages())
+            for kind in verdict.over:
+                yield Refusal(str(verdict.recipient), kind, usages[kind], governed_by + doubt)
+
+
+def _address(verdict: Verdict) -> tuple[str, str]:
+    return verdict.recipient.domain or "", verdict.recipient.local
+
+
+def _domains(count: int) -> str:
+    return f"in {count} domain{'' if count == 1 else 's'}" if count else ""
+
+
+def _used(total: Totals) -> str:
+    limited = total.used - total.used_unlimited
+    share = f"{part(limited, total.promised)} of what is promised" if total.promised else ""
+    if not total.used_unlimited:
+        return share
+    under = f"{size(limited)} of it under a limit"
+    return f"{under}, {share}" if share else under

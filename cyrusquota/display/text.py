@@ -1,0 +1,187 @@
+"""A report for a terminal: totals, a histogram, and tables, no line wider than asked for."""
+
+from __future__ import annotations
+
+import textwrap
+from itertools import islice
+from typing import Callable, Iterable, Iterator, Optional, Sequence
+
+import attrs
+
+from cyrusquota.display.bars import bar
+from cyrusquota.display.overview import Overview, Refusal, State
+from cyrusquota.display.sizes import figure, part, percent, size
+from cyrusquota.display.table import GAP, Charset, Column, Table, joined, shortened, width
+from cyrusquota.quota import Resource, Usage
+from cyrusquota.summary import Fullest, Totals
+
+#: Columns of a histogram where lines may be as long as they get, and at most.
+_USUAL = 80
+#: What governed-by names are shortened to before the user's own.
+_NAME = 30
+#: Notes have at least so many columns.
+_NARROW = 16
+
+_COLOURS = {State.OVER: "red", State.NEAR: "yellow"}
+
+_USAGE = (
+    Column("USE"),
+    Column("USED"),
+    Column("LIMIT"),
+    Column("RESOURCE", to_right=False, spare=True),
+)
+
+
+@attrs.frozen
+class Text:
+    """How a report is put into lines: in `room` columns (None is as many as it takes).
+
+    `coloured` is given a text and the name of a colour.
+    """
+
+    room: Optional[int] = None
+    charset: Charset = attrs.field(factory=Charset)
+    coloured: Callable[[str, str], str] = lambda text, colour: text
+
+    def lines(self, overview: Overview) -> Iterator[str]:
+        """All of it."""
+        yield from self._wrapped(overview.made())
+        yield ""
+        yield from self._totals(overview)
+        if not overview.summary.roots:
+            return
+        yield from self._titled("How full the roots are", self._histogram(overview))
+        yield from self._titled("By resource", self._resources(overview))
+        domains = overview.domains()
+        if len(domains) > 1:
+            rows = list(map(self._domain, domains[: overview.rows]))
+            yield from self._titled("By domain", self._table(_DOMAINS, rows))
+            yield from self._rest(len(domains) - len(rows), "domains")
+        fullest = list(map(self._full, overview.fullest()))
+        if fullest:
+            title = f"The fullest {len(fullest)}" if len(fullest) > 1 else "The fullest"
+            yield from self._titled(title, self._table((*_USAGE, _ROOT), fullest))
+        yield from self._refused(overview)
+
+    def _titled(self, title: str, lines: Iterable[str]) -> Iterator[str]:
+        yield ""
+        yield self.coloured(self._cut(title), "cyan")
+        yield from lines
+
+    def _cut(self, text: str) -> str:
+        shown = self.charset.shown(text)
+        return shown if self.room is None else shortened(shown, self.room, self.charset.ellipsis)
+
+    def _table(self, columns: Sequence[Column], rows: Sequence[str]) -> Iterator[str]:
+        return Table(columns, self.charset).lines(rows, self.room)
+
+    def _rest(self, count: int, what: str) -> Iterator[str]:
+        if count > 0:
+            yield self._cut(f"and {count} more {what}: see --rows")
+
+    def _totals(self, overview: Overview) -> Iterator[str]:
+        figures = list(overview.totals())
+        labels = max(width(figure.label) for figure in figures)
+        values = max(width(figure.value) for figure in figures)
+        for each in figures:
+            begin = GAP.join((each.label.ljust(labels), each.value.rjust(values)))
+            yield from self._noted(begin, each.note)
+
+    def _noted(self, begin: str, note: str) -> Iterator[str]:
+        """`begin` with as many lines of `note` behind it as it takes; none where it is narrow."""
+        indent = width(begin) + len(GAP)
+        if self.room is not None and self.room - indent < _NARROW:
+            yield self._cut(begin)
+            return
+        lines = self._wrapped(note, indent)
+        yield GAP.join((begin, *lines[:1]))
+        yield from (" " * indent + line for line in lines[1:])
+
+    def _wrapped(self, text: str, indent: int = 0) -> list[str]:
+        shown = self.charset.shown(text)
+        if self.room is None:
+            return [shown] if shown else []
+        lines = textwrap.wrap(shown, max(1, self.room - indent))
+        return [shortened(line, self.room - indent, self.charset.ellipsis) for line in lines]
+
+    def _histogram(self, overview: Overview) -> Iterator[str]:
+        steps = list(overview.steps())
+        most = max(step.count for step in steps) or 1
+        labels = max(len(step.label) for step in steps)
+        counts = len(str(most))
+        room = min(_USUAL, self.room or _USUAL) - labels - counts - 2 * len(GAP)
+        for step in steps:
+            cells = (step.label.rjust(labels), str(step.count).rjust(counts))
+            drawn = bar(step.count / most, room, self.charset)
+            line = self._narrow(GAP.join((*cells, drawn)).rstrip())
+            colour = _COLOURS.get(step.state)
+            yield self.coloured(line, colour) if colour else line
+
+    def _narrow(self, line: str) -> str:
+        return line if self.room is None else shortened(line, self.room, self.charset.ellipsis)
+
+    def _resources(self, overview: Overview) -> Iterator[str]:
+        rows = [
+            joined((str(roots), str(near), str(over), kind.value))
+            for kind, roots, near, over in overview.resources()
+        ]
+        return self._table(_RESOURCES, rows)
+
+    def _domain(self, named: tuple[str, Totals]) -> str:
+        name, totals = named
+        return joined(
+            (
+                str(totals.roots),
+                str(totals.unlimited),
+                str(totals.over),
+                size(totals.promised),
+                size(totals.used),
+                part(totals.used - totals.used_unlimited, totals.promised),
+                self.charset.shown(name),
+            )
+        )
+
+    def _full(self, full: Fullest) -> str:
+        name = self.charset.shown(full.root.name)
+        return joined((*_usage(full.resource, full.usage), name))
+
+    def _refused(self, overview: Overview) -> Iterator[str]:
+        if not overview.refused:
+            yield from self._titled("Nobody is refused mail now", ())
+            return
+        refusals = overview.refusals()
+        rows = list(map(self._refusal, islice(refusals, overview.rows)))
+        columns = (*_USAGE, Column("ROOT", to_right=False, spare=True), _USER)
+        yield from self._titled("Refused mail now", self._table(columns, rows))
+        yield from self._rest(sum(1 for _ in refusals), "reasons to refuse mail")
+
+    def _refusal(self, refusal: Refusal) -> str:
+        governed_by = self.charset.shown(refusal.governed_by)
+        if self.room is not None:
+            governed_by = shortened(governed_by, _NAME, self.charset.ellipsis)
+        user = self.charset.shown(refusal.user)
+        return joined((*_usage(refusal.resource, refusal.usage), governed_by or "own", user))
+
+
+def _usage(kind: Resource, usage: Usage) -> tuple[str, str, str, str]:
+    limit = "-" if usage.limit is None else figure(kind, usage.limit)
+    return percent(usage), figure(kind, usage.used), limit, kind.value
+
+
+_ROOT = Column("ROOT", to_right=False)
+_USER = Column("USER", to_right=False)
+_RESOURCES = (
+    Column("ROOTS"),
+    Column("NEAR"),
+    Column("OVER"),
+    Column("RESOURCE", to_right=False),
+)
+_DOMAINS = (
+    Column("ROOTS"),
+    Column("NO LIMIT", spare=True),
+    Column("OVER"),
+    Column("PROMISED", spare=True),
+    Column("USED"),
+    Column("USE", spare=True),
+    Column("DOMAIN", to_right=False),
+)

@@ -1,0 +1,111 @@
+"""The commands as click knows them: their options, and what --help says of each.
+
+Everything comes through `get_help_record` and its kin, which print the same in click 8.1 and 8.5.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Iterator
+
+import attrs
+import click
+
+from cyrusquota.cli.export import export
+from cyrusquota.cli.main import cyrusquota
+
+#: Names of the programs, and what click makes them of.
+PROGRAMS: dict[str, click.Command] = {"cyrusquota-export": export, "cyrusquota": cyrusquota}
+
+#: Wide enough that click breaks no line.
+_WIDTH = 100_000
+#: At the beginning, or behind the comma after another name; a metavar may have dashes in it.
+_NAME = re.compile(r"(?:^|(?<=, ))-{1,2}[A-Za-z][a-z-]*")
+_EXTRAS = re.compile(r"  \[([^\]]*)\]")
+
+
+@attrs.frozen
+class Option:
+    """One option: how it is given, what it does, and what click adds about its default."""
+
+    spelling: str
+    text: str
+    extra: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """-o and --output, without what follows them."""
+        return tuple(_NAME.findall(self.spelling))
+
+
+@attrs.frozen
+class Command:
+    """One command: the words that call it, its usage, its description and its options."""
+
+    name: str
+    usage: str
+    summary: str
+    paragraphs: tuple[str, ...]
+    options: tuple[Option, ...]
+
+
+def command(name: str) -> Command:
+    """The command that the words `name` call, such as `cyrusquota list`."""
+    found, context = _resolved(name)
+    paragraphs = tuple(inspect.cleandoc(found.help or "").split("\f")[0].strip().split("\n\n"))
+    return Command(
+        name,
+        " ".join(found.collect_usage_pieces(context)),
+        found.get_short_help_str(_WIDTH),
+        paragraphs,
+        tuple(_options(found, context)),
+    )
+
+
+def subcommands(program: str) -> tuple[str, ...]:
+    """What can be called by `program` and one more word; nothing for a plain command."""
+    found, context = _resolved(program)
+    if not isinstance(found, click.Group):
+        return ()
+    return tuple(f"{program} {word}" for word in found.list_commands(context))
+
+
+def every() -> Iterator[Command]:
+    """Every command there is."""
+    for program in PROGRAMS:
+        yield command(program)
+        for name in subcommands(program):
+            yield command(name)
+
+
+def _resolved(name: str) -> tuple[click.Command, click.Context]:
+    program, *words = name.split()
+    found = PROGRAMS[program]
+    context = click.Context(
+        found, info_name=program, terminal_width=_WIDTH, **found.context_settings
+    )
+    for word in words:
+        assert isinstance(found, click.Group)
+        inner = found.get_command(context, word)
+        assert inner is not None
+        found, context = (
+            inner,
+            click.Context(inner, info_name=word, parent=context, **inner.context_settings),
+        )
+    return found, context
+
+
+def _options(found: click.Command, context: click.Context) -> Iterator[Option]:
+    for parameter in found.get_params(context):
+        record = parameter.get_help_record(context)
+        if record is not None and isinstance(parameter, click.Option):
+            spelling, text = record
+            extras = _EXTRAS.findall(text)
+            yield Option(spelling, _EXTRAS.sub("", text).strip(), _in_words("; ".join(extras)))
+
+
+def _in_words(extra: str) -> str:
+    """What click says of a range, for readers: `0.05<=x<=10`, `x>=0`."""
+    extra = re.sub(r"([0-9.]+)<=x<=([0-9.]+)", r"from \1 to \2", extra)
+    return re.sub(r"x>=([0-9.]+)", r"at least \1", extra)

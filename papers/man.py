@@ -1,0 +1,157 @@
+"""The man pages: what is written by hand in man/*.in, with the options of the commands put in.
+
+In a template a line `@NAME@`, alone, stands for something generated:
+
+    @TITLE PAGE SECTION MANUAL@   the .TH line, with the date of the newest entry of CHANGELOG.md
+    @SYNOPSIS COMMAND@            how a command is called
+    @DESCRIPTION COMMAND@         what --help says of it
+    @OPTIONS COMMAND@             its options
+    @COMMON OPTIONS PROGRAM@      the options that several subcommands of a program share
+    @SUBCOMMANDS PROGRAM@         a subsection for each subcommand, with its other options
+    @EXIT STATUS@                 exit statuses, from errors.py
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Callable, Iterable, Iterator
+
+from cyrusquota import __version__
+from papers import commands, roff, statuses
+from papers._file import CHECKOUT, Generated
+from papers.commands import Command, Option
+
+MAN = CHECKOUT / "man"
+PAGES = ("cyrusquota-export.8", "cyrusquota.1")
+
+_PLACE = re.compile(r"@(?P<what>[A-Z]+(?: (?:OPTIONS|STATUS))?)(?: (?P<of>.+))?@")
+_DATED = re.compile(r"^## .* - (?P<date>\d{4}-\d\d-\d\d)$", re.MULTILINE)
+
+
+def files() -> Iterator[Generated]:
+    """Every man page."""
+    for page in PAGES:
+        template = (MAN / f"{page}.in").read_text("utf-8")
+        yield Generated(MAN / page, rendered(template))
+
+
+def rendered(template: str) -> str:
+    """A template with everything put in."""
+    lines: list[str] = []
+    for line in template.splitlines():
+        place = _PLACE.fullmatch(line)
+        lines += [line] if place is None else _GENERATED[place["what"]](place["of"] or "")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _title(words: str) -> Iterator[str]:
+    page, section, manual = words.split(" ", 2)
+    dated = _DATED.search((CHECKOUT / "CHANGELOG.md").read_text("utf-8"))
+    assert dated is not None, "CHANGELOG.md has no heading with a date"
+    yield '.\\" Generated from the .in file beside it and the commands by `make man`.'
+    yield f'.TH {page} {section} {dated["date"]} "cyrusquota {__version__}" "{manual}"'
+
+
+def _synopsis(name: str) -> Iterator[str]:
+    command = commands.command(name)
+    words = name.split()
+    yield f".B {roff.escaped(' '.join(words))}"
+    yield from roff.text(command.usage)
+
+
+def _description(name: str) -> Iterator[str]:
+    return _paragraphs(commands.command(name))
+
+
+def _options(name: str) -> Iterator[str]:
+    return _listed(commands.command(name).options)
+
+
+def _common_options(program: str) -> Iterator[str]:
+    return _listed(_common(program))
+
+
+def _subcommands(program: str) -> Iterator[str]:
+    common = _common(program)
+    for name in commands.subcommands(program):
+        command = commands.command(name)
+        yield f".SS {roff.escaped(name)}"
+        yield f".B {roff.escaped(name)}"
+        yield from roff.text(command.usage)
+        yield ".PP"
+        yield from _paragraphs(command)
+        yield from _which_common(command, common)
+        yield from _listed(option for option in _own(program, name) if option not in common)
+
+
+def _which_common(command: Command, common: list[Option]) -> Iterator[str]:
+    taken = [option for option in common if option in command.options]
+    missing = [option for option in common if option not in command.options]
+    if not taken:
+        return
+    yield ".PP"
+    if not missing:
+        yield "Takes all of the common options below."
+    elif len(missing) < len(taken):
+        yield from roff.wrapped(f"Takes the common options below, except {_names(missing)}.")
+    else:
+        yield from roff.wrapped(f"Of the common options below it takes {_names(taken)}.")
+
+
+def _names(options: Iterable[Option]) -> str:
+    return ", ".join(roff.option(option.names[-1]) for option in options)
+
+
+def _common(program: str) -> list[Option]:
+    """Options that look the same in most subcommands, in the order they are met."""
+    names = commands.subcommands(program)
+    count = Counter(option for name in names for option in _own(program, name))
+    return [option for option, times in count.items() if times * 2 > len(names)]
+
+
+def _own(program: str, name: str) -> list[Option]:
+    """The options of a subcommand, without --help, which the program has itself."""
+    inherited = commands.command(program).options
+    return [option for option in commands.command(name).options if option not in inherited]
+
+
+def _paragraphs(command: Command) -> Iterator[str]:
+    for number, paragraph in enumerate(command.paragraphs):
+        if number:
+            yield ".PP"
+        if paragraph.startswith("\b"):
+            yield ".nf"
+            for line in paragraph.splitlines()[1:]:
+                yield from roff.text(line)
+            yield ".fi"
+        else:
+            yield from roff.text(" ".join(paragraph.split()))
+
+
+def _listed(options: Iterable[Option]) -> Iterator[str]:
+    for option in options:
+        yield ".TP"
+        yield roff.option(option.spelling)
+        yield from roff.text(option.text)
+        if option.extra:
+            extra = f"{option.extra[0].upper()}{option.extra[1:]}"
+            yield from roff.text(f"({extra})" if extra.endswith(".") else f"({extra}.)")
+
+
+def _exit_status(_: str) -> Iterator[str]:
+    for status, text in statuses.meanings().items():
+        yield ".TP"
+        yield f".B {status}"
+        yield from roff.text(text)
+
+
+_GENERATED: dict[str, Callable[[str], Iterable[str]]] = {
+    "TITLE": _title,
+    "SYNOPSIS": _synopsis,
+    "DESCRIPTION": _description,
+    "OPTIONS": _options,
+    "COMMON OPTIONS": _common_options,
+    "SUBCOMMANDS": _subcommands,
+    "EXIT STATUS": _exit_status,
+}
