@@ -13,7 +13,7 @@ from cyrusquota.cli._source import Chosen
 from cyrusquota.errors import DataError, OnProblem
 from cyrusquota.mailbox import inbox_owner
 from cyrusquota.mailboxes import Inbox
-from cyrusquota.overquota import Reserve, Verdict
+from cyrusquota.overquota import Reserve, Verdict, is_delivered_to
 from cyrusquota.privileges import reading_as
 from cyrusquota.quota import QuotaRoot
 
@@ -58,9 +58,14 @@ def read(
     reading, server, begun = Reading(), chosen.server, time.monotonic()
 
     def roots() -> Iterator[QuotaRoot]:
+<<<<<<< HEAD
         counted = chosen.source.counted(None, chosen.problems)
         for root in progress(counted, lambda: counted.count):
             reading.roots = counted.count
+=======
+        for root in progress(chosen.source.roots(chosen.problems), lambda: reading.roots):
+            reading.roots += 1
+>>>>>>> doctor
             see(root)
             reading.users += server is None and inbox_owner(root.name) is not None
             yield root
@@ -69,7 +74,11 @@ def read(
         assert server is not None
         users = 0
         for inbox in server.inboxes(on_problem):
+<<<<<<< HEAD
             users += overquota.is_delivered_to(inbox)
+=======
+            users += is_delivered_to(inbox)
+>>>>>>> doctor
             yield inbox
         # Not added: where totals count, they are read once more.
         reading.users = users

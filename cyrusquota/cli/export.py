@@ -193,7 +193,11 @@ class _Listing:
             problems,
             lambda counted: progress(counted, lambda: counted.count, expected),
         )
+<<<<<<< HEAD
         if not found.roots and problems.in_data:
+=======
+        if not found.roots and problems.count:
+>>>>>>> doctor
             advice = "not one record of it can be read; check that it is what it should be"
             raise DataError(f"quota roots in {source.name}", advice=advice)
         return found
