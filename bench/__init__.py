@@ -1,1 +1,1 @@
-"""Benchmarks, which print what to put into the documentation."""
+"""Benchmarks side by side with what one would run otherwise; they print tables of ratios."""

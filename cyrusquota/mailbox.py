@@ -7,6 +7,7 @@ component (imap/mboxname.c). They are str throughout, bytes that are not UTF-8 a
 from __future__ import annotations
 
 import re
+import string
 from typing import Iterator, Optional
 
 import attrs
@@ -23,6 +24,7 @@ _NAME = re.compile(
 #: The local parts that lmtpd can be given: it takes no quoted ones, nothing that is not ASCII,
 #: and reads what stands behind a `+` as a folder (imap/lmtpengine.c).
 _LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*/=?^_`{|}~.-]+")
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 @attrs.frozen
@@ -129,7 +131,7 @@ def recipient(name: str, naming: Naming) -> Optional[Recipient]:
 
 def folded(text: str) -> str:
     """`text` with ASCII capitals folded, which is all that Cyrus (and Exim) folds."""
-    return "".join(char.lower() if "A" <= char <= "Z" else char for char in text)
+    return text.translate(_LOWER)
 
 
 def internal_name(printed: str) -> str:

@@ -8,8 +8,9 @@ come from whatever has read them; this module knows what they mean.
 from __future__ import annotations
 
 import re
+from itertools import repeat
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, Optional
+from typing import Callable, Iterable, Iterator, Optional, Sequence
 
 import attrs
 
@@ -24,6 +25,7 @@ _ODD_KEY = re.compile(rb"N(user\.[^.\x1d\x1f]+)\x1d([^\x1d\x1f]+)", re.DOTALL)
 _OLD_KEY = re.compile(rb"(?:[^!$]+!)?user\.[^.]+", re.DOTALL)
 #: Up to 2.4: `TYPE PARTITION ACL`, development versions with a list before it. Type 0 is mail.
 _NUMBERED = re.compile(rb"(?:\([^)]*\) )?([0-9]+) ([^ ]+)(?: .*)?", re.DOTALL)
+_BANG = ord("!")
 #: The letters that ordinary mail may have: its kind, and directories by name.
 MAIL = frozenset(b"el")
 LEGACY = b"l"
@@ -62,16 +64,6 @@ def inboxes(
             yield _inbox(shown, value, by_id=name is not None, servername=servername)
 
 
-def row_keys(name: str) -> tuple[bytes, ...]:
-    """The keys that the row of the INBOX `name` can have: since 3.6, or before."""
-    old = name.encode("utf-8", "surrogateescape")
-    domain, mark, rest = old.rpartition(b"!")
-    within = domain + b"\x1d" if mark else b""
-    if rest.startswith(b"user."):
-        rest = b"user\x1f" + rest[len(b"user.") :]
-    return old, b"N" + within + rest.replace(b"^", b".")
-
-
 def _modern_name(key: bytes) -> Optional[bytes]:
     """The internal name of the INBOX that a row of 3.6 or later is of, or None."""
     match = _NEW_KEY.fullmatch(key)
@@ -80,6 +72,33 @@ def _modern_name(key: bytes) -> Optional[bytes]:
         return domain + b"user." + match[2].replace(b".", b"^")
     odd = _ODD_KEY.fullmatch(key)
     return None if odd is None else odd[1] + b"!" + odd[2].replace(b".", b"^")
+
+
+#: A dot within a user's name is one in some keys, and `^` in others.
+_SPELLING = bytes.maketrans(b"^", b".")
+
+
+class RowsOf:
+    """Tells which of many keys of a mailboxes.db may be those of a few INBOXes, in any style."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._keys = {key.translate(_SPELLING) for name in names for key in _row_keys(name)}
+
+    def __call__(self, keys: Sequence[bytes], values: object = ()) -> list[int]:
+        """The indexes of those keys."""
+        spelled = map(bytes.translate, keys, repeat(_SPELLING))
+        return [index for index, key in enumerate(spelled) if key in self._keys]
+
+
+def _row_keys(name: str) -> Iterator[bytes]:
+    """The keys that the row of an INBOX may have; which `!` ends its domain they do not say."""
+    raw = name.encode("utf-8", "surrogateescape")
+    yield raw
+    for at in (-1, *(at for at, byte in enumerate(raw) if byte == _BANG)):
+        prefix = b"N" + raw[:at] + b"\x1d" if at >= 0 else b"N"
+        rest = raw[at + 1 :]
+        yield prefix + rest
+        yield prefix + rest.replace(b".", b"\x1f", 1)
 
 
 def _inbox(name: str, value: bytes, *, by_id: bool, servername: Optional[str]) -> Inbox:

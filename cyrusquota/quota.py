@@ -21,6 +21,9 @@ class Resource(enum.Enum):
     ANNOTATION_STORAGE = "ANNOTATION-STORAGE"
     MAILBOX = "MAILBOX"
 
+    # Members are keys wherever there are quota roots, and the hash of Enum is a slow one.
+    __hash__ = object.__hash__
+
     @property
     def code(self) -> bytes:
         """The key of this resource in a database value."""

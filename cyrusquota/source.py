@@ -11,7 +11,6 @@ from typing import BinaryIO, Callable, Iterable, Iterator, Optional
 import attrs
 
 from cyrusquota import cyrusdb
-from cyrusquota.cyrusdb import quotalegacy
 from cyrusquota.errors import (
     AnyPath,
     ConfigError,
@@ -25,8 +24,12 @@ from cyrusquota.errors import (
 )
 from cyrusquota.imapdconf import ImapdConf
 from cyrusquota.mailbox import Naming
-from cyrusquota.parse import dump, report, value
+from cyrusquota.parse import value
+from cyrusquota.parse.value import Sieve
 from cyrusquota.quota import QuotaRoot
+
+#: Told how many quota roots were read and not wanted.
+Passed = Callable[[int], None]
 
 
 @attrs.frozen
@@ -39,6 +42,8 @@ class Source:
     name: str
     naming: Naming
     _read: Callable[[OnProblem], Iterator[QuotaRoot]]
+    #: Gives what a sieve wants, and is to tell how many other roots there were.
+    _sift: Callable[[Sieve, OnProblem, Passed], Iterator[QuotaRoot]]
     opened: Optional[Callable[[OnProblem], cyrusdb.Database]] = None
     #: Where that is, and for a configured quotalegacy tree, whether fulldirhash is on.
     path: Optional[AnyPath] = None
@@ -47,6 +52,38 @@ class Source:
     def roots(self, on_problem: OnProblem = raise_problem) -> Iterator[QuotaRoot]:
         """Every quota root, in the order of the source."""
         return self._read(on_problem)
+
+    def counted(
+        self, sieve: Optional[Sieve] = None, on_problem: OnProblem = raise_problem
+    ) -> Counted:
+        """The quota roots that `sieve` may want (all without one), in any order; all count."""
+        counted = Counted()
+        if sieve is None:
+            counted.pass_on(self._read(on_problem))
+        else:
+            counted.pass_on(self._sift(sieve, on_problem, counted.add))
+        return counted
+
+
+class Counted:
+    """Quota roots as they pass, and how many have been read for it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._roots: Iterator[QuotaRoot] = iter(())
+
+    def pass_on(self, roots: Iterator[QuotaRoot]) -> None:
+        """Take the roots that are to pass."""
+        self._roots = roots
+
+    def add(self, others: int) -> None:
+        """Count roots that do not pass."""
+        self.count += others
+
+    def __iter__(self) -> Iterator[QuotaRoot]:
+        for root in self._roots:
+            self.count += 1
+            yield root
 
 
 def read(
@@ -73,7 +110,13 @@ def database(
         with opened(on_problem) as db:
             yield from _roots(db, str(path), on_problem)
 
-    return Source(printable(str(path)), naming or Naming(), roots, opened, path)
+    def wanted(sieve: Sieve, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
+        found = cyrusdb.sift(path, sieve, backend, on_problem=on_problem)
+        passed(found.records - len(found.kept))
+        yield from _roots(found.kept, str(path), on_problem)
+
+    name = printable(str(path))
+    return Source(name, naming or Naming(), roots, wanted, opened=opened, path=path)
 
 
 def configured(conf: ImapdConf) -> Source:
@@ -83,7 +126,7 @@ def configured(conf: ImapdConf) -> Source:
     file go before the name in the configuration, as in Cyrus.
     """
     backend, naming = conf.quota_backend, conf.naming
-    if backend != quotalegacy.QuotaTree.backend:
+    if backend != "quotalegacy":
         if backend not in cyrusdb.CYRUS_BACKENDS:
             names = ", ".join(sorted(cyrusdb.CYRUS_BACKENDS))
             found = shown(backend.encode("utf-8", "surrogateescape"))
@@ -92,6 +135,8 @@ def configured(conf: ImapdConf) -> Source:
                 " correct the file"
             )
         return database(conf.quota_path, backend, naming)
+    from cyrusquota.cyrusdb import quotalegacy
+
     base, full = conf.quotalegacy_base, conf.switch("fulldirhash", False)
 
     def opened(on_problem: OnProblem) -> cyrusdb.Database:
@@ -103,26 +148,51 @@ def configured(conf: ImapdConf) -> Source:
         with opened(on_problem) as tree:
             yield from _roots(tree, str(base), on_problem)
 
-    return Source(printable(str(base / "quota")), naming, roots, opened, base, full)
+    def wanted(sieve: Sieve, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
+        found = quotalegacy.sift(base, sieve, fulldirhash=full, virtdomains=naming.virtdomains)
+        if found is None:
+            yield from roots(on_problem)
+            return
+        passed(found.records - len(found.kept))
+        yield from _roots(found.kept, str(base), on_problem)
+
+    return Source(
+        printable(str(base / "quota")),
+        naming,
+        roots,
+        wanted,
+        opened=opened,
+        path=base,
+        fulldirhash=full,
+    )
 
 
 def dumped(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None) -> Source:
     """A dump of a quota database: `cyr_dbtool ... show`, db_dump or a flat file; read once."""
+    from cyrusquota.parse import dump
 
     def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
         records = dump.records(stream, source=name, on_problem=on_problem)
         return _roots(records, name, on_problem)
 
-    return Source(printable(name), naming or Naming(), roots)
+    def wanted(sieve: Sieve, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
+        records = dump.sifted(stream, sieve, passed, source=name, on_problem=on_problem)
+        return _roots(records, name, on_problem)
+
+    return Source(printable(name), naming or Naming(), roots, wanted)
 
 
 def reported(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None) -> Source:
     """The output of `quota`, text or JSON; read once."""
+    from cyrusquota.parse import report
 
     def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
         return report.roots(stream, source=name, on_problem=on_problem)
 
-    return Source(printable(name), naming or Naming(), roots)
+    def wanted(sieve: Sieve, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
+        return report.sifted(stream, sieve, passed, source=name, on_problem=on_problem)
+
+    return Source(printable(name), naming or Naming(), roots, wanted)
 
 
 def roots_in(db: cyrusdb.Database, on_problem: OnProblem) -> Iterator[QuotaRoot]:

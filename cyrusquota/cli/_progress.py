@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Iterable, Iterator, Optional, TypeVar
+from typing import Callable, Iterable, Iterator, Optional, TypeVar
 
 import click
 
@@ -16,21 +16,31 @@ PATIENCE = 1.0
 _STEP = 500
 
 
-def progress(items: Iterable[_T], expected: Optional[int] = None) -> Iterator[_T]:
-    """`items`, with a bar on standard error if they take long; `expected` guesses how many."""
+def progress(
+    items: Iterable[_T], done: Callable[[], int], expected: Optional[int] = None
+) -> Iterator[_T]:
+    """`items`, with a bar on standard error if they take long.
+
+    `done` tells how many have been read by now, those that are no items included, and `expected`
+    guesses how many there will be.
+    """
     if not sys.stderr.isatty():
         yield from items
         return
     begun, rest = time.monotonic(), iter(items)
-    for number, item in enumerate(rest, 1):
+    for item in rest:
         yield item
         if time.monotonic() - begun > PATIENCE:
-            left = None if expected is None else max(1, expected - number)
-            yield from _with_bar(rest, left)
+            yield from _with_bar(rest, done, expected)
 
 
-def _with_bar(items: Iterator[_T], left: Optional[int]) -> Iterator[_T]:
+def _with_bar(
+    items: Iterator[_T], done: Callable[[], int], expected: Optional[int]
+) -> Iterator[_T]:
+    length = None if expected is None else max(1, expected)
     with click.progressbar(
-        items, length=left, label="quota roots", file=sys.stderr, update_min_steps=_STEP
+        items, length=length, label="quota roots", file=sys.stderr, update_min_steps=_STEP
     ) as bar:
-        yield from bar
+        for item in items:
+            bar.update(done() - bar.pos)
+            yield item

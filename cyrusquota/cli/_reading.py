@@ -11,10 +11,9 @@ from cyrusquota import overquota
 from cyrusquota.cli._progress import progress
 from cyrusquota.cli._source import Chosen
 from cyrusquota.errors import DataError, OnProblem
-from cyrusquota.follow.scan import counts
 from cyrusquota.mailbox import inbox_owner
 from cyrusquota.mailboxes import Inbox
-from cyrusquota.overquota import Reserve, Verdict
+from cyrusquota.overquota import Reserve, Verdict, is_delivered_to
 from cyrusquota.privileges import reading_as
 from cyrusquota.quota import QuotaRoot
 
@@ -59,8 +58,14 @@ def read(
     reading, server, begun = Reading(), chosen.server, time.monotonic()
 
     def roots() -> Iterator[QuotaRoot]:
-        for root in progress(chosen.source.roots(chosen.problems)):
+<<<<<<< HEAD
+        counted = chosen.source.counted(None, chosen.problems)
+        for root in progress(counted, lambda: counted.count):
+            reading.roots = counted.count
+=======
+        for root in progress(chosen.source.roots(chosen.problems), lambda: reading.roots):
             reading.roots += 1
+>>>>>>> doctor
             see(root)
             reading.users += server is None and inbox_owner(root.name) is not None
             yield root
@@ -69,7 +74,11 @@ def read(
         assert server is not None
         users = 0
         for inbox in server.inboxes(on_problem):
-            users += counts(inbox)
+<<<<<<< HEAD
+            users += overquota.is_delivered_to(inbox)
+=======
+            users += is_delivered_to(inbox)
+>>>>>>> doctor
             yield inbox
         # Not added: where totals count, they are read once more.
         reading.users = users
@@ -84,7 +93,7 @@ def read(
             on_problem=chosen.problems,
         )
         reading.verdicts.extend(found)
-    if not reading.roots and chosen.problems.count:
+    if not reading.roots and chosen.problems.in_data:
         advice = "not one record of it can be read; check that it is what it should be"
         raise DataError(f"quota roots in {chosen.source.name}", advice=advice)
     reading.seconds = time.monotonic() - begun

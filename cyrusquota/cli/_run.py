@@ -22,10 +22,13 @@ class Problems:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.count = 0
+        #: Those that were met in the data; the others are warnings about the configuration.
+        self.in_data = 0
         self.first = ""
         self.quiet = quiet
 
     def __call__(self, problem: CyrusQuotaError) -> None:
+        self.in_data += 1
         self.say(str(problem))
 
     def say(self, line: str) -> None:

@@ -6,12 +6,12 @@ import functools
 import re
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO, Callable, Optional
+from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Optional
 
 import attrs
 import click
 
-from cyrusquota import cyrusdb, imapdconf, server, source
+from cyrusquota import cyrusdb, imapdconf, source
 from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._run import Problems
 from cyrusquota.errors import OptionError, source_error
@@ -20,8 +20,10 @@ from cyrusquota.mailbox import Naming
 from cyrusquota.overquota import LMTPD, LMTPD_STRICT, POLICIES, Policy, Reserve
 from cyrusquota.privileges import reading_as
 from cyrusquota.quota import Resource
-from cyrusquota.server import Server
 from cyrusquota.source import Source
+
+if TYPE_CHECKING:
+    from cyrusquota.server import Server
 
 _OPTIONS = (
     click.option(
@@ -190,6 +192,10 @@ def _source(asked: _Asked, conf: Optional[ImapdConf]) -> Source:
 
 
 def _server(asked: _Asked, conf: Optional[ImapdConf]) -> Optional[Server]:
+    if asked.mailboxes is None and conf is None:
+        return None
+    from cyrusquota import server
+
     if conf is not None and not asked.no_mailboxes:
         return server.configured(conf, asked.mailboxes)
     if conf is not None and conf.switch("quota_use_conversations", False):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import Callable, Iterable, Iterator, NoReturn, Optional
+from typing import Callable, NoReturn, Optional
 
 import attrs
 import click
 
-from cyrusquota import __version__, maps, overquota, publish
+from cyrusquota import __version__, maps, publish
 from cyrusquota.cli._answers import answer_options
 from cyrusquota.cli._complete import file_names
-from cyrusquota.cli._follow import Export, Place
 from cyrusquota.cli._map import comments, put, teller
 from cyrusquota.cli._mode import mode_bits
 from cyrusquota.cli._progress import progress
@@ -21,9 +20,8 @@ from cyrusquota.errors import DataError, OptionError
 from cyrusquota.guard import Change, Guard, Limits, Told
 from cyrusquota.maps import Format, KeyForm
 from cyrusquota.maps.answers import Answers
-from cyrusquota.overquota import Verdict
 from cyrusquota.privileges import reading_as
-from cyrusquota.quota import QuotaRoot
+from cyrusquota.refusals import Refusals, refusals
 
 _LIMITS = Limits()
 
@@ -56,6 +54,7 @@ _LIMITS = Limits()
 @click.option("--group", metavar="GROUP", help="Group of the map.  [default: as for a new file]")
 @click.option(
     "--mode",
+    metavar="MODE",
     callback=mode_bits,
     default="0644",
     show_default=True,
@@ -136,6 +135,8 @@ def export(
                 "--follow writes lsearch files that defer, so far: leave --format, --headroom and"
                 " --refuse out, or run without --follow from cron"
             )
+        from cyrusquota.cli._follow import Export, Place
+
         place = Place(output, ownership, wait, follow_links)
         text = maps.DEFAULT_MESSAGE if answers.message is None else answers.message
         Export(chosen, exempt, KeyForm(key), text, place, guard.limits).run(poll, verbose)
@@ -173,45 +174,33 @@ class _Listing:
     def content(self, old: Optional[bytes] = None) -> bytes:
         """The map; `old`, the one in place, tells how long reading may take."""
         with reading_as(self.chosen.user):
-            counted, verdicts = self._read(teller(self.answers.format)(old).roots if old else None)
-        values = self.answers.values(verdicts)
+            found = self._read(teller(self.answers.format)(old).roots if old else None)
+        values = self.answers.values(found.verdicts)
         entries = maps.entries(values, form=self.form, exempt=self.exempt)
         name = self.chosen.source.name
-        self.summary = f"{counted.count} quota roots read from {name}, {len(entries)} entries"
-        near = sum(not verdict.over for verdict in verdicts)
-        texts = comments(self.chosen, counted.count, len(entries), near)
+        self.summary = f"{found.roots} quota roots read from {name}, {len(entries)} entries"
+        near = sum(not verdict.over for verdict in found.verdicts)
+        texts = comments(self.chosen, found.roots, len(entries), near)
         return self.answers.format.document(entries, texts)
 
-    def _read(self, expected: Optional[int]) -> tuple[_Counted, list[Verdict]]:
+    def _read(self, expected: Optional[int]) -> Refusals:
         source, problems = self.chosen.source, self.chosen.problems
-        counted = _Counted(progress(source.roots(problems), expected))
-        verdicts = list(
-            overquota.verdicts(
-                counted,
-                source.naming,
-                self.chosen.policy,
-                reserve=self.answers.wanted,
-                server=self.chosen.server,
-                on_problem=problems,
-            )
+        found = refusals(
+            source,
+            self.chosen.policy,
+            self.answers.wanted,
+            self.chosen.server,
+            problems,
+            lambda counted: progress(counted, lambda: counted.count, expected),
         )
-        if not counted.count and problems.count:
+<<<<<<< HEAD
+        if not found.roots and problems.in_data:
+=======
+        if not found.roots and problems.count:
+>>>>>>> doctor
             advice = "not one record of it can be read; check that it is what it should be"
             raise DataError(f"quota roots in {source.name}", advice=advice)
-        return counted, verdicts
-
-
-class _Counted:
-    """Roots as they pass, and how many they were."""
-
-    def __init__(self, roots: Iterable[QuotaRoot]) -> None:
-        self.count = 0
-        self._roots = roots
-
-    def __iter__(self) -> Iterator[QuotaRoot]:
-        for root in self._roots:
-            self.count += 1
-            yield root
+        return found
 
 
 def _tell_changes(old: Optional[bytes], content: bytes, guard: Guard, written: Format) -> None:

@@ -153,8 +153,8 @@ class _Judged:
 
     def roots(self, *, has_bar: bool) -> Iterator[Listed]:
         """Every root by whose name it is wanted, in the order of the source."""
-        roots = self.chosen.source.roots(self.chosen.problems)
-        for root in progress(roots) if has_bar else roots:
+        roots = self.chosen.source.counted(None, self.chosen.problems)
+        for root in progress(roots, lambda: roots.count) if has_bar else roots:
             if self.wanted.has(root.name):
                 yield self._listed(root)
 

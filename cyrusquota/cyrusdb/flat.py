@@ -14,11 +14,17 @@ they are the most, is no flat database.
 from __future__ import annotations
 
 import io
+import os
 import re
-from typing import Iterator
+from functools import partial
+from itertools import repeat
+from operator import lt
+from typing import Iterator, Optional
 
 from cyrusquota.cyrusdb._database import Database, Snapshot
 from cyrusquota.cyrusdb._file import contents, differs
+from cyrusquota.cyrusdb.bulk import Picks, Record, Sifted, Unusual, columns
+from cyrusquota.cyrusdb.bulk.processes import SHARES, parallel, processors
 from cyrusquota.errors import AnyPath, DamagedDatabase, OnProblem, Place
 
 # The layout (lib/cyrusdb_flat.c).
@@ -90,3 +96,75 @@ class Flat(Database):
 
 def _plain(match: re.Match[bytes]) -> bytes:
     return _ESCAPE if match[1] == _ESCAPE else bytes((match[1][0] ^ _HIGH_BIT,))
+
+
+# The fast path: many lines at once, a share of the file for each processor
+
+#: Cyrus's own order: mailbox order. A file in it has each key once.
+_ORDER = bytes({0: 0, 9: 1, 10: 1, 46: 2}.get(byte, max(byte, 3)) for byte in range(256))
+_PIECE = 1 << 18
+
+#: How many lines, the first key and the last one in their order, and the wanted records.
+_Share = tuple[int, bytes, bytes, list[Record]]
+
+
+def sift(path: AnyPath, picks: Picks) -> Optional[Sifted]:
+    """What `picks` wants of the flat file at `path`, or None where `Flat` has to decide.
+
+    That is where a key is not greater than the one before it, is escaped, or a line is no record.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except (OSError, ValueError):
+        return None
+    try:
+        bounds = _bounds(descriptor, os.fstat(descriptor).st_size)
+        jobs = [
+            partial(_share, descriptor, start, end, picks) for start, end in zip(bounds, bounds[1:])
+        ]
+        shares = [share for share in parallel(jobs, processors()) if share is not None]
+    except (OSError, Unusual):
+        return None
+    finally:
+        os.close(descriptor)
+    in_order = all(one[2] < other[1] for one, other in zip(shares, shares[1:]))
+    if len(shares) < len(jobs) or not in_order:
+        return None
+    kept = [record for share in shares for record in share[3]]
+    return Sifted(sum(share[0] for share in shares), kept)
+
+
+def _bounds(descriptor: int, size: int) -> list[int]:
+    """Where to cut the file: the starts of lines, and its end."""
+    if size < _PIECE:
+        raise Unusual
+    count = SHARES * processors()
+    bounds = [0]
+    for index in range(1, count):
+        at = size * index // count
+        line_break = os.pread(descriptor, _PIECE, at).find(_LINE_BREAK)
+        if line_break < 0:
+            raise Unusual
+        bounds.append(at + line_break + 1)
+    return [*bounds, size]
+
+
+def _share(descriptor: int, start: int, end: int, picks: Picks) -> Optional[_Share]:
+    records, kept = 0, list[Record]()
+    first = last = b""
+    while start < end:
+        data = os.pread(descriptor, min(_PIECE, end - start), start)
+        data = data[: data.rfind(_LINE_BREAK) + 1]
+        found = columns(data)
+        # No line break, a bad line, a NUL or anything escaped.
+        if not data or found is None or _NUL in data or _ESCAPE in data:
+            return None
+        keys, values = found
+        order = list(map(bytes.translate, keys, repeat(_ORDER)))
+        if order[0] <= last or not all(map(lt, order, order[1:])):
+            return None
+        first, last = first or order[0], order[-1]
+        records += len(keys)
+        kept += ((keys[index], values[index]) for index in picks(keys, values))
+        start += len(data)
+    return records, first, last, kept

@@ -15,10 +15,13 @@ from __future__ import annotations
 
 import os
 import string
+from functools import partial
 from typing import Iterator, Optional
 
 from cyrusquota import dirhash
 from cyrusquota.cyrusdb._database import Database, Snapshot
+from cyrusquota.cyrusdb.bulk import BATCH, Picks, Sifted, Unusual, merged
+from cyrusquota.cyrusdb.bulk.processes import SHARES, parallel, processors
 from cyrusquota.errors import (
     AnyPath,
     DamagedDatabase,
@@ -33,6 +36,7 @@ _ROOT = b"root"
 _UNFINISHED = b".NEW"
 _PLAIN = frozenset(letter.encode() for letter in string.ascii_lowercase)
 _FULL = frozenset(letter.encode() for letter in string.ascii_uppercase[:23])
+_LINE_BREAK, _PERCENT = b"\n%"
 _REPAIR = "restore the file, or let Cyrus write it anew with `quota -f` or SETQUOTA"
 
 
@@ -190,3 +194,126 @@ def _value(raw: bytes) -> bytes:
     """The value behind the content of a file: up to 2.4, used and limit had a line each."""
     value = raw[:-1]
     return value if value.startswith(b"%") else value.replace(b"\n", b" ", 1)
+
+
+# The fast path: all files of a directory by their names in it, a share for each processor
+
+
+#: A directory, names of files in it, and the key of a file by its name: a prefix, or all of it.
+_Part = tuple[bytes, list[bytes], bytes, bool]
+#: Longer files than this are none of Cyrus's.
+_LARGEST = 4096
+_NO_UNFINISHED = -len(_UNFINISHED)
+
+
+def sift(
+    path: AnyPath,
+    picks: Picks,
+    *,
+    fulldirhash: Optional[bool] = None,
+    virtdomains: Optional[bool] = None,
+) -> Optional[Sifted]:
+    """What `picks` wants of the tree at `path`, or None where `QuotaTree` has to decide.
+
+    That is wherever something lies in the wrong place, or is not a file of Cyrus's making.
+    """
+    hashes = _PLAIN | _FULL if fulldirhash is None else _FULL if fulldirhash else _PLAIN
+    try:
+        parts = list(_parts(os.fsencode(path), hashes, virtdomains))
+        count = SHARES * processors()
+        jobs = [partial(_share, parts, picks, index, count) for index in range(count)]
+        return merged(parallel(jobs, processors()))
+    except (OSError, ValueError, Unusual):
+        return None
+
+
+def _parts(base: bytes, hashes: frozenset[bytes], virtdomains: Optional[bool]) -> Iterator[_Part]:
+    quota, domain = os.path.join(base, b"quota"), os.path.join(base, b"domain")
+    if not os.path.isdir(quota) and not os.path.isdir(domain):
+        if os.path.basename(os.path.normpath(base)) != b"quota":
+            raise Unusual
+        quota = base
+    has_domains = os.path.isdir(domain) and virtdomains is not False
+    if os.path.isdir(quota):
+        for path, names in _hashed(quota, hashes):
+            # Not seen with virtdomains on, or it may be the same root as one below domain/.
+            if (virtdomains or has_domains) and any(b"!" in name for name in names):
+                raise Unusual
+            yield path, names, b"", False
+    for within, domains in _hashed(domain, hashes) if has_domains else ():
+        for name in domains:
+            quota = os.path.join(within, name, b"quota")
+            if os.path.isdir(quota):
+                if os.path.exists(os.path.join(quota, _ROOT)):
+                    yield quota, [_ROOT], name + b"!", True
+                for path, names in _hashed(quota, hashes):
+                    yield path, names, name + b"!", False
+
+
+def _hashed(path: bytes, hashes: frozenset[bytes]) -> Iterator[tuple[bytes, list[bytes]]]:
+    """The one-letter directories of `path`, and the names that count in each."""
+    letters = [letter for letter in os.listdir(path) if letter in hashes]
+    if not _PLAIN.issuperset(letters) and not _FULL.issuperset(letters):
+        # A root may have a file in each way of hashing.
+        raise Unusual
+    for letter in letters:
+        within = os.path.join(path, letter)
+        names = [
+            name
+            for name in os.listdir(within)
+            if name[:1] != b"." and name[_NO_UNFINISHED:] != _UNFINISHED
+        ]
+        if not _are_in_place(letter, names, is_domain=os.path.basename(path) == b"domain"):
+            raise Unusual
+        yield within, names
+
+
+def _are_in_place(letter: bytes, names: list[bytes], *, is_domain: bool) -> bool:
+    full = letter in _FULL
+    hashed = names if is_domain else (name.partition(b".")[2] or name for name in names)
+    # Without fulldirhash the first byte decides.
+    different = set(hashed) if full else {name[:1] for name in hashed}
+    return all(dirhash.letter(name, full=full).encode() == letter for name in different)
+
+
+def _share(
+    parts: list[_Part], picks: Picks, index: int, count: int
+) -> Optional[tuple[int, list[tuple[bytes, bytes]]]]:
+    """The `index`th of `count` shares: how many roots, and those that are wanted."""
+    records, kept = 0, list[tuple[bytes, bytes]]()
+    try:
+        for number, (path, names, prefix, is_whole) in enumerate(parts):
+            turn = (number + index) % count
+            start, end = (len(names) * at // count for at in (turn, turn + 1))
+            for at in range(start, end, BATCH):
+                found, values = _read(path, names[at : min(end, at + BATCH)])
+                records += len(found)
+                for one in picks(found, values):
+                    kept.append((prefix if is_whole else prefix + found[one], values[one]))
+    except (OSError, Unusual):
+        return None
+    return records, kept
+
+
+def _read(path: bytes, names: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """The names and values of those of the files `names` that are there and not empty."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        files = [(name, raw) for name in names if (raw := _raw(name, directory))]
+    finally:
+        os.close(directory)
+    if not all(raw[-1] == _LINE_BREAK and len(raw) < _LARGEST for _, raw in files):
+        raise Unusual
+    values = [raw[:-1] if raw[0] == _PERCENT else _value(raw) for _, raw in files]
+    return [name for name, _ in files], values
+
+
+def _raw(name: bytes, directory: int) -> bytes:
+    try:
+        file = os.open(name, os.O_RDONLY, dir_fd=directory)
+    except FileNotFoundError:
+        return b""
+    try:
+        return os.read(file, _LARGEST)
+    finally:
+        os.close(file)

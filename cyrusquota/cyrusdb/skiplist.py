@@ -25,6 +25,7 @@ import time
 from pathlib import Path
 from typing import Iterator, NoReturn, Optional
 
+from cyrusquota.cyrusdb import _magic
 from cyrusquota.cyrusdb._database import Database, Snapshot
 from cyrusquota.cyrusdb._file import Identity, differs, identity
 from cyrusquota.errors import (
@@ -38,7 +39,7 @@ from cyrusquota.errors import (
 )
 
 # The layout, the same in all versions (lib/cyrusdb_skiplist.c).
-MAGIC = b"\xa1\x02\x8b\x0dskiplist file\0\0\0"
+MAGIC = _magic.SKIPLIST
 
 _VERSION = 1
 #: magic, version, minor version, maxlevel, curlevel, listsize, logstart, last_recovery

@@ -18,6 +18,7 @@ import time
 from typing import TYPE_CHECKING, Iterator, Optional
 from urllib.parse import quote
 
+from cyrusquota.cyrusdb import _magic
 from cyrusquota.cyrusdb._database import Database, Snapshot
 from cyrusquota.cyrusdb._file import Identity, differs, identity
 from cyrusquota.errors import (
@@ -42,7 +43,7 @@ _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0"
 _ROWS = 'SELECT CAST(dbkey AS TEXT), CAST(data AS TEXT) FROM "{}" ORDER BY rowid'
 
 # The file (https://www.sqlite.org/fileformat2.html).
-MAGIC = b"SQLite format 3\0"
+MAGIC = _magic.SQLITE
 #: The change counter is in there.
 _HEADER_SIZE = 100
 #: What lies beside the file while it is being written to, or after a writer was killed.

@@ -22,6 +22,7 @@ from typing import BinaryIO, Iterator, NamedTuple, NoReturn, Optional
 
 import attrs
 
+from cyrusquota.cyrusdb import _magic
 from cyrusquota.cyrusdb._database import Database, Snapshot
 from cyrusquota.cyrusdb._file import differs, exactly, identity
 from cyrusquota.cyrusdb._xxh3 import checksum
@@ -35,7 +36,7 @@ from cyrusquota.errors import (
     source_error,
 )
 
-MAGIC = b"\xa1\x02\x8b\x0dtwomfile\0\0\0\0"
+MAGIC = _magic.TWOM
 
 _VERSION = 1
 #: magic, uuid, version, flags, generation, num_records, num_commits, dirty_size, repack_size,

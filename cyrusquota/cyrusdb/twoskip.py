@@ -23,11 +23,12 @@ from zlib import crc32
 
 import attrs
 
+from cyrusquota.cyrusdb import _magic
 from cyrusquota.cyrusdb._database import Database, Snapshot
 from cyrusquota.cyrusdb._file import differs, exactly, identity
 from cyrusquota.errors import AnyPath, DamagedDatabase, OnProblem, Place, source_error
 
-MAGIC = b"\xa1\x02\x8b\x0dtwoskip file\0\0\0\0"
+MAGIC = _magic.TWOSKIP
 
 _VERSION = 1
 #: magic, version, generation, num_records, repack_size, current_size, flags, CRC of all that

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Callable, Iterator, Optional
+from typing import Callable, Iterable, Iterator, Optional
 
 import attrs
 
-from cyrusquota import imapdconf, overquota, server, source
+from cyrusquota import imapdconf, server, source
 from cyrusquota.doctor.findings import Finding, finding
 from cyrusquota.errors import (
     ConfigError,
@@ -21,8 +21,9 @@ from cyrusquota.errors import (
 from cyrusquota.imapdconf import ImapdConf
 from cyrusquota.mailbox import Recipient, folded, recipient
 from cyrusquota.maps import ALWAYS_EXEMPT
-from cyrusquota.overquota import LMTPD, LMTPD_STRICT, Policy, Verdict
+from cyrusquota.overquota import LMTPD, LMTPD_STRICT, Policy, Reserve, Verdict
 from cyrusquota.quota import QuotaRoot
+from cyrusquota.refusals import refusals
 from cyrusquota.server import Server
 from cyrusquota.source import Source
 
@@ -94,7 +95,7 @@ class _QuotasFailed(Exception):
 class _Reading:
     conf: ImapdConf
     quotas: Optional[Quotas] = None
-    _count: int = 0
+    _has_users: bool = False
     _problems: list[CyrusQuotaError] = attrs.field(factory=list)
 
     def findings(self) -> Iterator[Finding]:
@@ -115,14 +116,6 @@ class _Reading:
         except CyrusQuotaError as error:
             yield _unreadable("mailboxes-bad", error, has_advice=False)
 
-    def _listed(self, quotas: Source) -> Iterator[QuotaRoot]:
-        try:
-            for root in quotas.roots(self._problems.append):
-                self._count += 1
-                yield root
-        except CyrusQuotaError as error:
-            raise _QuotasFailed(error) from error
-
     def _rights(self, quotas: Source) -> Iterator[Finding]:
         path = quotas.path
         if path is not None and is_open(str(path)):
@@ -132,43 +125,49 @@ class _Reading:
         host = server.configured(self.conf)
         policy = LMTPD_STRICT if self.conf.switch("lmtp_strict_quota", False) else LMTPD
         note: OnProblem = self._problems.append
-        roots = self._listed(quotas)
-        verdicts = tuple(
-            overquota.verdicts(roots, quotas.naming, policy, server=host, on_problem=note)
-        )
-        live, good = self._users(host, quotas, verdicts)
-        self.quotas = Quotas(quotas.name, policy, self._count, verdicts, good)
-        yield from self._told(quotas, live, len(verdicts))
+        found = refusals(quotas, policy, Reserve(), host, note, watch=_watched)
+        good = self._users(host, quotas, found.verdicts)
+        self.quotas = Quotas(quotas.name, policy, found.roots, tuple(found.verdicts), good)
+        yield from self._told(self.quotas)
 
     def _users(
-        self, host: Server, quotas: Source, verdicts: tuple[Verdict, ...]
-    ) -> tuple[int, tuple[Recipient, ...]]:
-        """How many users get mail here, and some of them who have room."""
+        self, host: Server, quotas: Source, verdicts: Iterable[Verdict]
+    ) -> tuple[Recipient, ...]:
+        """Some users who have room; no more of mailboxes.db is read than it takes."""
         bad = {folded(str(verdict.recipient)) for verdict in verdicts}
-        live, good = 0, list[Recipient]()
+        good: list[Recipient] = []
         for inbox in host.inboxes(self._problems.append):
-            if not inbox.is_live:
-                continue
-            live += 1
-            to = recipient(inbox.name, quotas.naming) if len(good) < _GOOD else None
+            self._has_users = self._has_users or inbox.is_live
+            to = recipient(inbox.name, quotas.naming) if inbox.is_live else None
             if to is not None and folded(str(to)) not in bad and to.local not in _ALIASES:
                 good.append(to)
-        return live, tuple(good)
+                if len(good) == _GOOD:
+                    break
+        return tuple(good)
 
-    def _told(self, quotas: Source, live: int, full: int) -> Iterator[Finding]:
-        if not self._count and not self._problems:
-            yield finding("quota-db-empty", f"{quotas.name}: has no quota roots")
+    def _told(self, quotas: Quotas) -> Iterator[Finding]:
+        if not quotas.roots and not self._problems:
+            yield finding("quota-db-empty", f"{quotas.source}: has no quota roots")
         else:
+            full = len(quotas.verdicts)
             yield finding(
                 "quota-db",
-                f"{quotas.name}: {self._count} quota roots, {live} users with an INBOX here,"
-                f" {full} of them full",
+                f"{quotas.source}: {quotas.roots} quota roots;"
+                f" {full} user{'' if full == 1 else 's'} full",
             )
         if self._problems:
             first = self._problems[0]
             yield finding("quota-db-records", f"{len(self._problems)} problems, the first: {first}")
-        if self._count and not live:
+        if quotas.roots and not self._has_users:
             yield finding("no-inboxes", "no INBOX in mailboxes.db is delivered to here")
+
+
+def _watched(roots: Iterable[QuotaRoot]) -> Iterator[QuotaRoot]:
+    """`roots`, as long as they can be read."""
+    try:
+        yield from roots
+    except CyrusQuotaError as error:
+        raise _QuotasFailed(error) from error
 
 
 def is_open(path: str) -> bool:

@@ -15,18 +15,16 @@ from cyrusquota import overquota
 from cyrusquota.errors import (
     BadValue,
     CyrusQuotaError,
-    DataError,
     NoSuchUser,
     OnProblem,
     OptionError,
-    Place,
     printable,
 )
-from cyrusquota.explain.names import address, inbox_names, nearest
-from cyrusquota.mailbox import Recipient, ancestors, inbox_of, recipient
+from cyrusquota.explain.names import address, inbox_names, nearest, wanted_part
+from cyrusquota.explain.rows import inboxes_in, names_in, roots_named
+from cyrusquota.mailbox import Recipient, ancestors, recipient
 from cyrusquota.mailboxes import Inbox
 from cyrusquota.overquota import Policy, Reserve, Verdict
-from cyrusquota.parse import value
 from cyrusquota.quota import QuotaRoot, Resource
 from cyrusquota.server import Server
 from cyrusquota.source import Source
@@ -123,7 +121,7 @@ class _Search:
     def _inboxes(self, server: Server, names: AbstractSet[str]) -> Iterator[Inbox]:
         # Since 3.0, lmtpd does not get to user.jane@example^org, the way of 2.x.
         for inbox in server.named(names, self.on_problem):
-            if not (inbox.is_modern and "@" in inbox.name):
+            if inbox.name in names and not (inbox.is_modern and "@" in inbox.name):
                 yield inbox
 
     def _named(self, inbox: Optional[Inbox]) -> tuple[Optional[str], Optional[CyrusQuotaError]]:
@@ -162,22 +160,15 @@ class _Search:
     def _unknown(self) -> NoSuchUser:
         looked = " and ".join(self.names)
         said = "has an INBOX or a quota root" if self.server is not None else "has a quota root"
-        alike = nearest(self.asked, self._everybody(), self.source.naming)
+        size, naming = len(wanted_part(self.asked)), self.source.naming
+        alike = nearest(self.asked, names_in(self.source, size, self.on_problem), naming)
+        if not alike and self.server is not None:
+            alike = nearest(self.asked, inboxes_in(self.server, size, self.on_problem), naming)
         advice = f"did you mean {' or '.join(alike)}?" if alike else "see how the name is written"
         return NoSuchUser(
             f"{printable(self.asked)}: nobody of that name {said} here; looked for"
             f" {printable(looked)}; {printable(advice)}"
         )
-
-    def _everybody(self) -> Iterator[str]:
-        if self.server is not None:
-            yield from (inbox.name for inbox in self.server.inboxes(self.on_problem))
-        elif self.source.opened is not None:
-            with self.source.opened(self.on_problem) as db:
-                for key, _ in db:
-                    name = inbox_of(key.decode("utf-8", "surrogateescape"))
-                    if name is not None:
-                        yield name
 
     def _judged(self, user: User, roots: Mapping[str, QuotaRoot]) -> User:
         name = user.nearest
@@ -210,25 +201,3 @@ class _Search:
             on_problem=problems.append,
         )
         return next((one for one in verdicts if one.recipient == user.recipient), None)
-
-
-def roots_named(
-    source: Source, names: AbstractSet[str], on_problem: OnProblem
-) -> dict[str, QuotaRoot]:
-    """The quota roots of `source` that have one of `names`; the values of others are not read."""
-    if source.opened is None:
-        return {root.name: root for root in source.roots(on_problem) if root.name in names}
-    wanted = {name.encode("utf-8", "surrogateescape"): name for name in names}
-    roots = {}
-
-    def named(problem: CyrusQuotaError) -> None:
-        place = Place(source.name)
-        on_problem(problem.at(place) if isinstance(problem, DataError) else problem)
-
-    with source.opened(on_problem) as db:
-        for key, data in db:
-            if key in wanted:
-                root = value.quota_root(key, data, on_problem=named)
-                if root is not None:
-                    roots[root.name] = root
-    return roots

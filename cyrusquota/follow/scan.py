@@ -13,7 +13,7 @@ from cyrusquota.errors import CyrusQuotaError, DataError, OnProblem
 from cyrusquota.follow.names import Names
 from cyrusquota.mailbox import Recipient, inbox_of, inbox_owner
 from cyrusquota.mailboxes import Inbox
-from cyrusquota.overquota import Policy, Reserve
+from cyrusquota.overquota import Policy, Reserve, is_delivered_to
 from cyrusquota.quota import QuotaRoot
 from cyrusquota.server import Server
 from cyrusquota.source import Source
@@ -45,13 +45,8 @@ class Question:
 
     @property
     def is_by_root(self) -> bool:
-        """Whether a changed root or INBOX tells all about its user.
-
-        Totals are kept elsewhere, and where Cyrus heeds capitals and the map does not, one user's
-        verdict depends on others'.
-        """
-        uses_totals = self.server is not None and self.server.uses_totals
-        return self.source.naming.downcase and not uses_totals
+        """Whether a changed root or INBOX tells all about its user."""
+        return not overquota.needs_all(self.source.naming, self.server)
 
 
 @attrs.frozen
@@ -80,11 +75,6 @@ class Scan:
 def scanned(question: Question) -> Scan:
     """Read everything; raises whatever keeps that from being done."""
     return _Reading(question).scan()
-
-
-def counts(inbox: Inbox) -> bool:
-    """Whether mail for the user of an INBOX is delivered here."""
-    return inbox.is_live and not (inbox.is_modern and "@" in inbox.name)
 
 
 @attrs.define
@@ -161,7 +151,7 @@ class _Reading:
         server = self.question.server
         assert server is not None
         for inbox in self._rows(server, on_problem):
-            if counts(inbox):
+            if is_delivered_to(inbox):
                 self.live.append(inbox.name)
             yield inbox
 

@@ -12,8 +12,9 @@ from typing import Mapping, Optional
 from cyrusquota import mailboxes
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.follow.listing import Listing
-from cyrusquota.follow.scan import Question, Scan, Standing, counts
+from cyrusquota.follow.scan import Question, Scan, Standing
 from cyrusquota.mailbox import inbox_of, inbox_owner, recipient
+from cyrusquota.overquota import is_delivered_to
 from cyrusquota.parse import value as values
 
 ByKey = Mapping[bytes, Optional[bytes]]
@@ -69,8 +70,8 @@ class State:
         for inbox in mailboxes.inboxes(rows, servername=servername):
             # Who inherits depends on where the header is, too.
             self.needs_scan |= bool(self._bad_others) or not self._question.is_by_root
-            if self._live is not None and counts(inbox) != (inbox.name in self._live):
-                (self._live.add if counts(inbox) else self._live.discard)(inbox.name)
+            if self._live is not None and is_delivered_to(inbox) != (inbox.name in self._live):
+                (self._live.add if is_delivered_to(inbox) else self._live.discard)(inbox.name)
                 self._list(inbox.name)
 
     def _standing(self, key: bytes, value: bytes) -> Optional[Standing]:

@@ -6,16 +6,14 @@ A format is one module that offers what `Format` says, named in `FORMATS`.
 from __future__ import annotations
 
 import enum
-from typing import Iterable, Mapping
+import importlib
+from typing import Iterable, Iterator, Mapping, cast
 
 from cyrusquota.errors import OptionError
 from cyrusquota.mailbox import Recipient
-from cyrusquota.maps import cdb, lsearch, postfix
 from cyrusquota.maps._entry import Entry, Format
 from cyrusquota.maps.message import DEFAULT_MESSAGE, DEFAULT_REFUSAL, MAX_MESSAGE
 from cyrusquota.maps.redirect import deferral
-
-FORMATS: Mapping[str, Format] = {"lsearch": lsearch, "cdb": cdb, "postfix": postfix}
 
 #: Who is never listed, in any domain: somebody must be able to hear of trouble.
 ALWAYS_EXEMPT = "postmaster"
@@ -32,6 +30,26 @@ __all__ = [
     "deferral",
     "entries",
 ]
+
+
+class _Formats(Mapping[str, Format]):
+    """The modules of this package that are formats, each imported when it is asked for."""
+
+    _NAMES = ("lsearch", "cdb", "postfix")
+
+    def __getitem__(self, name: str) -> Format:
+        if name not in self._NAMES:
+            raise KeyError(name)
+        return cast(Format, importlib.import_module(f"{__name__}.{name}"))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._NAMES)
+
+    def __len__(self) -> int:
+        return len(self._NAMES)
+
+
+FORMATS: Mapping[str, Format] = _Formats()
 
 
 class KeyForm(enum.Enum):

@@ -10,14 +10,16 @@ makes no sense is a problem for the caller to weigh.
 
 from __future__ import annotations
 
+import io
+import itertools
 import re
-from typing import BinaryIO, Iterator, Optional
+from typing import BinaryIO, Callable, Iterable, Iterator, Optional
 
 import attrs
 
 from cyrusquota.errors import BadReport, OnProblem, Place, raise_problem
 from cyrusquota.mailbox import internal_name
-from cyrusquota.parse import report_json
+from cyrusquota.parse.value import Sieve
 from cyrusquota.quota import KIB, QuotaRoot, Resource, Usage
 
 _HEADER = re.compile(rb" *Quota +% Used +Used +(?P<resource>Resource +)?Root\s*")
@@ -46,10 +48,23 @@ def roots(
     Raises `BadReport` for what is no report or breaks off; hands single rows that cannot be read
     to `on_problem` as `BadReport` and leaves their root out.
     """
-    first = stream.readline()
-    while first and not first.strip():
-        first = stream.readline()
+    return _from(_first(stream), stream, source, on_problem)
+
+
+def _first(stream: BinaryIO) -> bytes:
+    """The first line that is not blank."""
+    line = stream.readline()
+    while line and not line.strip():
+        line = stream.readline()
+    return line
+
+
+def _from(
+    first: bytes, stream: BinaryIO, source: str, on_problem: OnProblem
+) -> Iterator[QuotaRoot]:
     if first.lstrip().startswith(b"{"):
+        from cyrusquota.parse import report_json
+
         return report_json.roots(first, stream, source=source, on_problem=on_problem)
     return _text(first, stream, source, on_problem)
 
@@ -96,7 +111,7 @@ def _header(first: bytes, stream: BinaryIO, lines: _Lines) -> bool:
     raise lines.bad(None, "the output of `quota`, found nothing", "`quota` failed; see its stderr")
 
 
-def _rows(stream: BinaryIO, lines: _Lines) -> Iterator[bytes]:
+def _rows(stream: Iterable[bytes], lines: _Lines) -> Iterator[bytes]:
     """The lines after the header that are not messages of `quota -f`."""
     for line in stream:
         lines.number += 1
@@ -184,3 +199,107 @@ def _usage(resource: Resource, used: bytes, limit: Optional[bytes]) -> Optional[
 
 def _name(printed: bytes) -> str:
     return internal_name(printed.decode("utf-8", "surrogateescape"))
+
+
+# The fast path: many roots at once
+
+_NUMBERS = rb"(?:([0-9]{1,15}) +-?[0-9]{1,19} +)?([0-9]{1,15})"
+#: The four rows of one root, as most roots have them.
+_FOUR_ROWS = re.compile(
+    rb"^ +" + _NUMBERS + rb" +STORAGE ([^\n]+)\n"
+    rb" +" + _NUMBERS + rb" +MESSAGE \3\n"
+    rb" +" + _NUMBERS + rb" +(?:X-)?ANNOTATION-STORAGE \3\n"
+    rb" +" + _NUMBERS + rb" +(?:X-NUM-FOLDERS|MAILBOX) \3\n",
+    re.MULTILINE,
+)
+#: What `split` makes of it: the rows in front, then limit and used of each resource, and the name.
+_STEP, _NAME = 10, 3
+_COLUMNS = dict(zip(Resource, ((1, 2), (4, 5), (6, 7), (8, 9))))
+_PIECE = 1 << 18
+#: So much that is of no such kind shows that the report is of another.
+_MANY_OTHERS = 1 << 16
+
+
+def sifted(
+    stream: BinaryIO,
+    sieve: Sieve,
+    passed: Callable[[int], None],
+    *,
+    source: str = "-",
+    on_problem: OnProblem = raise_problem,
+) -> Iterator[QuotaRoot]:
+    """Those roots of a report that `sieve` wants; `passed` is told how many others there are.
+
+    Rows that are not the ordinary four of a root go the way of `roots`.
+    """
+    first = _first(stream)
+    header = _HEADER.fullmatch(first)
+    if header is None or not header["resource"] or not first.endswith(b"\n"):
+        yield from _from(first, stream, source, on_problem)
+        return
+    lines = _Lines(source, on_problem, number=1)
+    rest = b""
+    while len(rest) < _MANY_OTHERS:
+        read = stream.read(_PIECE)
+        if not read:
+            break
+        data = rest + read
+        parts = _FOUR_ROWS.split(data)
+        rest = parts.pop()
+        others = parts[::_STEP]
+        bounds = sorted({0, len(others), *(at for at, rows in enumerate(others) if rows)})
+        for start, end in zip(bounds, bounds[1:]):
+            if not _is_closed(others[start]):
+                # What belongs together there is for the plain reader to say, to the end.
+                yield from _grouped(_rows(_tail(data, start, stream), lines), lines)
+                return
+            yield from _grouped(_rows(io.BytesIO(others[start]), lines), lines)
+            yield from _wanted(parts[start * _STEP : end * _STEP], sieve, passed)
+            lines.number += len(Resource) * (end - start)
+    yield from _grouped(_rows(_continued(rest, stream), lines), lines)
+
+
+def _is_closed(rows: bytes) -> bool:
+    """Whether the last root of `rows` is complete."""
+    lines = _Lines("", lambda problem: None)
+    try:
+        for _ in _grouped(_rows(io.BytesIO(rows), lines), lines):
+            pass
+    except BadReport:
+        return False
+    return True
+
+
+def _tail(data: bytes, roots_before: int, stream: BinaryIO) -> Iterator[bytes]:
+    """The lines behind the first so many roots of `data`, and on in `stream`."""
+    ends = [0, *(match.end() for match in _FOUR_ROWS.finditer(data))]
+    return _continued(data[ends[roots_before] :], stream)
+
+
+def _continued(rest: bytes, stream: BinaryIO) -> Iterator[bytes]:
+    """The lines of `rest`, which may end within one, and on in `stream`."""
+    return itertools.chain(io.BytesIO(rest + stream.readline()), stream)
+
+
+def _wanted(
+    parts: list[Optional[bytes]], sieve: Sieve, passed: Callable[[int], None]
+) -> Iterator[QuotaRoot]:
+    """The roots that `sieve` wants of those that `split` has made `parts` of."""
+    names = parts[_NAME::_STEP]
+    wanted = set[int]()
+    for resource, (limit, used) in _COLUMNS.items():
+        line = sieve.line(resource)
+        if line is not None:
+            limits, amounts = parts[limit::_STEP], parts[used::_STEP]
+            wanted.update(line.crossed(zip(amounts, limits), resource.unit))
+    nameless = names.count(_NO_NAME)
+    passed(len(names) - nameless - sum(names[index] != _NO_NAME for index in wanted))
+    for index in sorted(wanted):
+        name = names[index]
+        if name is not None and name != _NO_NAME:
+            row = parts[index * _STEP : (index + 1) * _STEP]
+            usages = {
+                resource: _usage(resource, row[used] or b"", row[limit])
+                for resource, (limit, used) in _COLUMNS.items()
+            }
+            yield QuotaRoot.of(_name(name), {r: u for r, u in usages.items() if u is not None})

@@ -198,3 +198,28 @@ def test_each_way_to_disagree_is_named(cyrus: Cyrus, overquota: Path, exim_conf:
     assert said == ["452", False, "accepted", False]
     _, found, _ = _explain(cyrus, full, "--exim-config", str(exim_conf), "--map", str(overquota))
     assert "asks another map" in found["differences"][0]["why"]
+
+
+def test_conversations_totals_and_refusals_for_good(needs_cyrus: None) -> None:
+    """A copy counts once in the totals, and twice in the figure of the quota database."""
+    options = {
+        "quota_db": "twoskip",
+        "conversations": "yes",
+        "quota_use_conversations": "yes",
+        "lmtp_over_quota_perm_failure": "yes",
+    }
+    with Cyrus(options) as running:
+        running.start()
+        running.create_user("jane")
+        running.set_quota("user.jane", storage_kib=9)
+        assert running.deliver("jane", 5000).code == 250
+        running.copy("jane", 1, times=1)
+        for kib, code in ((9, 250), (4, 552)):
+            running.set_quota("user.jane", storage_kib=kib)
+            status, found, _ = _explain(running, "jane", "--no-exim")
+            storage = found["resources"]["STORAGE"]
+            assert (status, storage["used"]) == (0, 2 * storage["enforced"])
+            assert running.lmtp_rcpt(f"jane@{DOMAIN}").code == code
+            assert found["server"]["reply"][:3] == str(code)
+        done = commands.run_tool("explain", "-C", str(running.conf), "--no-exim", "jane")
+        assert b"the conversations totals, while the quota database has" in done.stdout

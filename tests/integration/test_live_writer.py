@@ -6,17 +6,21 @@ says what must be in the database then, to the byte, so any mixture of two state
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Iterator, Optional
+from typing import Callable, Iterator, Optional
 
 import attrs
 import pytest
 
 from cyrusquota import cyrusdb
+from cyrusquota.cyrusdb import flat
+from cyrusquota.cyrusdb._file import differs, identity
+from cyrusquota.cyrusdb.bulk import run, skiplist, twoskip
 
 from .cyrus import Cyrus
 
@@ -177,6 +181,43 @@ def test_every_read_is_one_committed_state(cyrus: Cyrus, backend: str) -> None:
     assert reads.repacks or backend == "flat"
     # Shown with -rP.
     print(f"{backend}: {writer.last + 1} transactions, {reads}")
+
+
+BULK: dict[str, Callable[[Path, cyrusdb.Picks], Optional[cyrusdb.Sifted]]] = {
+    "flat": flat.sift,
+    "skiplist": skiplist.sift,
+    "twoskip": twoskip.sift,
+}
+
+
+@pytest.mark.parametrize("backend", BULK)
+def test_every_reading_in_bulk_is_one_committed_state(
+    cyrus: Cyrus, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it is left to the plain reader; with so many deletions in so small a file, often."""
+    for module in (skiplist, twoskip):
+        monkeypatch.setattr(module, "_WORTH_IT", 0)
+    for module in (flat, run):
+        monkeypatch.setattr(module, "_PIECE", 512)
+    path, reads = cyrus.lib / "quotas.db", Reads()
+    number, left = -1, 0
+    with Writer(cyrus, path, backend) as writer:
+        wait_for_first_commit(writer, path, backend)
+        for _ in until_enough(writer, reads):
+            then = identity(os.stat(path))
+            found = BULK[backend](path, lambda keys, values: list(range(len(keys))))
+            if found is None:
+                left += 1
+                continue
+            reads.count(disturbed=differs(path, then))
+            rows = dict(found.kept)
+            before, number = number, int(rows[NUMBER])
+            assert number >= before
+            assert rows == expected(number)
+            assert len(rows) == len(found.kept) == found.records
+            reads.states += number != before
+    assert reads.quiet + reads.disturbed >= READS
+    print(f"{backend}: {writer.last + 1} transactions, {reads}, {left} left to the plain reader")
 
 
 def test_every_file_of_a_tree_is_one_committed_version(cyrus: Cyrus) -> None:

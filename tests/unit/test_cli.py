@@ -456,6 +456,13 @@ def test_warnings_about_the_configuration_are_told(export_: Cli, tmp_path: Path)
     assert "option virtdomains was set in" in done.err
 
 
+def test_a_warning_makes_no_damage_of_an_empty_source(export_: Cli, tmp_path: Path) -> None:
+    conf = tmp_path / "imapd.conf"
+    conf.write_text("virtdomains: on\nvirtdomains: off\n")
+    done = export_("--report", "-", "-C", str(conf), "--no-mailboxes", stdin=b"{}")
+    assert (done.status, done.lines, done.err.count("\n")) == (0, [], 1)
+
+
 def test_a_dry_run_tells_what_would_change_and_writes_nothing(export_: Cli, tmp_path: Path) -> None:
     target = tmp_path / "map"
     target.write_text(f"# old\njane: {DEFER}\nold: {DEFER}\n")

@@ -154,9 +154,7 @@ def test_the_names_of_kinds_are_theirs_alone() -> None:
 def test_a_healthy_host_has_nothing_worse_than_the_note_that_there_is_no_exim(site: Site) -> None:
     found = site.findings()
     assert set(found) == {"imapd-conf", "quota-db", "map", "no-exim", "schedule"}
-    assert found["quota-db"].said.endswith(
-        "3 quota roots, 3 users with an INBOX here, 1 of them full"
-    )
+    assert found["quota-db"].said.endswith("3 quota roots; 1 user full")
     assert worst(found.values()).exit_status == 0
 
 
@@ -181,9 +179,9 @@ def test_strict_quotas_count_in_what_the_map_should_be(site: Site) -> None:
     site.users["bob"] = "%(S (0) M (5 5) AS (0) NF (0))"
     site.write_users()
     site.write_map()
-    assert "1 of them full" in site.findings()["quota-db"].said
+    assert "1 user full" in site.findings()["quota-db"].said
     site.set("lmtp_strict_quota: yes")
-    assert "2 of them full" in site.findings()["quota-db"].said
+    assert "2 users full" in site.findings()["quota-db"].said
     site.write_map()
     assert "map-behind" not in site.findings()
 

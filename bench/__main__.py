@@ -1,0 +1,190 @@
+"""Time cyrusquota-export beside what else tells who is over quota; see `make bench`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Sequence
+
+from bench import data, imap
+from bench.timing import Command, Run, medians
+
+_EXPORT = (sys.executable, "-m", "cyrusquota.cli.export")
+
+
+class _Bench:
+    def __init__(self, asked: argparse.Namespace, directory: Path) -> None:
+        self.asked = asked
+        self.directory = directory
+        self.map = directory / "map"
+        # One map for many sites, which differ.
+        self.output = ("-o", str(self.map), "--max-change", "off")
+
+    def export(
+        self, *words: str, name: str = "cyrusquota-export", one_core: bool = False
+    ) -> Command:
+        return Command(name, [*_EXPORT, *words, *self.output], one_core=one_core)
+
+    def site(self, backend: str, count: int) -> data.Site:
+        made = data.made(self.directory / f"{backend}{count}", backend, count, self.asked.over)
+        self.agree(made, count)
+        return made
+
+    def agree(self, site: data.Site, count: int) -> None:
+        """Raise unless we and `quota` list just those users that are over."""
+        whole = {root.name for root in data.roots(count, self.asked.over) if root.is_over}
+        want = {name.partition("!")[2] if site.backend == "quotalegacy" else name for name in whole}
+        subprocess.run([*_EXPORT, "--db", str(site.path), *self.output], check=True)
+        ours = {_root_of(line) for line in self.map.read_text().splitlines() if line[0] != "#"}
+        if site.backend == "twom":
+            # The Cyrus here may not know it.
+            self._must_be(site, ours, want)
+            return
+        with subprocess.Popen(site.quota(), stdout=subprocess.PIPE, text=True) as quota:
+            lines = quota.stdout or ()
+            theirs = {_internal(line.split()[-1]) for line in lines if _is_over(line)}
+        if quota.returncode:
+            raise RuntimeError(f"{site.backend}: quota failed with status {quota.returncode}")
+        self._must_be(site, theirs, want)
+        self._must_be(site, ours, want)
+
+    @staticmethod
+    def _must_be(site: data.Site, listed: set[str], want: set[str]) -> None:
+        if listed != want:
+            raise RuntimeError(f"{site.backend}: {len(want)} roots are over, not those listed")
+
+    def show(self, title: str, commands: Sequence[Command], count: int) -> None:
+        """A table of medians, and of ratios to the first command."""
+        print(f"\n### {title}\n", flush=True)
+        print("| whole process | seconds | ratio | CPU seconds | ratio | peak MB | µs a root |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+        found = medians(commands, self.asked.runs)
+        for command, run in zip(commands, found):
+            print(_row(command.name, run, found[0], count), flush=True)
+
+    def twoskip(self) -> None:
+        count = self.asked.roots
+        site = self.site("twoskip", count)
+        db = ("--db", str(site.path))
+        show, quota = site.tool("show"), site.quota()
+        self.show(
+            f"twoskip, {count} roots",
+            [
+                self.export(*db),
+                Command("cyr_dbtool show", show),
+                Command("quota", quota),
+            ],
+            count,
+        )
+        self.show(
+            f"twoskip, {count} roots, on one core",
+            [self.export(*db, one_core=True), Command("cyr_dbtool show", show, one_core=True)],
+            count,
+        )
+        dump, report = self.directory / "dump", self.directory / "report"
+        for path, words in ((dump, show), (report, quota)):
+            with path.open("wb") as stream:
+                subprocess.run(words, stdout=stream, check=True)
+        sites = [self.site(backend, count) for backend in ("skiplist", "twom", "flat")]
+        self.show(
+            f"other sources of the same {count} roots",
+            [
+                self.export(*db, name="twoskip"),
+                self.export("--dump", str(dump), name="dump by cyr_dbtool"),
+                self.export("--report", str(report), name="report by quota"),
+                self.export("--report", str(report), name="report, one core", one_core=True),
+                *(self.export("--db", str(one.path), name=one.backend) for one in sites),
+            ],
+            count,
+        )
+
+    def quotalegacy(self) -> None:
+        count = self.asked.files
+        site = self.site("quotalegacy", count)
+        base = str(site.path / "quota")
+        self.show(
+            f"quotalegacy, {count} roots, in the cache",
+            [
+                self.export("--db", str(site.path)),
+                Command("listdir, open, read, close", [sys.executable, "-m", "bench.bare", base]),
+                Command("quota", site.quota()),
+            ],
+            count,
+        )
+
+    def growth(self) -> None:
+        print("\n### Growth with the number of roots (twoskip)\n")
+        print("| roots | seconds | CPU seconds | times the row above | peak MB |")
+        print("| ---: | ---: | ---: | ---: | ---: |")
+        before, count = 0.0, 1000
+        while count <= self.asked.roots:
+            existing = self.directory / f"twoskip{count}"
+            site = data.Site(existing, "twoskip") if existing.exists() else None
+            site = site or self.site("twoskip", count)
+            (run,) = medians([self.export("--db", str(site.path))], self.asked.runs)
+            ratio = f"{run.cpu / before:.1f}" if before else ""
+            print(f"| {count} | {run.wall:.2f} | {run.cpu:.2f} | {ratio} | {run.peak:.0f} |")
+            before, count = run.cpu, 10 * count
+        small = data.Site(self.directory / "twoskip1000", "twoskip")
+        nothing = Command("python3 -c pass", [sys.executable, "-c", "pass"])
+        self.show("A small site: 1000 roots", [nothing, self.export("--db", str(small.path))], 1000)
+
+    def imap(self) -> None:
+        users = self.asked.users
+        each = imap.seconds_per_user(users)
+        print(f"\n### IMAP, one GETQUOTAROOT after the other, {users} users on loopback\n")
+        print(f"{each * 1e6:.0f} µs a user; EXTRAPOLATED to {self.asked.roots} users:", end=" ")
+        print(f"{each * self.asked.roots:.0f} seconds")
+
+
+def _row(name: str, run: Run, first: Run, count: int) -> str:
+    return (
+        f"| {name} | {run.wall:.3f} | {run.wall / first.wall:.2f} | {run.cpu:.3f} |"
+        f" {run.cpu / first.cpu:.2f} | {run.peak:.0f} | {run.wall / count * 1e6:.2f} |"
+    )
+
+
+def _root_of(line: str) -> str:
+    key = line.partition(":")[0]
+    local, _, domain = key.partition("@")
+    return f"{domain}!user.{local}" if domain else f"user.{local}"
+
+
+def _internal(printed: str) -> str:
+    name, _, domain = printed.partition("@")
+    return f"{domain}!{name}" if domain else name
+
+
+def _is_over(line: str) -> bool:
+    words = line.split()
+    return len(words) == 5 and words[3] == "STORAGE" and int(words[2]) > int(words[0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--roots", type=int, default=1_000_000)
+    parser.add_argument("--files", type=int, default=200_000, help="roots of the quotalegacy tree")
+    parser.add_argument("--users", type=int, default=2000, help="users asked for over IMAP")
+    parser.add_argument("--over", type=float, default=0.02, help="share of roots over quota")
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--directory", default="/dev/shm", help="where the data is made")
+    parser.add_argument(
+        "--only", choices=["twoskip", "quotalegacy", "growth", "imap"], action="append"
+    )
+    asked = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="cyrusquota-bench", dir=asked.directory))
+    directory.chmod(0o755)
+    try:
+        bench = _Bench(asked, directory)
+        for part in asked.only or ["twoskip", "quotalegacy", "growth", "imap"]:
+            getattr(bench, part)()
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

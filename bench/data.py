@@ -1,0 +1,141 @@
+"""Large quota databases, made with Cyrus's own tools: the same roots in every backend."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Iterator
+
+import attrs
+
+from bench import twom
+
+PROGRAMS = Path("/usr/lib/cyrus/bin")
+_LIMITS_KIB = (50 << 10, 500 << 10, 2 << 20, 10 << 20)
+_DOMAINS = 8
+_UNLIMITED = 0.01
+
+
+@attrs.frozen
+class Root:
+    """A quota root, the value Cyrus would write, and whether it is over quota."""
+
+    name: str
+    value: str
+    is_over: bool
+
+
+def roots(count: int, over: float) -> Iterator[Root]:
+    """`count` roots over a few domains, a share `over` of them over quota; always the same ones."""
+    dice = random.Random(count)
+    for number in range(count):
+        limit = dice.choice(_LIMITS_KIB)
+        is_over = dice.random() < over
+        most = limit << 10
+        # By some KiB, so that the report shows it too.
+        used = most + dice.randint(4 << 10, most // 4) if is_over else int(most * dice.random())
+        is_limited = is_over or dice.random() >= _UNLIMITED
+        yield Root(
+            f"site{number % _DOMAINS}.example!user.name{number:07d}",
+            f"%(S ({used}{f' {limit}' if is_limited else ''}) M ({used >> 14}) AS (0)"
+            f" NF ({dice.randint(1, 60)}) MODSEQ {dice.randint(1, 1 << 24)})",
+            is_over,
+        )
+
+
+@attrs.frozen
+class Site:
+    """A Cyrus configuration with a quota database and nothing else."""
+
+    directory: Path
+    backend: str
+
+    @property
+    def conf(self) -> Path:
+        return self.directory / "imapd.conf"
+
+    @property
+    def database(self) -> Path:
+        """The file; for quotalegacy, a name in the directory that holds quota/."""
+        return self.directory / "lib" / "quotas.db"
+
+    @property
+    def path(self) -> Path:
+        """What `--db` takes."""
+        return self.database.parent if self.backend == "quotalegacy" else self.database
+
+    def tool(self, *words: str) -> list[str]:
+        """A cyr_dbtool command on the database."""
+        tool = [str(PROGRAMS / "cyr_dbtool"), "-C", str(self.conf), "-n", str(self.database)]
+        return [*tool, self.backend, *words]
+
+    def quota(self) -> list[str]:
+        return [str(PROGRAMS / "quota"), "-C", str(self.conf)]
+
+
+def made(directory: Path, backend: str, count: int, over: float) -> Site:
+    """A site of `count` roots in `directory`, which is made."""
+    site = Site(directory, backend)
+    for name in ("lib/db", "lib/lock", "spool", "proc", "lock"):
+        (directory / name).mkdir(parents=True)
+    virtdomains = "no" if backend == "quotalegacy" else "userid"
+    options = {
+        "configdirectory": directory / "lib",
+        "defaultpartition": "default",
+        "partition-default": directory / "spool",
+        "proc_path": directory / "proc",
+        "mboxname_lockpath": directory / "lock",
+        "quota_db": backend,
+        "virtdomains": virtdomains,
+        "unixhierarchysep": "no",
+    }
+    site.conf.write_text("".join(f"{name}: {value}\n" for name, value in options.items()))
+    # Without it the first tool to open a skiplist rewrites it.
+    stamp = int(time.time()) - 1000
+    (directory / "lib" / "db" / "skipstamp").write_bytes(stamp.to_bytes(4, "big"))
+    for path in (directory, *directory.rglob("*")):
+        shutil.chown(path, "cyrus", "mail")
+    if backend == "flat":
+        _write_flat(site, count, over)
+    elif backend == "twom":
+        pairs = ((root.name.encode(), root.value.encode()) for root in roots(count, over))
+        twom.write(site.database, sorted(pairs))
+    else:
+        _store(site, count, over)
+    return site
+
+
+def _named(root: Root, backend: str) -> str:
+    # A tree without virtual domains, as most old ones are.
+    return root.name.partition("!")[2] if backend == "quotalegacy" else root.name
+
+
+def _store(site: Site, count: int, over: float) -> None:
+    with subprocess.Popen(site.tool("batch"), stdin=subprocess.PIPE, text=True) as tool:
+        assert tool.stdin is not None
+        if site.backend != "quotalegacy":
+            tool.stdin.write("BEGIN\n")
+        for root in roots(count, over):
+            name = _named(root, site.backend)
+            tool.stdin.write(f"SET {{{len(name)}+}}\r\n{name} {{{len(root.value)}+}}\r\n")
+            tool.stdin.write(f"{root.value}\n")
+        if site.backend != "quotalegacy":
+            tool.stdin.write("COMMIT\n")
+    if tool.returncode:
+        raise RuntimeError(f"cyr_dbtool failed with status {tool.returncode}")
+
+
+def _write_flat(site: Site, count: int, over: float) -> None:
+    """Cyrus would write the whole file once for each root, so this is done in its stead."""
+    lines = [f"{root.name}\t{root.value}\n" for root in roots(count, over)]
+    # Its order has the dot before everything else.
+    lines.sort(key=lambda line: line.partition("\t")[0].replace(".", "\x02"))
+    site.database.write_text("".join(lines))
+    shutil.chown(site.database, "cyrus", "mail")
+    name, _, value = lines[len(lines) // 3].partition("\t")
+    found = subprocess.run(site.tool("get", name), capture_output=True, text=True, check=True)
+    if found.stdout != value:
+        raise RuntimeError("Cyrus does not find a root in the flat file written for it")

@@ -1,0 +1,55 @@
+"""Whole processes, timed from outside and in turn, so that a busy machine is fair to all."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Sequence
+
+import attrs
+
+_ONCE = str(Path(__file__).with_name("once.py"))
+
+
+@attrs.frozen
+class Command:
+    """A command, whose output is thrown away."""
+
+    name: str
+    words: Sequence[str]
+    one_core: bool = False
+
+
+@attrs.frozen
+class Run:
+    """Seconds on the clock and of processor time, and the memory of the largest process, in MB."""
+
+    wall: float
+    cpu: float
+    peak: float
+
+
+def run(command: Command) -> Run:
+    """One run. Raises where the command fails."""
+    cores = sorted(os.sched_getaffinity(0))[: 1 if command.one_core else None]
+    words = [sys.executable, "-S", _ONCE, ",".join(map(str, cores)), *command.words]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True)
+    wall, cpu, peak = map(float, done.stdout.split())
+    return Run(wall, cpu, peak / 1000)
+
+
+def medians(commands: Sequence[Command], runs: int) -> list[Run]:
+    """The median run of each command; one round of all of them goes before and does not count."""
+    found: list[list[Run]] = [[] for _ in commands]
+    for count in range(runs + 1):
+        for command, kept in zip(commands, found):
+            once = run(command)
+            if count:
+                kept.append(once)
+    return [
+        Run(*(statistics.median(values) for values in zip(*map(attrs.astuple, kept))))
+        for kept in found
+    ]

@@ -1,0 +1,68 @@
+"""Looking for few records among very many: what a caller asks for, and what comes of it.
+
+`Picks` judges records by the thousand. A backend's fast path may ask it about any version of a
+record, live or not, and about the records in any order; what it hands out must be what `sifted`
+makes of the plain reader, or None, which means that the plain reader has to decide.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Callable, Iterable, Optional, Sequence
+
+import attrs
+
+Record = tuple[bytes, bytes]
+#: Given the keys and the values of some records: the indexes of those that are wanted.
+Picks = Callable[[Sequence[bytes], Sequence[bytes]], list[int]]
+
+#: Records that are judged at a time.
+BATCH = 1 << 13
+
+
+class Unusual(Exception):
+    """Something that the plain reader has to look at."""
+
+
+@attrs.frozen
+class Sifted:
+    """How many live records there are, and those of them that are wanted."""
+
+    records: int
+    kept: list[Record]
+
+
+def sifted(records: Iterable[Record], picks: Picks) -> Sifted:
+    """What `picks` wants of `records`, the plain way."""
+    count, kept = 0, list[Record]()
+    iterator = iter(records)
+    while True:
+        batch = list(itertools.islice(iterator, BATCH))
+        if not batch:
+            return Sifted(count, kept)
+        count += len(batch)
+        keys, values = zip(*batch)
+        kept.extend(batch[index] for index in picks(keys, values))
+
+
+#: Everything but what parts keys from values and lines from one another.
+_TEXT = bytes(byte for byte in range(256) if byte not in b"\t\n")
+
+
+def columns(data: bytes) -> Optional[tuple[list[bytes], list[bytes]]]:
+    """The keys and the values of lines KEY TAB VALUE; None if one of the lines is none."""
+    is_whole = data.endswith(b"\n")
+    if not is_whole or data.translate(None, _TEXT) != b"\t\n" * data.count(b"\n"):
+        return None
+    fields = data.replace(b"\n", b"\t").split(b"\t")
+    return fields[:-1:2], fields[1::2]
+
+
+def merged(shares: Iterable[Optional[tuple[int, list[Record]]]]) -> Optional[Sifted]:
+    """The sum of what several processes counted and kept; None if one of them gave up."""
+    whole = Sifted(0, [])
+    for share in shares:
+        if share is None:
+            return None
+        whole = Sifted(whole.records + share[0], whole.kept + share[1])
+    return whole

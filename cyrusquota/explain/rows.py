@@ -1,0 +1,123 @@
+"""The rows of a few quota roots by name, out of however many there are.
+
+Of a quotalegacy tree whose imapd.conf is known, only the files in question are opened; of other
+databases no value but theirs is looked at.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import AbstractSet, Iterable, Iterator, Sequence
+
+from cyrusquota import cyrusdb, dirhash
+from cyrusquota.cyrusdb.bulk import Picks
+from cyrusquota.cyrusdb.quotalegacy import QuotaTree
+from cyrusquota.errors import AnyPath, CyrusQuotaError, DataError, OnProblem, Place
+from cyrusquota.explain.names import LONGER
+from cyrusquota.mailbox import split_domain
+from cyrusquota.mailboxes import inboxes
+from cyrusquota.parse import value
+from cyrusquota.quota import QuotaRoot
+from cyrusquota.server import Server
+from cyrusquota.source import Source
+
+
+def roots_named(
+    source: Source, names: AbstractSet[str], on_problem: OnProblem
+) -> dict[str, QuotaRoot]:
+    """The quota roots of `source` that have one of `names`, by name."""
+    if source.opened is None:
+        return {root.name: root for root in source.roots(on_problem) if root.name in names}
+    found = {}
+
+    def placed(problem: CyrusQuotaError) -> None:
+        place = Place(source.name)
+        on_problem(problem.at(place) if isinstance(problem, DataError) else problem)
+
+    for key, data in _rows(source, names, on_problem):
+        root = value.quota_root(key, data, on_problem=placed)
+        if root is not None:
+            found[root.name] = root
+    return found
+
+
+def _rows(
+    source: Source, names: AbstractSet[str], on_problem: OnProblem
+) -> Iterable[tuple[bytes, bytes]]:
+    assert source.path is not None
+    if source.fulldirhash is not None:
+        virtdomains = bool(source.naming.virtdomains)
+        return _Branches(source.path, names, on_problem, source.fulldirhash, virtdomains)
+    keys = {os.fsencode(name) for name in names}
+
+    def picks(some: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
+        return [index for index, key in enumerate(some) if key in keys]
+
+    return cyrusdb.sift(source.path, picks, on_problem=on_problem).kept
+
+
+def names_in(source: Source, size: int, on_problem: OnProblem) -> Iterator[str]:
+    """The quota roots of `source` by name, without most that are not about `size` long."""
+    if source.opened is not None and source.path is not None:
+        found = cyrusdb.sift(source.path, _sized(size), on_problem=on_problem)
+        for key, _ in found.kept:
+            yield key.decode("utf-8", "surrogateescape")
+
+
+def inboxes_in(server: Server, size: int, on_problem: OnProblem) -> Iterator[str]:
+    """The INBOXes of `server` by name, without most that are not about `size` long."""
+    path = server.path
+    if path is None or cyrusdb.guess(path) is None:
+        yield from (inbox.name for inbox in server.inboxes(on_problem))
+        return
+    found = cyrusdb.sift(path, _sized(size), on_problem=on_problem)
+    yield from (inbox.name for inbox in inboxes(found.kept))
+
+
+def _sized(size: int) -> Picks:
+    """Picks the keys with a local part that is about `size` long."""
+    most, least = size + LONGER + len(b"user."), size - LONGER + len(b"user.")
+
+    def picks(keys: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
+        return [
+            index
+            for index, key in enumerate(keys)
+            if least <= len(key) - key.rfind(b"user") <= most
+        ]
+
+    return picks
+
+
+class _Branches(QuotaTree):
+    """Those files of a quotalegacy tree where Cyrus would look for the roots `names`."""
+
+    def __init__(
+        self,
+        path: AnyPath,
+        names: AbstractSet[str],
+        on_problem: OnProblem,
+        full: bool,
+        virtdomains: bool,
+    ) -> None:
+        self._names = names
+        self._full = full
+        super().__init__(path, on_problem, fulldirhash=full, virtdomains=virtdomains)
+
+    def _found(self, base: bytes) -> dict[bytes, bytes]:
+        files = {
+            os.fsencode(name): self._file(Path(os.fsdecode(base)), name) for name in self._names
+        }
+        return {key: os.fsencode(path) for key, path in files.items() if path.is_file()}
+
+    def _file(self, base: Path, name: str) -> Path:
+        domain, rest = split_domain(name) if self._virtdomains else (None, name)
+        if domain is not None:
+            base = base / "domain" / self._letter(domain) / domain
+            if not rest:
+                return base / "quota" / "root"
+        _, dot, behind = rest.partition(".")
+        return base / "quota" / self._letter(behind if dot else rest) / rest
+
+    def _letter(self, hashed: str) -> str:
+        return dirhash.letter(os.fsencode(hashed), full=self._full)

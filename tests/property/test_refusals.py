@@ -1,0 +1,175 @@
+"""Reading only what it takes comes to the same verdicts as reading everything."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from pathlib import Path
+from typing import Callable, Iterator, Optional
+from unittest import mock
+
+import attrs
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cyrusquota import overquota, server, source
+from cyrusquota.cyrusdb.bulk import run, twoskip
+from cyrusquota.errors import CyrusQuotaError
+from cyrusquota.mailbox import Naming
+from cyrusquota.mailboxes import RowsOf, inboxes
+from cyrusquota.overquota import LMTPD, LMTPD_STRICT, SMMAPD, Policy, Reserve
+from cyrusquota.quota import QuotaRoot, Resource
+from cyrusquota.refusals import Refusals, refusals
+from cyrusquota.server import Server
+from cyrusquota.source import Counted, Source
+from cyrusquota.strategies.writers.twoskip import TwoskipWriter
+
+USERS = ("a", "b", "c^d", "Jane", "jane", "x!y", "m\udcfcller")
+DOMAINS = ("", "example.org!", "b.example!")
+OTHERS = ("user", "example.org!", "example.org!user", "user.a.b", "shared", "DELETED.user.a.1")
+FULL, ROOM = b"%(S (2049 2) M (1) AS (0) NF (1))", b"%(S (2000 2) M (1) AS (0) NF (1))"
+VALUES = (FULL, ROOM, b"%(S (2000 2))", b"1 -1", b"3000 2", b"%(S (")
+PICK = st.sampled_from
+
+
+def _names() -> st.SearchStrategy[str]:
+    users = st.tuples(PICK(DOMAINS), PICK(USERS)).map(lambda two: f"{two[0]}user.{two[1]}")
+    return users | PICK(OTHERS)
+
+
+def _raw(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _old_row(name: str) -> tuple[bytes, bytes]:
+    return _raw(name), b"%(I abc P default T e V 1)"
+
+
+def _modern_row(name: str) -> tuple[bytes, bytes]:
+    domain, bang, rest = name.rpartition("!user.")
+    key = f"N{domain}\x1duser\x1f{rest}" if bang else f"N{name}".replace(".", "\x1f", 1)
+    return _raw(key.replace("^", ".")), b"%(I abc P default T e V 1)"
+
+
+_rows = st.lists(
+    st.tuples(_names(), PICK([_old_row, _modern_row])).map(lambda two: two[1](two[0])), max_size=12
+)
+_roots = st.dictionaries(_names().map(_raw), PICK(VALUES), max_size=12)
+
+
+def _written(path: Path, records: dict[bytes, bytes]) -> Path:
+    writer = TwoskipWriter(path)
+    writer.begin()
+    for key, value in records.items():
+        writer.set(key, value)
+    writer.commit()
+    writer.repack()
+    return path
+
+
+def _told(read: Callable[[Callable[[CyrusQuotaError], None]], Refusals]) -> object:
+    problems: list[str] = []
+    found = read(lambda problem: problems.append(str(problem)))
+    return sorted(map(str, found.verdicts)), found.roots, sorted(problems)
+
+
+def _everything(
+    quotas: Source, policy: Policy, reserve: Reserve, known: Optional[Server]
+) -> object:
+    def read(on_problem: Callable[[CyrusQuotaError], None]) -> Refusals:
+        counted = quotas.counted(None, on_problem)
+        naming = quotas.naming
+        verdicts = overquota.verdicts(
+            counted, naming, policy, reserve=reserve, server=known, on_problem=on_problem
+        )
+        return Refusals(list(verdicts), counted.count)
+
+    return _told(read)
+
+
+@pytest.mark.parametrize("has_mailboxes", [False, True])
+@given(
+    roots=_roots,
+    rows=_rows,
+    naming=st.builds(Naming, virtdomains=PICK([None, False, True]), downcase=st.booleans()),
+    policy=PICK([LMTPD, LMTPD_STRICT, SMMAPD]),
+    reserve=PICK([Reserve(), Reserve(shares=dict.fromkeys(Resource, 5))]),
+)
+@example(
+    roots={b"user.c^d": FULL, b"b.example!user.x!y": FULL, b"user.x!y": b"3000 2"},
+    rows=[_modern_row("user.c^d"), _modern_row("user.x!y"), _modern_row("b.example!user.x!y")],
+    naming=Naming(),
+    policy=LMTPD,
+    reserve=Reserve(),
+)
+def test_little_reading_tells_the_same(
+    has_mailboxes: bool,
+    roots: dict[bytes, bytes],
+    rows: list[tuple[bytes, bytes]],
+    naming: Naming,
+    policy: Policy,
+    reserve: Reserve,
+) -> None:
+    with tempfile.TemporaryDirectory() as directory, _small():
+        quotas = source.database(_written(Path(directory, "quotas.db"), roots), naming=naming)
+        mailboxes = _written(Path(directory, "mailboxes.db"), dict(rows))
+        known = server.listed(mailboxes) if has_mailboxes else None
+        few = _told(lambda said: refusals(quotas, policy, reserve, known, said))
+        assert few == _everything(quotas, policy, reserve, known)
+
+
+@contextlib.contextmanager
+def _small() -> Iterator[None]:
+    """No file is too small to be read in bulk."""
+    with (
+        mock.patch.object(twoskip, "_WORTH_IT", 0),
+        mock.patch.object(run, "_WORTH_SHARING", 1 << 30),
+    ):
+        yield
+
+
+def test_roots_with_room_are_not_read_one_by_one(tmp_path: Path) -> None:
+    roots = {b"user.u%03d" % number: ROOM for number in range(50)}
+    quotas = source.database(_written(tmp_path / "quotas.db", {**roots, b"user.a": FULL}))
+    rows = dict(map(_old_row, ("user.a", "user.u001")))
+    known = server.listed(_written(tmp_path / "mailboxes.db", rows))
+    passed: list[str] = []
+
+    def watch(counted: Counted) -> Iterator[QuotaRoot]:
+        for root in counted:
+            passed.append(root.name)
+            yield root
+
+    with _small():
+        found = refusals(quotas, LMTPD, Reserve(), known, watch=watch)
+    assert passed == ["user.a"]
+    assert [str(verdict.recipient) for verdict in found.verdicts] == ["a"]
+    assert found.roots == len(roots) + 1
+
+
+def test_a_stream_is_read_once() -> None:
+    text = b"".join(b"user.%d\t%b\n" % (number, FULL) for number in range(9))
+    known = attrs.evolve(server.listed("nowhere"), read=lambda on_problem: iter(()))
+    found = refusals(source.dumped(io.BytesIO(text)), LMTPD, Reserve(), known)
+    assert found.roots == 9
+    assert found.verdicts == []
+
+
+_key_bytes = st.text("aNu!.^\x1d\x1f-", max_size=6).map(str.encode)
+
+
+@given(keys=st.lists(st.tuples(_key_bytes, _key_bytes), min_size=1, max_size=9))
+def test_whatever_key_an_inbox_has_is_found_by_its_name(keys: list[tuple[bytes, bytes]]) -> None:
+    made = [
+        key
+        for before, behind in keys
+        for key in (
+            *(before + b"!user." + behind, b"user." + behind, b"Nuser\x1f" + behind),
+            *(b"N" + before + b"\x1duser\x1f" + behind, b"Nuser." + before + b"\x1d" + behind),
+        )
+    ]
+    for key in made:
+        for inbox in inboxes([(key, b"")]):
+            assert RowsOf([inbox.name])([b"other", key]) == [1]
