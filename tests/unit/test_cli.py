@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -316,13 +317,23 @@ def test_a_full_disk_is_74(export_: Cli, tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize(
-    "command", [["cyrusquota.cli.export", *DB], ["cyrusquota.cli", "list", *DB]]
+    "command",
+    [
+        ["cyrusquota.cli.export", *DB],
+        ["cyrusquota.cli.export", *DB, "--dry-run"],
+        ["cyrusquota.cli", "list", *DB],
+        ["cyrusquota.cli", "metrics", *DB],
+        ["cyrusquota.cli", "report", *DB],
+        ["cyrusquota.cli", "--help"],
+    ],
 )
-def test_standard_output_that_is_full_is_74(command: list[str]) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_standard_output_that_is_full_is_74(command: list[str], unbuffered: str) -> None:
     with open("/dev/full", "wb") as out:
         done = subprocess.run(
             [sys.executable, "-m", *command],
             cwd=CHECKOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
             stdout=out,
             stderr=subprocess.PIPE,
             check=False,
