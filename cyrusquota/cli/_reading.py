@@ -13,7 +13,7 @@ from cyrusquota.cli._source import Chosen
 from cyrusquota.errors import DataError, OnProblem
 from cyrusquota.mailbox import inbox_owner
 from cyrusquota.mailboxes import Inbox
-from cyrusquota.overquota import Reserve, Verdict, is_delivered_to
+from cyrusquota.overquota import Reserve, Verdict
 from cyrusquota.privileges import reading_as
 from cyrusquota.quota import QuotaRoot
 
@@ -58,8 +58,9 @@ def read(
     reading, server, begun = Reading(), chosen.server, time.monotonic()
 
     def roots() -> Iterator[QuotaRoot]:
-        for root in progress(chosen.source.roots(chosen.problems), lambda: reading.roots):
-            reading.roots += 1
+        counted = chosen.source.counted(None, chosen.problems)
+        for root in progress(counted, lambda: counted.count):
+            reading.roots = counted.count
             see(root)
             reading.users += server is None and inbox_owner(root.name) is not None
             yield root
@@ -68,7 +69,7 @@ def read(
         assert server is not None
         users = 0
         for inbox in server.inboxes(on_problem):
-            users += is_delivered_to(inbox)
+            users += overquota.is_delivered_to(inbox)
             yield inbox
         # Not added: where totals count, they are read once more.
         reading.users = users
@@ -83,7 +84,7 @@ def read(
             on_problem=chosen.problems,
         )
         reading.verdicts.extend(found)
-    if not reading.roots and chosen.problems.count:
+    if not reading.roots and chosen.problems.in_data:
         advice = "not one record of it can be read; check that it is what it should be"
         raise DataError(f"quota roots in {chosen.source.name}", advice=advice)
     reading.seconds = time.monotonic() - begun

@@ -38,7 +38,7 @@ _CRITICAL = {"map_age": Range.of(str(DEFAULT_MAX_AGE))}
     "map_path",
     metavar="FILE",
     shell_complete=file_names,
-    help="The map to look at; that it is missing is critical."
+    help="The map to look at; a missing one is critical."
     f"  [default: {DEFAULT_PATH}, if it is there]",
 )
 @click.option(

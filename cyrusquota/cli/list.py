@@ -9,6 +9,7 @@ from typing import Callable, Iterable, Iterator, Optional, Union
 import attrs
 import click
 
+from cyrusquota import overquota
 from cyrusquota.cli._counting import counting
 from cyrusquota.cli._listed import Csv, Form, ForPeople, JsonLines, Listed
 from cyrusquota.cli._progress import progress
@@ -18,6 +19,8 @@ from cyrusquota.cli._terminal import Terminal, terminal
 from cyrusquota.cli._wanted import Wanted
 from cyrusquota.display.sizes import Unit
 from cyrusquota.mailbox import domain_of
+from cyrusquota.overquota import Reserve
+from cyrusquota.parse.value import Sieve
 from cyrusquota.privileges import reading_as
 from cyrusquota.quota import QuotaRoot
 from cyrusquota.summary import fullest, near_limit
@@ -112,7 +115,7 @@ def list_roots(
 
     A table is as wide as the terminal, and in a file or pipe as wide as it needs to be, unless
     COLUMNS is set. It has colours on a terminal, if NO_COLOR is not set. Names that would upset a
-    terminal are escaped. Where there is no root to show, nothing is printed.
+    terminal are escaped. Where there is no root to show, there is no table.
     """
     wanted = Wanted.of(chosen.source.naming, domain, patterns)
     rank, to = _RANKS[sort], terminal()
@@ -120,7 +123,9 @@ def list_roots(
     # A bar does not go well with what is written at the same time.
     is_streamed = to.is_one and rank is None and form != "table"
     with reading_as(chosen.user):
-        listed = _Judged(chosen, wanted, near).roots(has_bar=not is_streamed)
+        judged = _Judged(chosen, wanted, near)
+        sieve = None if rank is None or not over else judged.sieve()
+        listed = judged.roots(sieve, has_bar=not is_streamed)
         if over:
             listed = (one for one in listed if one.over)
         elif near is not None:
@@ -139,7 +144,8 @@ def _rows(listed: Iterable[Listed], form: Form, rank: Optional[Rank]) -> Iterato
         return map(form.row, listed)
     # What is kept of a root is no more than its line and what it is sorted by.
     ranked = [(rank(one), form.row(one)) for one in listed]
-    ranked.sort(key=itemgetter(0))
+    # Of two that are as full, the line decides, so that the order is the same each time.
+    ranked.sort(key=itemgetter(0, 1))
     return (row for _, row in ranked)
 
 
@@ -151,9 +157,16 @@ class _Judged:
     wanted: Wanted
     near: Optional[float]
 
-    def roots(self, *, has_bar: bool) -> Iterator[Listed]:
-        """Every root by whose name it is wanted, in the order of the source."""
-        roots = self.chosen.source.counted(None, self.chosen.problems)
+    def sieve(self) -> Optional[Sieve]:
+        """Lets those through that are over, in less time; None where totals may count instead."""
+        server = self.chosen.server
+        if server is not None and server.uses_totals:
+            return None
+        return overquota.sieve(self.chosen.policy, Reserve())
+
+    def roots(self, sieve: Optional[Sieve], *, has_bar: bool) -> Iterator[Listed]:
+        """Every root by whose name it is wanted; without `sieve` in the order of the source."""
+        roots = self.chosen.source.counted(sieve, self.chosen.problems)
         for root in progress(roots, lambda: roots.count) if has_bar else roots:
             if self.wanted.has(root.name):
                 yield self._listed(root)

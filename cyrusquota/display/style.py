@@ -6,7 +6,7 @@ STYLE = """\
 :root {
   color-scheme: light dark;
   --page: #f6f7f9; --card: #ffffff; --ink: #1c2430; --quiet: #566273; --line: #dfe3e9;
-  --fine: #2f6fb7; --whole: #b4cbe4; --near: #b46a00; --over: #c0303a;
+  --fine: #2f6fb7; --whole: #b4cbe4; --near: #a35f00; --over: #c0303a;
 }
 @media (prefers-color-scheme: dark) {
   :root {
@@ -95,7 +95,7 @@ td .near { color: var(--near); } td .over { color: var(--over); }
 @media print {
   :root {
     --page: #fff; --card: #fff; --ink: #000; --quiet: #444; --line: #bbb;
-    --fine: #2f6fb7; --whole: #b4cbe4; --near: #b46a00; --over: #c0303a;
+    --fine: #2f6fb7; --whole: #b4cbe4; --near: #a35f00; --over: #c0303a;
   }
   :root { color-scheme: light; }
   main { padding: 0; max-width: none; }

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
@@ -15,9 +16,11 @@ import pytest
 
 from cyrusquota import conversations
 from cyrusquota.cli import main
+from tests.recorded import TWOSKIP
 from tests.unit.terminals import on_terminal
 
 MIB = 1 << 20
+DATABASE = TWOSKIP / "quotas.db"
 
 #: In the order of a source: full, near, fine, unlimited, full in another resource.
 DUMP = b"""\
@@ -170,6 +173,21 @@ def test_sorted_by_use_the_fullest_comes_first_and_the_unlimited_last(names: Nam
         "example.org!user.jane",
         "user.boss",
     ]
+
+
+@pytest.mark.parametrize("policy", ["lmtpd", "lmtpd-strict", "smmapd"])
+def test_over_are_the_same_in_whatever_order_they_come(policy: str) -> None:
+    """Sorted, only those that are full are taken out of the database, by other means."""
+    options = ("--over", "--policy", policy, "--format", "jsonl", "--reserve", "10%")
+    found = [_printed(*options, "--sort", order) for order in ("source", "name", "use")]
+    lines, by_name, by_use = map(sorted, found)
+    assert len(lines) > 10
+    assert lines == by_name == by_use
+
+
+def _printed(*options: str) -> list[str]:
+    command = [sys.executable, "-m", "cyrusquota.cli", "list", "--db", str(DATABASE), *options]
+    return subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()
 
 
 def test_sorted_by_name_domains_stay_together(names: Names) -> None:

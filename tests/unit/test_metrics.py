@@ -312,7 +312,10 @@ def test_a_mistake_of_ours_is_a_failure(
     assert exposed((tmp_path / "x.prom").read_bytes()).value("up") == 0
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool, of Debian's prometheus")
+@pytest.mark.skipif(
+    shutil.which("promtool") is None,
+    reason="no promtool here: apt-get install --no-install-recommends prometheus",
+)
 def test_promtool_has_nothing_to_say(metrics: Program, tmp_path: Path) -> None:
     export(tmp_path / "overquota", "jane")
     done = metrics("--dump", "-", "--per-user", stdin=SITE + b'a"b\\\xff\r!user.x\t5 1\n')
