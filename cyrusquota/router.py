@@ -52,6 +52,11 @@ class OverquotaRouter:
         return None if found is None else found[1]
 
     @property
+    def asks_for_local_parts(self) -> bool:
+        """Whether it looks for local parts only, so that keys with a domain are in vain."""
+        return self.lookup is not None and "$domain" not in "\n".join(self.router.options.values())
+
+    @property
     def only_notes(self) -> bool:
         """Whether it leaves it to an ACL to defer."""
         return ":defer:" not in self.router.text("data") and bool(self.router.text("address_data"))

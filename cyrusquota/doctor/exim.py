@@ -174,8 +174,7 @@ def _matched(router: OverquotaRouter, table: PlacedMap) -> Iterator[Finding]:
     if table.format == "postfix" or kind not in (None, table.format):
         looks = "has an ACL look it up" if kind is None else f"looks it up as {kind}"
         yield finding("router-format", f"{table.path}: is {table.format}; {name} {looks}")
-    text = "\n".join(router.router.options.values())
-    if kind is not None and "$domain" not in text and any(b"@" in key for key in table.keys):
+    if router.asks_for_local_parts and any(b"@" in key for key in table.keys):
         yield finding("router-key", f"{name}: $domain is not in what it looks for")
     knows = router.router.is_on("allow_fail") and "fail" in router.router.text("condition")
     if b":fail: " in table.content and not knows:
