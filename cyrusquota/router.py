@@ -34,16 +34,27 @@ class OverquotaRouter:
     map: str
 
     @property
+    def looks_at_age(self) -> bool:
+        """Whether it may believe a map no more once it is old."""
+        condition = self.router.text("condition")
+        return "mtime" in condition and "$tod_epoch" in condition
+
+    @property
     def max_age(self) -> Optional[int]:
-        """The seconds after which it believes a map no more, None if it always does."""
+        """The seconds after which it believes a map no more, None if it always does, or unsaid."""
         found = _AGE.search(self.router.text("condition"))
-        return int(found[1]) if found is not None and "mtime" in self._asked() else None
+        return int(found[1]) if found is not None and self.looks_at_age else None
 
     @property
     def lookup(self) -> Optional[str]:
         """How it looks into the map itself: lsearch, cdb, dbm; None where an ACL does."""
         found = _LOOKUP.search(self._asked())
         return None if found is None else found[1]
+
+    @property
+    def asks_for_local_parts(self) -> bool:
+        """Whether it looks for local parts only, so that keys with a domain are in vain."""
+        return self.lookup is not None and "$domain" not in "\n".join(self.router.options.values())
 
     @property
     def only_notes(self) -> bool:

@@ -84,7 +84,7 @@ def read(
             on_problem=chosen.problems,
         )
         reading.verdicts.extend(found)
-    if not reading.roots and chosen.problems.count:
+    if not reading.roots and chosen.problems.in_data:
         advice = "not one record of it can be read; check that it is what it should be"
         raise DataError(f"quota roots in {chosen.source.name}", advice=advice)
     reading.seconds = time.monotonic() - begun

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 import traceback
@@ -21,10 +22,13 @@ class Problems:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.count = 0
+        #: Those that were met in the data; the others are warnings about the configuration.
+        self.in_data = 0
         self.first = ""
         self.quiet = quiet
 
     def __call__(self, problem: CyrusQuotaError) -> None:
+        self.in_data += 1
         self.say(str(problem))
 
     def say(self, line: str) -> None:
@@ -82,10 +86,22 @@ def _without(option: str, arguments: Iterable[str]) -> Iterator[str]:
             yield word
 
 
+def _flush() -> None:
+    """Write out what was printed: at exit a failure would be told in Python's words, as 120."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        # Nothing is left to flush at exit.
+        sys.stdout = None
+        raise
+
+
 def run(command: click.Command, name: str, arguments: Optional[list[str]] = None) -> NoReturn:
     """Run `command` as the program `name` and exit."""
     try:
         status = command.main(arguments, prog_name=name, standalone_mode=False)
+        _flush()
     except click.ClickException as error:
         error.show()
         sys.exit(errors.EX_USAGE)
@@ -95,11 +111,13 @@ def run(command: click.Command, name: str, arguments: Optional[list[str]] = None
         click.echo(f"{name}: {error}", err=True)
         sys.exit(error.exit_status)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing is left to flush at exit.
+        # Whoever read our output has seen enough.
         sys.stdout = None
         sys.exit(errors.EX_IOERR)
     except OSError as error:
         click.echo(f"{name}: {printable(str(error))}", err=True)
+        with contextlib.suppress(OSError):
+            _flush()
         sys.exit(errors.EX_IOERR)
     except Exception:
         traceback.print_exc()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -11,9 +13,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Optional
 import attrs
 import click
 
-from cyrusquota import cyrusdb, imapdconf, source
+from cyrusquota import cyrusdb, imapdconf, maps, parse, source
 from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._run import Problems
+from cyrusquota.cyrusdb import bulk
 from cyrusquota.errors import OptionError, source_error
 from cyrusquota.imapdconf import ImapdConf
 from cyrusquota.mailbox import Naming
@@ -139,6 +142,9 @@ def source_options(command: Callable[..., Any], *, is_quiet: bool = False) -> Ca
         asked = _Asked(**{name: options.pop(name) for name in names})
         problems = Problems(quiet=asked.quiet)
 
+        if asked.user is not None:
+            _import_all()
+
         def again() -> Chosen:
             with reading_as(asked.user):
                 return attrs.evolve(_chosen(asked, problems), again=again)
@@ -151,6 +157,17 @@ def source_options(command: Callable[..., Any], *, is_quiet: bool = False) -> Ca
     for option in reversed(_BUT_QUIET if is_quiet else _OPTIONS):
         wrapped = option(wrapped)
     return wrapped
+
+
+def _import_all() -> None:
+    """Import now what else is imported when it is needed.
+
+    Whoever it is to be read as may not look where this program lies, such as root's home.
+    """
+    for package in (cyrusdb, bulk, maps, parse):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+    importlib.import_module("cyrusquota.server")
 
 
 def _chosen(asked: _Asked, problems: Problems) -> Chosen:

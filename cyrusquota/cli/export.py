@@ -54,6 +54,7 @@ _LIMITS = Limits()
 @click.option("--group", metavar="GROUP", help="Group of the map.  [default: as for a new file]")
 @click.option(
     "--mode",
+    metavar="MODE",
     callback=mode_bits,
     default="0644",
     show_default=True,
@@ -186,7 +187,7 @@ class _Listing:
             problems,
             lambda counted: progress(counted, lambda: counted.count, expected),
         )
-        if not found.roots and problems.count:
+        if not found.roots and problems.in_data:
             advice = "not one record of it can be read; check that it is what it should be"
             raise DataError(f"quota roots in {source.name}", advice=advice)
         return found

@@ -70,6 +70,7 @@ _PATIENCE = 10
 )
 @click.option(
     "--mode",
+    metavar="MODE",
     callback=mode_bits,
     default="0640",
     show_default=True,

@@ -19,6 +19,8 @@ from cyrusquota.router import OverquotaRouter, overquota_routers
 
 _VERIFY = re.compile(r"\bverify *= *recipient\b")
 _ACL = re.compile(r"^ {2}([A-Za-z0-9_-]+):$", re.MULTILINE)
+#: How Exim says that it answers to its admin users only.
+_FOR_ADMINS = re.compile(r"require admin|[Pp]ermission denied$")
 _FORBIDDEN = ("forbid_blackhole", "forbid_file", "forbid_include", "forbid_pipe")
 
 
@@ -28,11 +30,12 @@ def configured(
     """What the configuration shows, the router that asks the map, and the Exim if it answers."""
     if exim is None:
         return [finding("no-exim", "no Exim was looked at")], None, None
+    found: list[Finding] = []
+    router = None
     try:
         version, file = exim.version(), exim.configuration_file()
-        found = [finding("exim", f"{exim.program}: Exim {version}, {file}")]
-        routers = exim.routers()
-        router = next(overquota_routers(routers, path), None)
+        found.append(finding("exim", f"{exim.program}: Exim {version}, {file}"))
+        router = next(overquota_routers(exim.routers(), path), None)
         if exim.is_on("smtp_return_error_details"):
             found.append(finding("error-details", f"{file}: smtp_return_error_details is on"))
         if router is None:
@@ -40,9 +43,15 @@ def configured(
         else:
             found += [*_router(exim, router), *_acls(exim, router, file)]
     except EximError as error:
-        said, _, do = str(error).rpartition("; ")
-        return [finding("exim-bad", said, do)], None, None
-    return found, router, exim
+        found.append(_unanswered(error))
+    return found, router, None if router is None else exim
+
+
+def _unanswered(error: EximError) -> Finding:
+    said, _, do = str(error).rpartition("; ")
+    if _FOR_ADMINS.search(said):
+        return finding("not-seen", said)
+    return finding("exim-bad", said, do)
 
 
 def _router(exim: Exim, found: OverquotaRouter) -> Iterator[Finding]:
@@ -55,7 +64,7 @@ def _router(exim: Exim, found: OverquotaRouter) -> Iterator[Finding]:
         yield finding("router-recipients", f"{name}: verify_recipient is off")
     if not found.is_skipped_without_map(exim):
         yield finding("router-closed", f"{name}: its condition holds even where there is no map")
-    if found.max_age is None:
+    if not found.looks_at_age:
         yield finding("router-ageless", f"{name}: its condition does not ask for the map's age")
     if not found.only_notes and not router.is_on("allow_defer"):
         yield finding("router-defer", f"{name}: allow_defer is not set")
@@ -112,8 +121,7 @@ def tried(
     try:
         return list(_tried(exim, router, path, table, quotas, domain))
     except EximError as error:
-        said, _, do = str(error).rpartition("; ")
-        return [finding("exim-bad", said, do)]
+        return [_unanswered(error)]
 
 
 def _tried(
@@ -166,8 +174,7 @@ def _matched(router: OverquotaRouter, table: PlacedMap) -> Iterator[Finding]:
     if table.format == "postfix" or kind not in (None, table.format):
         looks = "has an ACL look it up" if kind is None else f"looks it up as {kind}"
         yield finding("router-format", f"{table.path}: is {table.format}; {name} {looks}")
-    text = "\n".join(router.router.options.values())
-    if kind is not None and "$domain" not in text and any(b"@" in key for key in table.keys):
+    if router.asks_for_local_parts and any(b"@" in key for key in table.keys):
         yield finding("router-key", f"{name}: $domain is not in what it looks for")
     knows = router.router.is_on("allow_fail") and "fail" in router.router.text("condition")
     if b":fail: " in table.content and not knows:

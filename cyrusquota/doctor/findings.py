@@ -178,7 +178,8 @@ _MAP = (
     Kind(
         "map-late",
         WARNING,
-        "The map has not been renewed for half of the time that the router believes it.",
+        "The map has not been renewed for half of the time that the router believes it, or where"
+        " nothing looks at its age, for an hour.",
         "see why the export has not renewed it: run it by hand and read what it says",
     ),
     Kind(

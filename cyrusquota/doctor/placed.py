@@ -17,7 +17,7 @@ from cyrusquota.errors import ForeignMap, MapError, MapForbidden, NoSuchMap
 from cyrusquota.exim import Exim
 from cyrusquota.guard import Change, Limits, Told, held
 from cyrusquota.maps import FORMATS, KeyForm
-from cyrusquota.maps.placed import PlacedMap, placed
+from cyrusquota.maps.placed import DEFAULT_MAX_AGE, PlacedMap, placed
 
 #: A clock may be this many seconds ahead of ours, on a file system of another host.
 _AHEAD = 60
@@ -51,14 +51,16 @@ def _failed(kind: str, error: MapError) -> Finding:
 def _age(table: PlacedMap, max_age: Optional[int], now: float) -> Iterator[Finding]:
     old = table.age(now)
     limit = None if table.format == "postfix" else max_age
+    late = (DEFAULT_MAX_AGE if limit is None else limit) / 2
     said = f"{table.path}: renewed {age(old)} ago"
+    believed = "and it is believed for ever" if limit is None else f"and counts for {age(limit)}"
     run = f"{_RUN} {shlex.quote(table.path)}"
     if old < -_AHEAD:
         yield finding("map-future", f"{table.path}: its time is {age(-old)} ahead")
     elif limit is not None and old >= limit:
-        yield finding("map-old", f"{said}, and the router believes it for {age(limit)}", run)
-    elif limit is not None and old >= limit / 2:
-        yield finding("map-late", f"{said}, and the router believes it for {age(limit)}", run)
+        yield finding("map-old", f"{said}, {believed}", run)
+    elif old >= late:
+        yield finding("map-late", f"{said}, {believed}", run)
     else:
         roots = table.count("roots")
         whence = "" if roots is None else f" from {roots} quota root{'s' * (roots != 1)}"

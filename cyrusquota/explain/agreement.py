@@ -139,6 +139,11 @@ def _ignored(table: MapAnswer, exim: EximAnswer) -> tuple[str, str]:
             f"the router {exim.router.router.name} asks another map, {exim.router.map}",
             f"look there: --map {shlex.quote(exim.router.map)}, or set CYRUSQUOTA_MAP",
         )
+    if exim.router.asks_for_local_parts and "@" in (table.key or ""):
+        return (
+            f"the router {exim.router.router.name} looks for local parts only",
+            "take the router in exim/address, or a CYRUSQUOTA_KEY with the domain",
+        )
     return (
         f"the router {exim.router.router.name} looks for another key than {table.key}, an alias"
         " leads elsewhere, or Exim may not read the map",

@@ -8,6 +8,7 @@ and the domain counts as virtdomains and defaultdomain say.
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from typing import Iterable, Iterator
 
@@ -26,6 +27,10 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _PAIR = re.compile(r"\\(.)")
 #: How many names to offer for one that is not known.
 _OFFERED = 5
+#: How many are compared with it, how much longer or shorter they are, how many letters differ.
+_COMPARED = 10_000
+LONGER = 3
+_OTHER_LETTERS = 4
 
 
 def inbox_names(asked: str, naming: Naming) -> tuple[str, ...]:
@@ -75,11 +80,27 @@ def address(name: str, naming: Naming) -> Recipient:
     return Recipient(local, domain)
 
 
-def nearest(asked: str, names: Iterable[str], naming: Naming) -> list[str]:
-    """Of the users whose INBOXes are `names`, those whose address resembles `asked`."""
-    wanted = folded(asked.partition("@")[0].partition("+")[0])
-    known: dict[str, set[str]] = {}
+def _resembling(wanted: str, names: Iterable[str]) -> Iterator[str]:
+    """Those of `names` that are worth comparing: about as long, and of about the same letters."""
+    letters = set(wanted)
     for name in names:
+        owner = inbox_owner(name)
+        if owner is None or abs(len(owner[1]) - len(wanted)) > LONGER:
+            continue
+        if len(letters ^ set(folded(owner[1]))) <= _OTHER_LETTERS:
+            yield name
+
+
+def wanted_part(asked: str) -> str:
+    """What of `asked` to compare with local parts."""
+    return folded(re.split("[@+]", re.split("[!/]", asked)[-1])[0])
+
+
+def nearest(asked: str, names: Iterable[str], naming: Naming) -> list[str]:
+    """Of the users whose INBOXes are `names`, those whose local part resembles that of `asked`."""
+    wanted = wanted_part(asked)
+    known: dict[str, set[str]] = {}
+    for name in itertools.islice(_resembling(wanted, names), _COMPARED):
         to = address(name, naming)
         known.setdefault(folded(to.local), set()).add(str(to))
     alike = difflib.get_close_matches(wanted, known, n=_OFFERED, cutoff=0.7)

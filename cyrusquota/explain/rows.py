@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import AbstractSet, Iterable, Sequence
+from typing import AbstractSet, Iterable, Iterator, Sequence
 
 from cyrusquota import cyrusdb, dirhash
+from cyrusquota.cyrusdb.bulk import Picks
 from cyrusquota.cyrusdb.quotalegacy import QuotaTree
 from cyrusquota.errors import AnyPath, CyrusQuotaError, DataError, OnProblem, Place
+from cyrusquota.explain.names import LONGER
 from cyrusquota.mailbox import split_domain
+from cyrusquota.mailboxes import inboxes
 from cyrusquota.parse import value
 from cyrusquota.quota import QuotaRoot
+from cyrusquota.server import Server
 from cyrusquota.source import Source
 
 
@@ -51,6 +55,38 @@ def _rows(
         return [index for index, key in enumerate(some) if key in keys]
 
     return cyrusdb.sift(source.path, picks, on_problem=on_problem).kept
+
+
+def names_in(source: Source, size: int, on_problem: OnProblem) -> Iterator[str]:
+    """The quota roots of `source` by name, without most that are not about `size` long."""
+    if source.opened is not None and source.path is not None:
+        found = cyrusdb.sift(source.path, _sized(size), on_problem=on_problem)
+        for key, _ in found.kept:
+            yield key.decode("utf-8", "surrogateescape")
+
+
+def inboxes_in(server: Server, size: int, on_problem: OnProblem) -> Iterator[str]:
+    """The INBOXes of `server` by name, without most that are not about `size` long."""
+    path = server.path
+    if path is None or cyrusdb.guess(path) is None:
+        yield from (inbox.name for inbox in server.inboxes(on_problem))
+        return
+    found = cyrusdb.sift(path, _sized(size), on_problem=on_problem)
+    yield from (inbox.name for inbox in inboxes(found.kept))
+
+
+def _sized(size: int) -> Picks:
+    """Picks the keys with a local part that is about `size` long."""
+    most, least = size + LONGER + len(b"user."), size - LONGER + len(b"user.")
+
+    def picks(keys: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
+        return [
+            index
+            for index, key in enumerate(keys)
+            if least <= len(key) - key.rfind(b"user") <= most
+        ]
+
+    return picks
 
 
 class _Branches(QuotaTree):

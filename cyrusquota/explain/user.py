@@ -20,9 +20,9 @@ from cyrusquota.errors import (
     OptionError,
     printable,
 )
-from cyrusquota.explain.names import address, inbox_names, nearest
-from cyrusquota.explain.rows import roots_named
-from cyrusquota.mailbox import Recipient, ancestors, inbox_of, recipient
+from cyrusquota.explain.names import address, inbox_names, nearest, wanted_part
+from cyrusquota.explain.rows import inboxes_in, names_in, roots_named
+from cyrusquota.mailbox import Recipient, ancestors, recipient
 from cyrusquota.mailboxes import Inbox
 from cyrusquota.overquota import Policy, Reserve, Verdict
 from cyrusquota.quota import QuotaRoot, Resource
@@ -160,22 +160,15 @@ class _Search:
     def _unknown(self) -> NoSuchUser:
         looked = " and ".join(self.names)
         said = "has an INBOX or a quota root" if self.server is not None else "has a quota root"
-        alike = nearest(self.asked, self._everybody(), self.source.naming)
+        size, naming = len(wanted_part(self.asked)), self.source.naming
+        alike = nearest(self.asked, names_in(self.source, size, self.on_problem), naming)
+        if not alike and self.server is not None:
+            alike = nearest(self.asked, inboxes_in(self.server, size, self.on_problem), naming)
         advice = f"did you mean {' or '.join(alike)}?" if alike else "see how the name is written"
         return NoSuchUser(
             f"{printable(self.asked)}: nobody of that name {said} here; looked for"
             f" {printable(looked)}; {printable(advice)}"
         )
-
-    def _everybody(self) -> Iterator[str]:
-        if self.server is not None:
-            yield from (inbox.name for inbox in self.server.inboxes(self.on_problem))
-        elif self.source.opened is not None:
-            with self.source.opened(self.on_problem) as db:
-                for key, _ in db:
-                    name = inbox_of(key.decode("utf-8", "surrogateescape"))
-                    if name is not None:
-                        yield name
 
     def _judged(self, user: User, roots: Mapping[str, QuotaRoot]) -> User:
         name = user.nearest

@@ -70,8 +70,10 @@ class _Members:
                     continue
                 self._at = getattr(error, "pos", self._at)
                 self._fail("JSON")
+            gone = self._gone
             if end < len(self._text) or not self._more():
-                self._at = end
+                # The text has lost its beginning if more was asked for.
+                self._at = end - (self._gone - gone)
                 return value
 
     def _take(self, wanted: str) -> str:

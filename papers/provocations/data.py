@@ -140,7 +140,7 @@ PROVOCATIONS = (
         "cyrusquota-export --report report",
         "What `quota -J` printed is not whole, or no JSON.",
         _AGAIN,
-        names={"report, offset 13": "SOURCE, offset NUMBER"},
+        names={"report, offset 12": "SOURCE, offset NUMBER"},
         files={"report": b'{"user/jane"'},
     ),
     Provocation(

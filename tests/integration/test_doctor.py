@@ -165,7 +165,32 @@ def test_a_map_too_old_for_its_router_is_asked_nothing(site: Site) -> None:
     site.edit_exim("^CYRUSQUOTA_MAP", "CYRUSQUOTA_MAX_AGE = 600\nCYRUSQUOTA_MAP")
     site.age(601)
     found = _found(site)
-    assert "the router believes it for 10 minutes" in found["map-old"].said
+    assert found["map-old"].said.endswith("ago, and counts for 10 minutes")
     assert not {"full-deferred", "full-accepted"} & set(found)
     site.age(500)
     assert {"map-late", "full-deferred"} <= set(_found(site))
+
+
+def test_an_age_in_other_words_is_an_age(site: Site) -> None:
+    site.edit_exim(
+        _CONDITION,
+        "  condition = ${if and{{exists{CYRUSQUOTA_MAP}}{<\\\n"
+        "    {${eval:$tod_epoch-${extract{mtime}{${stat:CYRUSQUOTA_MAP}}}}}{7200}}}}\n",
+    )
+    found = _found(site)
+    assert not {"router-ageless", "router-closed"} & set(found)
+    assert "full-deferred" in found
+
+
+def test_an_exim_that_answers_to_admins_only_is_not_seen(site: Site) -> None:
+    site.edit_exim("^primary_hostname", "commandline_checks_require_admin\nprimary_hostname")
+    program = site.directory / "exim"
+    program.write_text(
+        "#!/bin/sh\nexec setpriv --reuid=65534 --regid=65534 --clear-groups"
+        f' {exim.program()} "$@"\n'
+    )
+    program.chmod(0o755)
+    found = site.findings(site.host(str(program)))
+    assert "require admin" in found["not-seen"].said
+    assert "exim-bad" not in found
+    assert str(site.map) in found["map"].said

@@ -193,6 +193,12 @@ def test_each_way_to_disagree_is_named(cyrus: Cyrus, overquota: Path, exim_conf:
     assert "became full since" in found["differences"][0]["why"]
 
     commands.run_export(cyrus.conf, overquota)
+    with_domain = exim_conf.read_text()
+    exim_conf.write_text(with_domain.replace("$local_part@$domain", "$local_part"))
+    *said, found = _three(cyrus, full, exim_conf)
+    assert said == ["452", True, "accepted", False]
+    assert found["differences"][0]["why"] == "the router overquota looks for local parts only"
+
     exim_conf.write_text(exim.CONF.read_text())
     *said, found = _three(cyrus, full, exim_conf)
     assert said == ["452", False, "accepted", False]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -316,13 +317,23 @@ def test_a_full_disk_is_74(export_: Cli, tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize(
-    "command", [["cyrusquota.cli.export", *DB], ["cyrusquota.cli", "list", *DB]]
+    "command",
+    [
+        ["cyrusquota.cli.export", *DB],
+        ["cyrusquota.cli.export", *DB, "--dry-run"],
+        ["cyrusquota.cli", "list", *DB],
+        ["cyrusquota.cli", "metrics", *DB],
+        ["cyrusquota.cli", "report", *DB],
+        ["cyrusquota.cli", "--help"],
+    ],
 )
-def test_standard_output_that_is_full_is_74(command: list[str]) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_standard_output_that_is_full_is_74(command: list[str], unbuffered: str) -> None:
     with open("/dev/full", "wb") as out:
         done = subprocess.run(
             [sys.executable, "-m", *command],
             cwd=CHECKOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
             stdout=out,
             stderr=subprocess.PIPE,
             check=False,
@@ -443,6 +454,13 @@ def test_warnings_about_the_configuration_are_told(export_: Cli, tmp_path: Path)
     done = export_("--dump", "-", "-C", str(conf), "--no-mailboxes", stdin=DOMAINS)
     assert (done.status, done.lines) == (0, [f"jane: {DEFER}"])
     assert "option virtdomains was set in" in done.err
+
+
+def test_a_warning_makes_no_damage_of_an_empty_source(export_: Cli, tmp_path: Path) -> None:
+    conf = tmp_path / "imapd.conf"
+    conf.write_text("virtdomains: on\nvirtdomains: off\n")
+    done = export_("--report", "-", "-C", str(conf), "--no-mailboxes", stdin=b"{}")
+    assert (done.status, done.lines, done.err.count("\n")) == (0, [], 1)
 
 
 def test_a_dry_run_tells_what_would_change_and_writes_nothing(export_: Cli, tmp_path: Path) -> None:

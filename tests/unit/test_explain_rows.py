@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cyrusquota import imapdconf, source
+from cyrusquota import imapdconf, server, source
 from cyrusquota.errors import CyrusQuotaError
-from cyrusquota.explain.rows import roots_named
+from cyrusquota.explain.names import LONGER
+from cyrusquota.explain.rows import inboxes_in, names_in, roots_named
+from cyrusquota.mailbox import inbox_owner
 from cyrusquota.source import Source
 from tests.recorded import FIXTURES, unpacked
 
@@ -60,3 +62,29 @@ def test_the_rest_of_a_tree_is_not_looked_at(tmp_path: Path) -> None:
 
 def _fail(problem: CyrusQuotaError) -> None:
     raise AssertionError(problem)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_names_of_about_the_size_are_handed_out(file: str) -> None:
+    whole = source.database(MAIN / file)
+    everything = {root.name for root in whole.roots(_ignore)}
+    for size in (1, 4, 8):
+        names = set(names_in(whole, size, _ignore))
+        assert names <= everything
+        for name in everything:
+            owner = inbox_owner(name)
+            if owner and name.isascii() and abs(len(owner[1]) - size) <= LONGER:
+                assert name in names
+
+
+def test_inboxes_of_about_the_size_are_handed_out() -> None:
+    host = server.listed(FIXTURES / "mailboxes" / "mailboxes-3.6.1" / "mailboxes.db")
+    names = set(inboxes_in(host, 4, _fail))
+    assert {"user.jane", "user.bob"} <= names
+    assert names <= {inbox.name for inbox in host.inboxes()}
+    dump = FIXTURES / "mailboxes" / "mailboxes-3.6.1" / "ctl_mboxlist-d-y.json"
+    assert names <= set(inboxes_in(server.listed(dump), 4, _fail))
+
+
+def _ignore(problem: CyrusQuotaError) -> None:
+    pass

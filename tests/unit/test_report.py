@@ -336,3 +336,12 @@ def test_no_depth_of_json_nesting_raises_anything_undocumented() -> None:
         text = b'{"a": ' + b"[" * depth + b"]" * depth + b"}"
         with pytest.raises(BadReport):
             roots(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "offset"), [(b'{"user/jane"', 12), (b'{"a": {}, "b"', 13), (b'{"a": 1', 7), (b"{", 1)]
+)
+def test_json_that_breaks_off_does_so_at_its_end(text: bytes, offset: int) -> None:
+    with pytest.raises(BadReport) as caught:
+        list(report.roots(io.BytesIO(text), on_problem=lambda problem: None))
+    assert caught.value.place.offset == offset
