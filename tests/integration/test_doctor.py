@@ -14,7 +14,7 @@ from cyrusquota.doctor import Finding, Severity
 from cyrusquota.maps.placed import placed
 from tests.site import GOOD, Site
 
-from . import exim
+from . import commands, exim
 
 pytestmark = pytest.mark.integration
 
@@ -194,3 +194,19 @@ def test_an_exim_that_answers_to_admins_only_is_not_seen(site: Site) -> None:
     assert "require admin" in found["not-seen"].said
     assert "exim-bad" not in found
     assert str(site.map) in found["map"].said
+
+
+def test_the_command_says_all_that_is_found(site: Site) -> None:
+    site.edit_exim("^qualify_domain.*", "qualify_domain = elsewhere.example")
+    words = ["doctor", "-C", str(site.conf), "--exim", str(exim.program())]
+    words += ["--exim-config", str(site.exim_conf), "--root", str(site.etc.parent)]
+    done = commands.run_tool(*words, "--domain", "example.net")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"ok       good-accepted: ann@example.net verified\n" in done.stdout
+    assert done.stdout.endswith(b"\nNothing was changed. All is well.\n")
+
+    done = commands.run_tool(*words, "--quiet")
+    assert (done.returncode, done.stderr) == (1, b"")
+    (line,) = done.stdout.splitlines()
+    assert line.startswith(b"warning  good-refused: ann")
+    assert line.endswith(b"; name the domain of your users with --domain")
