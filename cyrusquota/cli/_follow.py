@@ -22,7 +22,8 @@ from cyrusquota.follow import Follower, Listing, Question, State, Voice
 from cyrusquota.follow.pace import PacedGuard
 from cyrusquota.guard import Limits, Told
 from cyrusquota.mailbox import Recipient
-from cyrusquota.maps import Entry, KeyForm, lsearch
+from cyrusquota.maps import Entry, Format, KeyForm
+from cyrusquota.maps.answers import Answers
 from cyrusquota.privileges import reading_as
 from cyrusquota.publish import Ownership
 
@@ -44,7 +45,7 @@ class Export:
     chosen: Chosen
     exempt: tuple[str, ...]
     form: KeyForm
-    message: str
+    answers: Answers
     place: Place
     limits: Limits
 
@@ -58,7 +59,7 @@ class Export:
         )
         publisher = _Publisher(self, self.chosen)
         follower = Follower(
-            _question(self.chosen),
+            _question(self.chosen, self.answers),
             listing=self._listing,
             publish=publisher.publish,
             voice=voice,
@@ -69,10 +70,9 @@ class Export:
             _Service(follower, publisher, voice, signals).run()
 
     def _listing(self) -> Listing:
-        return Listing(self._entries, _line)
+        return Listing(self._entries, self.answers.format.row)
 
-    def _entries(self, to: Recipient) -> Iterable[Entry]:
-        value = maps.deferral(self.message)
+    def _entries(self, to: Recipient, value: bytes) -> Iterable[Entry]:
         return maps.entries(((to, value),), form=self.form, exempt=self.exempt)
 
 
@@ -80,16 +80,10 @@ def _nothing(line: str) -> None:
     pass
 
 
-def _line(entry: Entry) -> tuple[bytes, bytes]:
-    (line,) = lsearch.lines((entry,))
-    (key,) = lsearch.keys(line)
-    return key, line
-
-
-def _question(chosen: Chosen) -> Question:
+def _question(chosen: Chosen, answers: Answers) -> Question:
     if chosen.source.opened is None:
         raise OptionError("--follow needs a database; leave --report and --dump out")
-    return Question(chosen.source, chosen.server, chosen.policy, chosen.reserve)
+    return Question(chosen.source, chosen.server, chosen.policy, answers)
 
 
 @attrs.define
@@ -99,23 +93,27 @@ class _Publisher:
     export: Export
     chosen: Chosen
     summary: str = "reading the source"
-    _contents: _Contents = attrs.field(factory=lambda: _Contents())
     _guard: Optional[PacedGuard] = None
+    _contents: _Contents = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._contents = _Contents(self.export.answers.format)
 
     def publish(self, state: State) -> None:
         """Raises `MapError` or one of its kinds where that cannot be done."""
         place, listing, contents = self.export.place, state.listing, self._contents
+        written = self.export.answers.format
         texts = comments(self.chosen, state.roots, len(listing), listing.near)
-        begin, body = lsearch.document((), texts), listing.body()
-        content = begin + body
-        contents.know(content, body, Told.by(lsearch.header(begin), listing.keys()))
+        begin, body = written.document((), texts), listing.body()
+        content = begin + body if written.IS_TEXT else written.document(listing.entries(), texts)
+        contents.know(content, body, Told.by(written.header(begin), listing.keys()))
         with publish.claim(place.output, wait=place.wait, follow_links=place.follow_links) as claim:
             guard = self._guard
             if guard is None or not claim.in_place():
                 # Who removes the map accepts whatever comes.
                 guard = self._guard = PacedGuard(contents.told, self.export.limits)
             outcome = put(
-                claim, content, place.ownership, guard, place.output, lsearch, contents.body
+                claim, content, place.ownership, guard, place.output, written, contents.body
             )
         if outcome is publish.Outcome.WRITTEN:
             contents.in_place(content)
@@ -133,7 +131,8 @@ class _Known:
 class _Contents:
     """What is known of the map in place and of the one to be, so that no line is parsed twice."""
 
-    def __init__(self) -> None:
+    def __init__(self, written: Format) -> None:
+        self._format = written
         self._old: Optional[_Known] = None
         self._new: Optional[_Known] = None
 
@@ -155,7 +154,7 @@ class _Contents:
         for known in (self._new, self._old):
             if known is not None and known.content == content:
                 return known
-        self._old = _Known(content, lsearch.body(content), teller(lsearch)(content))
+        self._old = _Known(content, self._format.body(content), teller(self._format)(content))
         return self._old
 
 
@@ -228,7 +227,7 @@ class _Service:
         assert again is not None
         try:
             chosen = again()
-            question = _question(chosen)
+            question = _question(chosen, self.publisher.export.answers)
         except CyrusQuotaError as error:
             self.voice.wrong("configuration", str(error))
         else:

@@ -130,16 +130,10 @@ def export(
                 "--follow needs --output, and goes neither with --dry-run nor with --accept-change;"
                 " give those to a single run beside it"
             )
-        if not answers.are_plain:
-            raise OptionError(
-                "--follow writes lsearch files that defer, so far: leave --format, --headroom and"
-                " --refuse out, or run without --follow from cron"
-            )
         from cyrusquota.cli._follow import Export, Place
 
         place = Place(output, ownership, wait, follow_links)
-        text = maps.DEFAULT_MESSAGE if answers.message is None else answers.message
-        Export(chosen, exempt, KeyForm(key), text, place, guard.limits).run(poll, verbose)
+        Export(chosen, exempt, KeyForm(key), answers, place, guard.limits).run(poll, verbose)
         return
     listing = _Listing(chosen, exempt, KeyForm(key), answers)
     if output is None:

@@ -13,7 +13,8 @@ from cyrusquota.errors import CyrusQuotaError, DataError, OnProblem
 from cyrusquota.follow.names import Names
 from cyrusquota.mailbox import Recipient, inbox_of, inbox_owner
 from cyrusquota.mailboxes import Inbox
-from cyrusquota.overquota import Policy, Reserve, is_delivered_to
+from cyrusquota.maps.answers import Answers
+from cyrusquota.overquota import Policy, is_delivered_to
 from cyrusquota.quota import QuotaRoot
 from cyrusquota.server import Server
 from cyrusquota.source import Source
@@ -21,10 +22,11 @@ from cyrusquota.source import Source
 
 @attrs.frozen
 class Standing:
-    """Whether a root is full, and whether it is near that."""
+    """Whether a root is full, whether it is near that, and what the map says then."""
 
     over: bool = False
     near: bool = False
+    value: bytes = b""
 
     @property
     def is_bad(self) -> bool:
@@ -33,15 +35,20 @@ class Standing:
 
 @attrs.frozen
 class Question:
-    """What is to be known all the time: who, of these roots and mailboxes, by this policy."""
+    """What is to be known all the time: who, of these roots and mailboxes, by this policy.
+
+    `answers` say what a map tells of each.
+    """
 
     source: Source
     server: Optional[Server]
     policy: Policy
-    reserve: Reserve
+    answers: Answers
 
     def standing(self, root: QuotaRoot) -> Standing:
-        return Standing(bool(self.policy.over(root)), bool(self.reserve.near(root)))
+        over, near = bool(self.policy.over(root)), bool(self.answers.wanted.near(root))
+        value = self.answers.value(root, over, is_certain=over) if over or near else b""
+        return Standing(over, near, value)
 
     @property
     def is_by_root(self) -> bool:
@@ -55,14 +62,14 @@ class Scan:
 
     `own` has the users' own roots that are bad, with an INBOX here or not, `others` the roots that
     others inherit, and `fixed` the recipients whose verdict follows from anything but their own
-    root, with whether they are over. `live` are the INBOXes here (None: not known), `owners` the
-    users with a root of their own, kept only where a full root is inherited. `unread` are keys
-    whose record could not be read.
+    root, with what the map says of them, and whether they are over. `live` are the INBOXes here
+    (None: not known), `owners` the users with a root of their own, kept only where a full root is
+    inherited. `unread` are keys whose record could not be read.
     """
 
     own: dict[str, Standing]
     others: dict[str, Standing]
-    fixed: tuple[tuple[Recipient, bool], ...]
+    fixed: tuple[tuple[Recipient, bytes, bool], ...]
     live: Optional[Names]
     owners: Optional[Names]
     roots: int
@@ -92,18 +99,22 @@ class _Reading:
 
     def scan(self) -> Scan:
         question, server = self.question, self.question.server
-        verdicts = overquota.verdicts(
+        found = overquota.verdicts(
             self._roots(),
             question.source.naming,
             question.policy,
-            reserve=question.reserve,
+            reserve=question.answers.wanted,
             server=None if server is None else attrs.evolve(server, read=self._inboxes),
             on_problem=self._problem,
         )
-        fixed = tuple(
-            (verdict.recipient, bool(verdict.over))
-            for verdict in verdicts
+        verdicts = [
+            verdict
+            for verdict in found
             if not question.is_by_root or inbox_owner(verdict.root.name) is None
+        ]
+        fixed = tuple(
+            (to, value, bool(verdict.over))
+            for verdict, (to, value) in zip(verdicts, question.answers.values(verdicts))
         )
         if not self.roots and self.problems:
             advice = "not one record of it can be read; check that it is what it should be"

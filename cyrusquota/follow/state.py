@@ -36,8 +36,8 @@ class State:
         self.roots = scan.roots
         self.listing = listing
         self.needs_scan = False
-        for number, (to, over) in enumerate(scan.fixed):
-            listing.put(str(number), to, over=over)
+        for number, (to, value, over) in enumerate(scan.fixed):
+            listing.put(str(number), to, value, over=over)
         for name in self._own:
             self._list(name)
 
@@ -109,7 +109,7 @@ class State:
         if to is None or standing is None:
             self.listing.drop(name)
         else:
-            self.listing.put(name, to, over=standing.over)
+            self.listing.put(name, to, standing.value, over=standing.over)
 
 
 def _badness(standing: Optional[Standing]) -> int:

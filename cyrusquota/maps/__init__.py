@@ -11,7 +11,7 @@ from typing import Iterable, Iterator, Mapping, cast
 
 from cyrusquota.errors import OptionError
 from cyrusquota.mailbox import Recipient
-from cyrusquota.maps._entry import Entry, Format
+from cyrusquota.maps._entry import Entry, Format, Row
 from cyrusquota.maps.message import DEFAULT_MESSAGE, DEFAULT_REFUSAL, MAX_MESSAGE
 from cyrusquota.maps.redirect import deferral
 
@@ -27,6 +27,7 @@ __all__ = [
     "Entry",
     "Format",
     "KeyForm",
+    "Row",
     "deferral",
     "entries",
 ]

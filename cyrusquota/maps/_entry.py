@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterable, Optional, Protocol
+from typing import Iterable, NamedTuple, Optional, Protocol
 
 import attrs
 
@@ -15,11 +15,25 @@ class Entry:
     value: bytes
 
 
+class Row(NamedTuple):
+    """An entry as a map has it: what `Format.keys` and `Format.body` give of it."""
+
+    key: bytes
+    line: bytes
+
+
 class Format(Protocol):
     """A module that knows one format; nothing in it depends on where the map is put."""
 
+    @property
+    def IS_TEXT(self) -> bool:
+        """Whether a map is the one without entries, and then its body as it stands."""
+
     def document(self, entries: Iterable[Entry], comments: Iterable[str]) -> bytes:
         """The bytes of a whole map, `comments` (a line each) kept beside the sorted entries."""
+
+    def row(self, entry: Entry) -> Optional[Row]:
+        """What `document` makes of an entry; None if it leaves it out."""
 
     def body(self, content: bytes) -> bytes:
         """What counts in a map, as text: a line an entry; never raises, whatever `content` is."""

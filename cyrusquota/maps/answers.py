@@ -7,9 +7,9 @@ from typing import Iterable, Iterator, Optional
 import attrs
 
 from cyrusquota.mailbox import Recipient
-from cyrusquota.maps import DEFAULT_MESSAGE, DEFAULT_REFUSAL, FORMATS, Format
+from cyrusquota.maps import DEFAULT_MESSAGE, DEFAULT_REFUSAL, Format
 from cyrusquota.overquota import Reserve, Verdict
-from cyrusquota.quota import Resource
+from cyrusquota.quota import QuotaRoot, Resource
 
 
 @attrs.frozen
@@ -27,6 +27,8 @@ class Answers:
     refuse: bool = False
     reserve: Reserve = attrs.field(factory=Reserve)
     headroom: int = 0
+    #: What is said of all who are full, once it has been put together.
+    _texts: dict[bool, bytes] = attrs.field(factory=dict, init=False, eq=False, repr=False)
 
     def check(self) -> None:
         """Raise `OptionError` now for what a map could not say later."""
@@ -34,11 +36,6 @@ class Answers:
         self._full(False)
         if self.headroom:
             self.format.space_left(0)
-
-    @property
-    def are_plain(self) -> bool:
-        """Whether a map has lines of an lsearch file that defer, and nothing else."""
-        return self.format is FORMATS["lsearch"] and not self.refuse and not self.headroom
 
     @property
     def wanted(self) -> Reserve:
@@ -49,15 +46,22 @@ class Answers:
     def values(self, verdicts: Iterable[Verdict]) -> Iterator[tuple[Recipient, bytes]]:
         """Each recipient with the value of his entry."""
         for verdict in verdicts:
-            yield verdict.recipient, self._value(verdict)
+            is_certain = bool(verdict.over) and not verdict.is_approximate
+            yield verdict.recipient, self.value(verdict.root, bool(verdict.over), is_certain)
 
-    def _value(self, verdict: Verdict) -> bytes:
-        storage = verdict.root.storage
-        if verdict.over or self.reserve.near(verdict.root) or storage.limit is None:
-            return self._full(bool(verdict.over) and not verdict.is_approximate)
+    def value(self, root: QuotaRoot, is_over: bool, is_certain: bool) -> bytes:
+        """What to say of whom `root` governs, and who is full by it or near that."""
+        storage = root.storage
+        if is_over or self.reserve.near(root) or storage.limit is None:
+            return self._full(is_certain)
         return self.format.space_left(storage.limit - storage.used)
 
     def _full(self, is_certain: bool) -> bytes:
+        if is_certain not in self._texts:
+            self._texts[is_certain] = self._text(is_certain)
+        return self._texts[is_certain]
+
+    def _text(self, is_certain: bool) -> bytes:
         if self.refuse and is_certain:
             return self.format.refusal(DEFAULT_REFUSAL if self.message is None else self.message)
         own = None if self.refuse else self.message

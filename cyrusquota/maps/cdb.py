@@ -9,15 +9,17 @@ recipient. Keys are lower case already, since a cdb compares bytes.
 
 from __future__ import annotations
 
+import functools
 import struct
 from typing import Iterable, Iterator, Optional
 
 from cyrusquota.errors import MapError, printable
 from cyrusquota.maps import lsearch
-from cyrusquota.maps._entry import Entry
+from cyrusquota.maps._entry import Entry, Row
 from cyrusquota.maps.redirect import deferral, refusal, space_left
 
 __all__ = [
+    "IS_TEXT",
     "body",
     "deferral",
     "document",
@@ -25,9 +27,12 @@ __all__ = [
     "is_format_of",
     "keys",
     "refusal",
+    "row",
     "space_left",
     "value",
 ]
+
+IS_TEXT = False
 
 _PAIR = struct.Struct("<II")
 _TABLES = 256
@@ -57,6 +62,12 @@ def document(entries: Iterable[Entry], comments: Iterable[str]) -> bytes:
     return bytes(header + records + slots)
 
 
+def row(entry: Entry) -> Row:
+    """What `keys` and `body` give of an entry."""
+    return Row(entry.key, lsearch.row(entry).line)
+
+
+@functools.lru_cache(1 << 16)
 def _hash(key: bytes) -> int:
     hashed = 5381
     for byte in key:

@@ -9,10 +9,11 @@ import re
 from typing import Iterable, Iterator, Optional
 
 from cyrusquota.errors import printable
-from cyrusquota.maps._entry import Entry
+from cyrusquota.maps._entry import Entry, Row
 from cyrusquota.maps.redirect import deferral, refusal, space_left
 
 __all__ = [
+    "IS_TEXT",
     "body",
     "deferral",
     "document",
@@ -21,9 +22,12 @@ __all__ = [
     "keys",
     "lines",
     "refusal",
+    "row",
     "space_left",
     "value",
 ]
+
+IS_TEXT = True
 
 #: Keys made of these only are written as they are; all others in quotes.
 _BARE = re.compile(rb"[A-Za-z0-9_.+=@!$%&'*/?^{|}~,;()<>\[\]`-]+")
@@ -42,8 +46,13 @@ def document(entries: Iterable[Entry], comments: Iterable[str]) -> bytes:
 
 def lines(entries: Iterable[Entry]) -> Iterator[bytes]:
     """The line of each entry. Raises ValueError for a key that lsearch could never find."""
-    for entry in entries:
-        yield b"%b: %b\n" % (_quoted(entry.key), entry.value)
+    return (row(entry).line for entry in entries)
+
+
+def row(entry: Entry) -> Row:
+    """What an entry is in the file; raises ValueError for a key that lsearch could never find."""
+    key = _quoted(entry.key)
+    return Row(key, b"%b: %b\n" % (key, entry.value))
 
 
 def body(content: bytes) -> bytes:

@@ -7,14 +7,15 @@ Fit for texthash as they are, and for `postmap` into any other type. A key is an
 from __future__ import annotations
 
 import re
-from typing import Iterable, Iterator, Optional
+from typing import Iterable, Optional
 
 from cyrusquota.errors import OptionError
 from cyrusquota.maps import message
-from cyrusquota.maps._entry import Entry
+from cyrusquota.maps._entry import Entry, Row
 from cyrusquota.maps.lsearch import body, comment, header
 
 __all__ = [
+    "IS_TEXT",
     "body",
     "deferral",
     "document",
@@ -22,9 +23,12 @@ __all__ = [
     "is_format_of",
     "keys",
     "refusal",
+    "row",
     "space_left",
     "value",
 ]
+
+IS_TEXT = True
 
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
 _DOT_ATOM = re.compile(rf"{_ATEXT}(?:\.{_ATEXT})*")
@@ -39,7 +43,20 @@ def document(entries: Iterable[Entry], comments: Iterable[str]) -> bytes:
     Left out are the keys that Postfix could not find: control characters, what is not UTF-8, and a
     `#` at the beginning, which makes a line a comment.
     """
-    return b"".join((*(comment(text) for text in comments), *_lines(entries)))
+    rows = filter(None, map(row, entries))
+    return b"".join((*(comment(text) for text in comments), *(line for _, line in rows)))
+
+
+def row(entry: Entry) -> Optional[Row]:
+    """What an entry is in the table; None for a key that Postfix could not find."""
+    try:
+        key = _key(entry.key.decode("utf-8"))
+    except UnicodeDecodeError:
+        return None
+    if key.startswith("#") or _CONTROL.search(key):
+        return None
+    written = key.encode("utf-8")
+    return Row(written, b"%b %b\n" % (written, entry.value))
 
 
 def keys(content: bytes) -> set[bytes]:
@@ -74,16 +91,6 @@ def refusal(text: str) -> bytes:
 
 def space_left(size: int) -> bytes:
     raise OptionError("--headroom: an access table of Postfix cannot compare sizes; leave it out")
-
-
-def _lines(entries: Iterable[Entry]) -> Iterator[bytes]:
-    for entry in entries:
-        try:
-            key = _key(entry.key.decode("utf-8"))
-        except UnicodeDecodeError:
-            continue
-        if not key.startswith("#") and not _CONTROL.search(key):
-            yield b"%b %b\n" % (key.encode("utf-8"), entry.value)
 
 
 def _key(text: str) -> str:

@@ -98,12 +98,6 @@ PROVOCATIONS = (
         " may run beside --follow.",
     ),
     Provocation(
-        "cyrusquota-export --follow -o map --db quotas.db --refuse",
-        "Following knows one kind of map so far.",
-        "Run without --follow, from cron or the timer.",
-        files={"quotas.db": b""},
-    ),
-    Provocation(
         "cyrusquota-export --follow -o map --dump -",
         "A dump or report can be read once; nothing tells when it is out of date.",
         "Follow the database itself, or make the dump from cron and export it without --follow.",

@@ -16,6 +16,7 @@ from typing import Callable, Iterator, Optional
 
 import pytest
 
+from cyrusquota.maps import FORMATS
 from tests.integration.cyrus import Cyrus
 
 pytestmark = pytest.mark.integration
@@ -139,6 +140,37 @@ def test_what_cyrus_commits_is_in_the_map_soon(
             follower.becomes("mary", seconds=SOON)
             server.store(path, backend, {b"user.jane": FULL, b"user.mary": FINE})
             follower.becomes("jane", seconds=SOON)
+        assert follower.end() == 0
+        assert follower.lines() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "full", "fine"),
+    [
+        ("lsearch", ("--refuse",), b":fail: 552 5.2.2 ", None),
+        ("cdb", ("--headroom", "1M"), b":defer: 4.2.2 ", b"free=1003520"),
+        ("postfix", ("--message", "No room"), b"DEFER_IF_PERMIT 4.2.2 No room", None),
+    ],
+)
+def test_maps_of_every_kind_are_followed(
+    needs_cyrus: None,
+    directory: Path,
+    name: str,
+    options: tuple[str, ...],
+    full: bytes,
+    fine: Optional[bytes],
+) -> None:
+    def says(expected: Optional[bytes]) -> bool:
+        content = follower.output.read_bytes() if follower.output.exists() else b""
+        found = FORMATS[name].value(content, b"joe")
+        return found is not None and expected is not None and found.startswith(expected)
+
+    with following("twoskip", directory, "--format", name, *options) as (server, follower):
+        for _ in range(2):
+            server.store(database(server), "twoskip", {b"user.joe": FULL})
+            until(lambda: says(full), SOON)
+            server.store(database(server), "twoskip", {b"user.joe": FINE})
+            until(lambda: says(fine) if fine is not None else not says(b""), SOON)
         assert follower.end() == 0
         assert follower.lines() == []
 

@@ -22,8 +22,9 @@ from cyrusquota import overquota, source
 from cyrusquota.cyrusdb.tail import tree
 from cyrusquota.follow import Follower, Listing, Question, State, Voice
 from cyrusquota.follow.forked import Failed, Outcome, Work
-from cyrusquota.mailbox import Naming
-from cyrusquota.maps import entries
+from cyrusquota.mailbox import Naming, Recipient
+from cyrusquota.maps import Entry, KeyForm, cdb, entries, lsearch, postfix
+from cyrusquota.maps.answers import Answers
 from cyrusquota.overquota import LMTPD, Reserve
 from cyrusquota.quota import Resource
 from cyrusquota.server import listed
@@ -44,10 +45,6 @@ _MAILBOXES = (
 _ROWS = (b"0 default a\t", b"1 default a\t", b"%(A %() P default T e)", b"%(A %() P default T d)")
 #: Only these keep keys in one file, so that one may be replaced by the other.
 _FILES = ("skiplist", "twom", "twoskip")
-
-
-def _listing() -> Listing:
-    return Listing(lambda to: entries(((to, b"full"),)), lambda entry: (entry.key, b"x"))
 
 
 class _AtOnce:
@@ -73,6 +70,8 @@ class _Following(RuleBasedStateMachine):
     mailboxes_backend: str
     naming = Naming()
     with_mailboxes = True
+    answers = Answers(lsearch, reserve=Reserve({Resource.STORAGE: 512}))
+    form = KeyForm.AUTO
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,21 +91,23 @@ class _Following(RuleBasedStateMachine):
         self.published: Optional[State] = None
         self.said: list[str] = []
         server = listed(self.mailboxes.path) if self.with_mailboxes else None
-        reserve = Reserve({Resource.STORAGE: 512})
-        self.question = Question(
-            source.database(self.quotas.path, self.backend, self.naming), server, LMTPD, reserve
-        )
+        quotas = source.database(self.quotas.path, self.backend, self.naming)
+        self.question = Question(quotas, server, LMTPD, self.answers)
         self.scans = 0
         self.follower = Follower(
             self.question,
-            listing=lambda: Listing(
-                lambda to: entries(((to, b"full"),)), lambda entry: (entry.key, b"x")
-            ),
+            listing=self._listing,
             publish=self._publish,
             voice=Voice(self.said.append, lambda line: None),
             clock=lambda: self.now,
             start=self._start,
         )
+
+    def _listing(self) -> Listing:
+        return Listing(self._entries, self.answers.format.row)
+
+    def _entries(self, to: Recipient, value: bytes) -> list[Entry]:
+        return entries(((to, value),), form=self.form)
 
     def _new(self, backend: str, name: str) -> Writer:
         return WRITERS[backend](self._directory / name)
@@ -180,13 +181,16 @@ class _Following(RuleBasedStateMachine):
             return
         assert self.follower.is_current, self.said
         assert state is not None
-        keys, near, roots = fresh
-        assert state.listing.keys() == keys
+        content, near, roots = fresh
+        written = self.answers.format
+        assert state.listing.keys() == written.keys(content)
+        assert state.listing.body() == written.body(content)
+        assert written.document(state.listing.entries(), ()) == content
         assert state.listing.near == near
         # A tree does not tell how many files came and went.
         assert roots is None or state.roots == roots or self.backend == "quotalegacy"
 
-    def _fresh(self) -> Optional[tuple[set[bytes], int, Optional[int]]]:
+    def _fresh(self) -> Optional[tuple[bytes, int, Optional[int]]]:
         question, problems = self.question, list[Exception]()
         try:
             roots = list(question.source.roots(problems.append))
@@ -199,14 +203,15 @@ class _Following(RuleBasedStateMachine):
                 roots,
                 question.source.naming,
                 question.policy,
-                reserve=question.reserve,
+                reserve=self.answers.wanted,
                 server=question.server,
                 on_problem=problems.append,
             )
         )
-        found = entries((verdict.recipient, b"full") for verdict in verdicts)
+        found = entries(self.answers.values(verdicts), form=self.form)
         near = sum(not verdict.over for verdict in verdicts)
-        return {entry.key for entry in found}, near, None if problems else len(roots)
+        content = self.answers.format.document(found, ())
+        return content, near, None if problems else len(roots)
 
     def teardown(self) -> None:
         self.follower.close()
@@ -233,6 +238,20 @@ def test_following_comes_to_what_a_fresh_reading_does(backend: str) -> None:
 @pytest.mark.parametrize("backend", _FILES)
 def test_so_it_does_without_a_list_of_mailboxes(backend: str) -> None:
     _run(backend=backend, mailboxes_backend="twoskip", with_mailboxes=False)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        Answers(lsearch, refuse=True, headroom=1000),
+        Answers(cdb, reserve=Reserve({Resource.STORAGE: 2}), headroom=600),
+        Answers(postfix, message="No room"),
+    ],
+    ids=["refuse and headroom", "cdb", "postfix"],
+)
+def test_so_it_does_whatever_the_map_tells(answers: Answers) -> None:
+    """Keyed by local parts, two users of different domains are one in it."""
+    _run(backend="twoskip", mailboxes_backend="twoskip", answers=answers, form=KeyForm.LOCAL)
 
 
 def test_so_it_does_where_capitals_count() -> None:

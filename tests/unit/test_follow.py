@@ -20,8 +20,9 @@ from cyrusquota.follow.names import Names
 from cyrusquota.follow.pace import WINDOW, PacedGuard
 from cyrusquota.guard import Limits, Told
 from cyrusquota.mailbox import Recipient
-from cyrusquota.maps import Entry, entries
-from cyrusquota.overquota import LMTPD, Reserve
+from cyrusquota.maps import Entry, entries, lsearch
+from cyrusquota.maps.answers import Answers
+from cyrusquota.overquota import LMTPD
 from cyrusquota.strategies.writers import WRITERS, Writer
 
 FULL, FINE = b"%(S (2048 1))", b"%(S (12 1))"
@@ -200,16 +201,16 @@ class Scene:
         self.published: list[tuple[float, set[bytes]]] = []
         self.error: Optional[Exception] = None
         self.follower = Follower(
-            Question(source.database(self.writer.path), None, LMTPD, Reserve()),
-            listing=lambda: Listing(self._entries, lambda entry: (entry.key, entry.key)),
+            Question(source.database(self.writer.path), None, LMTPD, Answers(lsearch)),
+            listing=lambda: Listing(self._entries, lsearch.row),
             publish=self._publish,
             voice=Voice(self.said.append, self.told.append),
             clock=lambda: self.now,
             start=AtOnce,
         )
 
-    def _entries(self, to: Recipient) -> list[Entry]:
-        return entries(((to, b"full"),))
+    def _entries(self, to: Recipient, value: bytes) -> list[Entry]:
+        return entries(((to, value),))
 
     def _publish(self, state: State) -> None:
         if self.error is not None:
@@ -330,7 +331,7 @@ def test_another_question_is_answered_after_a_full_reading(scene: Scene, tmp_pat
     other.begin()
     other.set(b"user.mary", FULL)
     other.commit()
-    scene.follower.ask(Question(source.database(other.path), None, LMTPD, Reserve()))
+    scene.follower.ask(Question(source.database(other.path), None, LMTPD, Answers(lsearch)))
     scene.run(2)
     assert scene.published[-1][1] == {b"mary"}
     scene.follower.close()
