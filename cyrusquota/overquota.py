@@ -82,6 +82,8 @@ class Reserve:
 
     def near(self, root: QuotaRoot) -> tuple[Resource, ...]:
         """The resources of `root` of which something, but less than the reserve, is left."""
+        if not self.amounts and not self.shares:
+            return ()
         return tuple(
             resource for resource, usage in root.usages() if self._is_near(resource, usage)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -51,6 +52,7 @@ class Export:
 
     def run(self, poll: float, verbose: bool) -> None:
         """Until SIGTERM or SIGINT; SIGHUP reads imapd.conf anew."""
+        gc.enable()
         # What can never be right should not wait for a service manager to find out.
         with directory.opened(self.place.output, follow_links=self.place.follow_links):
             pass

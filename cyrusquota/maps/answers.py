@@ -40,6 +40,8 @@ class Answers:
     @property
     def wanted(self) -> Reserve:
         """Which verdicts are needed beside the full users."""
+        if not self.headroom:
+            return self.reserve
         least = max(self.headroom, self.reserve.amounts.get(Resource.STORAGE, 0))
         return attrs.evolve(self.reserve, amounts={**self.reserve.amounts, Resource.STORAGE: least})
 
