@@ -1,4 +1,4 @@
-"""The options that say which Exim to ask, for the commands that ask one."""
+"""The options that say which Exim to ask, and which map, for the commands that ask both."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ from cyrusquota import exim
 from cyrusquota.cli._complete import file_names
 from cyrusquota.errors import OptionError
 from cyrusquota.exim import Exim
+from cyrusquota.maps.placed import DEFAULT_PATH
 
 _OPTIONS = (
+    click.option(
+        "--map",
+        "path",
+        metavar="FILE",
+        shell_complete=file_names,
+        help=f"The map in place.  [default: the one that Exim's router asks, or {DEFAULT_PATH}]",
+    ),
     click.option(
         "--exim",
         "program",
@@ -31,7 +39,7 @@ _OPTIONS = (
 
 
 def exim_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options, and `mta`, which is the Exim they name, or None."""
+    """Give a command `path`, that of the map, and `mta`, the Exim to ask, or None."""
 
     @functools.wraps(command)
     def wrapped(

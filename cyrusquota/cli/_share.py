@@ -8,6 +8,7 @@ from typing import Optional
 import click
 
 from cyrusquota.errors import OptionError
+from cyrusquota.summary import NEAR
 
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%?", re.ASCII)
 
@@ -25,3 +26,14 @@ def share_if_any(
 ) -> Optional[float]:
     """The same, None where the option is not given."""
     return None if given is None else share(context, parameter, given)
+
+
+#: From which use on a root is near its limit, for commands that count those.
+near_option = click.option(
+    "--near",
+    metavar="SHARE",
+    callback=share,
+    default=f"{NEAR:g}%",
+    show_default=True,
+    help="From which use of a limit on a root is near it.",
+)

@@ -18,7 +18,6 @@ from cyrusquota.cli._terminal import Terminal, terminal
 from cyrusquota.doctor import Finding, Host, Severity
 from cyrusquota.errors import printable
 from cyrusquota.exim import Exim
-from cyrusquota.maps.placed import DEFAULT_PATH
 
 #: There is one while systemd is the init of this machine (sd_booted(3)).
 _SYSTEMD = "/run/systemd/system"
@@ -33,13 +32,6 @@ _SYSTEMD = "/run/systemd/system"
     default=imapdconf.DEFAULT_PATH,
     show_default=True,
     help="imapd.conf to follow.",
-)
-@click.option(
-    "--map",
-    "path",
-    metavar="FILE",
-    shell_complete=file_names,
-    help=f"The map in place.  [default: the one that Exim's router asks, or {DEFAULT_PATH}]",
 )
 @exim_options
 @click.option(

@@ -7,7 +7,6 @@ from typing import Optional
 
 import click
 
-from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._exim import exim_options
 from cyrusquota.cli._explained import Explained, as_json, as_text
 from cyrusquota.cli._source import Chosen, source_options
@@ -21,13 +20,6 @@ from cyrusquota.privileges import reading_as
 
 @click.command("explain")
 @source_options
-@click.option(
-    "--map",
-    "path",
-    metavar="FILE",
-    shell_complete=file_names,
-    help=f"The map in place.  [default: the one that Exim's router asks, or {DEFAULT_PATH}]",
-)
 @exim_options
 @click.option(
     "--format",

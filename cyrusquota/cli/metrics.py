@@ -20,7 +20,7 @@ from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._measured import Seen, Watch
 from cyrusquota.cli._reading import read
 from cyrusquota.cli._run import Command
-from cyrusquota.cli._share import share
+from cyrusquota.cli._share import near_option
 from cyrusquota.cli._source import Chosen, size, source_options
 from cyrusquota.errors import CyrusQuotaError, MapError, MapLocked, NoSuchMap, printable
 from cyrusquota.guard import Limits
@@ -28,7 +28,7 @@ from cyrusquota.maps import FORMATS, KeyForm
 from cyrusquota.maps.answers import Answers
 from cyrusquota.maps.placed import DEFAULT_PATH, PlacedMap, placed
 from cyrusquota.prometheus import Metric, exposition, value_of
-from cyrusquota.summary import NEAR, Summary
+from cyrusquota.summary import Summary
 
 #: Seconds for another run to put its file in place, which takes it next to none.
 _PATIENCE = 10.0
@@ -91,14 +91,7 @@ def _written(command: Callable[..., Iterable[Metric]]) -> Callable[..., None]:
     help="Also tell use and limit of every quota root, which puts the names of users into labels"
     " and costs memory for each.",
 )
-@click.option(
-    "--near",
-    metavar="SHARE",
-    callback=share,
-    default=f"{NEAR:g}%",
-    show_default=True,
-    help="From which use of a limit on a root is near it.",
-)
+@near_option
 @click.option(
     "--map",
     "map_path",

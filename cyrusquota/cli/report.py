@@ -14,7 +14,7 @@ from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._counting import counting
 from cyrusquota.cli._mode import mode_bits
 from cyrusquota.cli._reading import read
-from cyrusquota.cli._share import share
+from cyrusquota.cli._share import near_option
 from cyrusquota.cli._source import Chosen, source_options
 from cyrusquota.cli._terminal import terminal
 from cyrusquota.display import page
@@ -23,7 +23,7 @@ from cyrusquota.display.text import Text
 from cyrusquota.errors import CannotCreateMap, printable
 from cyrusquota.overquota import Reserve
 from cyrusquota.quota import QuotaRoot
-from cyrusquota.summary import NEAR, Summary
+from cyrusquota.summary import Summary
 
 #: Seconds to wait for another run that writes the same page.
 _PATIENCE = 10
@@ -31,14 +31,7 @@ _PATIENCE = 10
 
 @click.command("report")
 @source_options
-@click.option(
-    "--near",
-    metavar="SHARE",
-    callback=share,
-    default=f"{NEAR:g}%",
-    show_default=True,
-    help="From which use of a limit on a root is near it.",
-)
+@near_option
 @click.option(
     "--top",
     metavar="N",
