@@ -322,6 +322,6 @@ def test_in_the_order_of_the_source_no_root_is_kept(
         try:
             with pytest.raises(SystemExit):
                 main.main()
-            assert tracemalloc.get_traced_memory()[1] < 2 * MIB
+            assert tracemalloc.get_traced_memory()[1] < 3 * MIB
         finally:
             tracemalloc.stop()
