@@ -63,6 +63,8 @@ class Router:
         return self.options.get(option) == _ON
 
 
+#: A name that stands for itself, and for more than this host.
+_DOMAIN = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 _ON, _OFF = "yes", "no"
 
 
@@ -92,6 +94,18 @@ class Exim:
     def is_on(self, name: str) -> bool:
         """Whether a main option without a value is on."""
         return _options(self._printed(name)).get(name) == _ON
+
+    def local_domain(self) -> Optional[str]:
+        """A domain of +local_domains, None where qualify_recipient is one, or no name is known."""
+        try:
+            _, _, domains = self._printed("+local_domains").partition(" = ")
+        except EximError:
+            return None
+        names = [name.strip() for name in domains.split(":")]
+        own = {self.option("qualify_recipient"), self.option("qualify_domain")}
+        if own.intersection(names) or ("@" in names and self.option("primary_hostname") in own):
+            return None
+        return next((name for name in names if _DOMAIN.fullmatch(name)), None)
 
     def configuration(self) -> str:
         """All of the configuration, macros replaced (needs Exim 4.86)."""

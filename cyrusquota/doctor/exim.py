@@ -11,7 +11,7 @@ from typing import Iterator, Optional, Sequence
 
 from cyrusquota.doctor.cyrus import Quotas
 from cyrusquota.doctor.findings import Finding, finding
-from cyrusquota.errors import EximError
+from cyrusquota.errors import EximError, printable
 from cyrusquota.exim import Answer, Exim, Outcome, Router
 from cyrusquota.mailbox import Recipient
 from cyrusquota.maps.placed import PlacedMap
@@ -21,6 +21,8 @@ _VERIFY = re.compile(r"\bverify *= *recipient\b")
 _ACL = re.compile(r"^ {2}([A-Za-z0-9_-]+):$", re.MULTILINE)
 #: How Exim says that it answers to its admin users only.
 _FOR_ADMINS = re.compile(r"require admin|[Pp]ermission denied$")
+#: What comes before the text in a value: the kind of rule, and the codes of the reply.
+_VALUE = re.compile(rb"^:(?:defer|fail):\s*(?:[245][0-9]{2}\s+)?(?:[245]\.[0-9.]+\s+)?")
 _FORBIDDEN = ("forbid_blackhole", "forbid_file", "forbid_include", "forbid_pipe")
 
 
@@ -132,6 +134,7 @@ def _tried(
     quotas: Optional[Quotas],
     domain: Optional[str],
 ) -> Iterator[Finding]:
+    domain = exim.local_domain() if domain is None else domain
     good = [_address(to, domain) for to in quotas.good] if quotas is not None else []
     yield from _place(exim, router, good)
     if router.map != path:
@@ -141,7 +144,7 @@ def _tried(
         yield from _matched(router, table)
         if quotas is not None and table.age() < (router.max_age or float("inf")):
             listed = (one.recipient for one in quotas.verdicts if _has(table, one.recipient))
-            yield from _full(exim, router, next((_address(to, domain) for to in listed), None))
+            yield from _full(exim, router, table, next(listed, None), domain)
     yield from _good(exim, good)
 
 
@@ -181,17 +184,30 @@ def _matched(router: OverquotaRouter, table: PlacedMap) -> Iterator[Finding]:
         yield finding("router-fail", f"{table.path}: has :fail: entries, which {name} ignores")
 
 
-def _full(exim: Exim, router: OverquotaRouter, full: Optional[str]) -> Iterator[Finding]:
-    if full is None:
+def _full(
+    exim: Exim,
+    router: OverquotaRouter,
+    table: PlacedMap,
+    to: Optional[Recipient],
+    domain: Optional[str],
+) -> Iterator[Finding]:
+    if to is None:
         yield finding("full-nobody", "nobody who is full is in the map")
         return
+    full = _address(to, domain)
     answer = exim.verify(full)
     if answer.outcome is not Outcome.ACCEPTED:
-        yield finding("full-deferred", answer.text)
+        is_ours = router.only_notes or _text(table.value(str(to)) or b"") in answer.text
+        yield finding("full-deferred" if is_ours else "full-otherwise", answer.text)
     elif router.only_notes:
         yield finding("full-deferred", f"{full}: noted by the router, for the ACL to defer")
     else:
         yield finding("full-accepted", f"{full} is in the map, and Exim says: {answer.text}")
+
+
+def _text(value: bytes) -> str:
+    """What the sender is to read, of a value in a map."""
+    return printable(_VALUE.sub(b"", value))
 
 
 def _good(exim: Exim, good: Sequence[str]) -> Iterator[Finding]:

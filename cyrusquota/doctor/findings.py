@@ -357,6 +357,12 @@ _EXIM = (
         "exim -d+route -bv with the address shows which router took it",
     ),
     Kind(
+        "full-otherwise",
+        WARNING,
+        "Exim defers or refuses a full user, but with another text than the map has for him.",
+        "name the domain of your users with --domain; exim -d+route -bv with the address says more",
+    ),
+    Kind(
         "full-nobody",
         NOTE,
         "Nobody is full, so it could not be tried whether Exim defers.",

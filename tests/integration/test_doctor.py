@@ -105,13 +105,16 @@ EXIM_CASES: Mapping[str, Callable[[Site], object]] = {
         "^primary_hostname", "smtp_return_error_details\nprimary_hostname"
     ),
     "full-deferred": lambda site: None,
+    "full-otherwise": _deferring,
     "full-accepted": lambda site: site.edit_exim(
         "^CYRUSQUOTA_MAP", "CYRUSQUOTA_KEY = x$local_part\nCYRUSQUOTA_MAP"
     ),
     "full-nobody": _nobody_full,
     "good-accepted": lambda site: None,
     "good-deferred": _deferring,
-    "good-refused": lambda site: site.edit_exim("^domainlist.*", "domainlist local_domains = x.y"),
+    "good-refused": lambda site: site.edit_exim(
+        "^domainlist.*", r"domainlist local_domains = \\N^x$\\N"
+    ),
 }
 
 
@@ -141,6 +144,9 @@ def test_every_variant_is_well(variant: str, site: Site) -> None:
 
 def test_the_domain_of_users_can_be_given(site: Site) -> None:
     site.edit_exim("^qualify_domain.*", "qualify_domain = elsewhere.example")
+    # A name among the local domains will do.
+    assert _found(site)["good-accepted"].said == "ann@example.net verified"
+    site.edit_exim("^domainlist.*", r"domainlist local_domains = \\N^example\\.net$\\N")
     assert "good-refused" in _found(site)
     host = attrs.evolve(site.host(exim.program()), domain="example.net")
     found = site.findings(host)
@@ -198,6 +204,7 @@ def test_an_exim_that_answers_to_admins_only_is_not_seen(site: Site) -> None:
 
 def test_the_command_says_all_that_is_found(site: Site) -> None:
     site.edit_exim("^qualify_domain.*", "qualify_domain = elsewhere.example")
+    site.edit_exim("^domainlist.*", r"domainlist local_domains = \\N^example\\.net$\\N")
     words = ["doctor", "-C", str(site.conf), "--exim", str(exim.program())]
     words += ["--exim-config", str(site.exim_conf), "--root", str(site.etc.parent)]
     done = commands.run_tool(*words, "--domain", "example.net")
@@ -207,6 +214,7 @@ def test_the_command_says_all_that_is_found(site: Site) -> None:
 
     done = commands.run_tool(*words, "--quiet")
     assert (done.returncode, done.stderr) == (1, b"")
-    (line,) = done.stdout.splitlines()
-    assert line.startswith(b"warning  good-refused: ann")
-    assert line.endswith(b"; name the domain of your users with --domain")
+    full, good = done.stdout.splitlines()
+    assert full.startswith(b"warning  full-otherwise: jane")
+    assert good.startswith(b"warning  good-refused: ann")
+    assert good.endswith(b"; name the domain of your users with --domain")
