@@ -228,9 +228,7 @@ class _Judge:
         """Verdicts on the users who have an INBOX here."""
         own = {root.name: verdict for root in roots for verdict in self.by_root(root)}
         for inbox in server.inboxes(self.on_problem):
-            # Since 3.0, lmtpd makes a domain of what follows an @, so user.jane@example^org, the
-            # way of 2.x, is out of reach.
-            if not inbox.is_live or (inbox.is_modern and "@" in inbox.name):
+            if not is_delivered_to(inbox):
                 continue
             if inbox.name in own:
                 yield own[inbox.name]

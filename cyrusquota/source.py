@@ -53,6 +53,11 @@ class Source:
         """Every quota root, in the order of the source."""
         return self._read(on_problem)
 
+    def unreadable(self) -> DataError:
+        """What to raise where there are problems and not one quota root."""
+        advice = "not one record of it can be read; check that it is what it should be"
+        return DataError(f"quota roots in {self.name}", advice=advice)
+
     def counted(
         self, sieve: Optional[Sieve] = None, on_problem: OnProblem = raise_problem
     ) -> Counted:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Optional
+
+import attrs
+
 from cyrusquota.cli._source import Chosen
 from cyrusquota.errors import CyrusQuotaError, OnProblem
 from cyrusquota.overquota import enforced
 from cyrusquota.quota import QuotaRoot
+from cyrusquota.summary import Summary
 
 
 def counting(root: QuotaRoot, chosen: Chosen, on_problem: OnProblem) -> QuotaRoot:
@@ -17,3 +22,23 @@ def counting(root: QuotaRoot, chosen: Chosen, on_problem: OnProblem) -> QuotaRoo
     except CyrusQuotaError as error:
         on_problem(error)
         return root
+
+
+@attrs.define
+class Seen:
+    """The quota roots of one reading, with the figures that Cyrus goes by where they can be read.
+
+    `by_root` has each root by its name where that was asked for; memory grows with them then.
+    """
+
+    chosen: Chosen
+    summary: Summary
+    by_root: Optional[dict[str, QuotaRoot]] = None
+
+    def __call__(self, root: QuotaRoot) -> None:
+        """Take in one more root."""
+        # What cannot be read here keeps the verdict from being known, which tells of it.
+        counted = counting(root, self.chosen, lambda problem: None)
+        self.summary.add(counted)
+        if self.by_root is not None:
+            self.by_root[root.name] = counted

@@ -8,7 +8,6 @@ from typing import Iterator, Mapping, Optional
 import attrs
 
 from cyrusquota import __version__, maps
-from cyrusquota.cli._counting import counting
 from cyrusquota.cli._map import comments, teller
 from cyrusquota.cli._reading import Reading
 from cyrusquota.cli._source import Chosen
@@ -33,26 +32,6 @@ _OF_ROOTS = {
     ),
     Resource.MAILBOX: ("mailboxes_used", "mailboxes_limit"),
 }
-
-
-@attrs.define
-class Seen:
-    """The quota roots of one reading, with the figures that Cyrus goes by where they can be read.
-
-    `by_root` has each root by its name where that was asked for; memory grows with them then.
-    """
-
-    chosen: Chosen
-    summary: Summary
-    by_root: Optional[dict[str, QuotaRoot]] = None
-
-    def __call__(self, root: QuotaRoot) -> None:
-        """Take in one more root."""
-        # What cannot be read here keeps the verdict from being known, which tells of it.
-        counted = counting(root, self.chosen, lambda problem: None)
-        self.summary.add(counted)
-        if self.by_root is not None:
-            self.by_root[root.name] = counted
 
 
 def always(is_up: bool, last_success: Optional[float]) -> Iterator[Metric]:

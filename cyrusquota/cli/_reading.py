@@ -10,7 +10,7 @@ import attrs
 from cyrusquota import overquota
 from cyrusquota.cli._progress import progress
 from cyrusquota.cli._source import Chosen
-from cyrusquota.errors import DataError, OnProblem
+from cyrusquota.errors import OnProblem
 from cyrusquota.mailbox import inbox_owner
 from cyrusquota.mailboxes import Inbox
 from cyrusquota.overquota import Reserve, Verdict
@@ -85,7 +85,6 @@ def read(
         )
         reading.verdicts.extend(found)
     if not reading.roots and chosen.problems.in_data:
-        advice = "not one record of it can be read; check that it is what it should be"
-        raise DataError(f"quota roots in {chosen.source.name}", advice=advice)
+        raise chosen.source.unreadable()
     reading.seconds = time.monotonic() - begun
     return reading

@@ -17,7 +17,7 @@ from cyrusquota.cli._mode import mode_bits
 from cyrusquota.cli._progress import progress
 from cyrusquota.cli._run import Command, complain, run
 from cyrusquota.cli._source import Chosen, source_options
-from cyrusquota.errors import DataError, OptionError
+from cyrusquota.errors import OptionError
 from cyrusquota.guard import Change, Guard, Limits, Told
 from cyrusquota.maps import Format, KeyForm
 from cyrusquota.maps.answers import Answers
@@ -190,8 +190,7 @@ class _Listing:
             lambda counted: progress(counted, lambda: counted.count, expected),
         )
         if not found.roots and problems.in_data:
-            advice = "not one record of it can be read; check that it is what it should be"
-            raise DataError(f"quota roots in {source.name}", advice=advice)
+            raise source.unreadable()
         return found
 
 

@@ -17,7 +17,8 @@ import click
 from cyrusquota import publish
 from cyrusquota.cli import _measured
 from cyrusquota.cli._complete import file_names
-from cyrusquota.cli._measured import Seen, Watch
+from cyrusquota.cli._counting import Seen
+from cyrusquota.cli._measured import Watch
 from cyrusquota.cli._reading import read
 from cyrusquota.cli._run import Command
 from cyrusquota.cli._share import near_option

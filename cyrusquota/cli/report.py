@@ -11,7 +11,7 @@ import click
 
 from cyrusquota import publish
 from cyrusquota.cli._complete import file_names
-from cyrusquota.cli._counting import counting
+from cyrusquota.cli._counting import Seen
 from cyrusquota.cli._mode import mode_bits
 from cyrusquota.cli._reading import read
 from cyrusquota.cli._share import near_option
@@ -22,7 +22,6 @@ from cyrusquota.display.overview import Overview
 from cyrusquota.display.text import Text
 from cyrusquota.errors import CannotCreateMap, printable
 from cyrusquota.overquota import Reserve
-from cyrusquota.quota import QuotaRoot
 from cyrusquota.summary import Summary
 
 #: Seconds to wait for another run that writes the same page.
@@ -121,12 +120,7 @@ def _print(overview: Overview) -> None:
 
 def _overview(chosen: Chosen, summary: Summary, rows: int) -> Overview:
     """What one reading of the source finds."""
-
-    def see(root: QuotaRoot) -> None:
-        # What cannot be read here keeps the verdict from being known, which tells of it.
-        summary.add(counting(root, chosen, lambda problem: None))
-
-    reading = read(chosen, see=see)
+    reading = read(chosen, see=Seen(chosen, summary))
     return Overview(
         source=_named(chosen),
         policy=chosen.policy.name,

@@ -117,8 +117,7 @@ class _Reading:
             for verdict, (to, value) in zip(verdicts, question.answers.values(verdicts))
         )
         if not self.roots and self.problems:
-            advice = "not one record of it can be read; check that it is what it should be"
-            raise DataError(f"quota roots in {question.source.name}", advice=advice)
+            raise question.source.unreadable()
         is_inherited = any(standing.is_bad for standing in self.others.values())
         assert self.quota is not None
         return Scan(

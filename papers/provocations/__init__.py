@@ -28,7 +28,6 @@ UNPROVOKED: dict[str, str] = {
     "cyrusdb/skiplist.py: Skiplist._report_doubts": "like a record of twoskip with a bad checksum",
     "cyrusdb/sql.py: Sql._read": "like `a sound SQLite file`; Python 3.9 and 3.11 come to either",
     "cyrusdb/sql.py: Sql._rows (2)": "like `a sound SQLite file`; takes pages in a circle",
-    "follow/scan.py: _Reading.scan": "the line of `cyrusquota-export` without --follow",
 }
 
 

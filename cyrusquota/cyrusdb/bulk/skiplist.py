@@ -15,24 +15,30 @@ import time
 from functools import partial
 from typing import Optional
 
-from cyrusquota.cyrusdb import _magic
 from cyrusquota.cyrusdb._file import identity
 from cyrusquota.cyrusdb.bulk import Picks, Sifted, Unusual, run
 from cyrusquota.cyrusdb.bulk.run import PROBE, Changes, Deletion
+from cyrusquota.cyrusdb.skiplist import (
+    _ADD,
+    _COMMIT,
+    _DELETE,
+    _DUMMY,
+    _HEADER,
+    _INORDER,
+    _LAST_BYTES,
+    _MAX_LEVEL,
+    _PADDING,
+    _START,
+    _VERSION,
+    _WORD,
+    MAGIC,
+)
 from cyrusquota.errors import AnyPath
 
-# The layout, as in cyrusdb/skiplist.py.
-_HEADER = struct.Struct(">20sIIIIIII")
-_START = struct.Struct(">II")
-_WORD = struct.Struct(">I")
-_VERSION = 1
-_INORDER, _ADD, _DELETE, _COMMIT, _DUMMY = 1, 2, 4, 255, 257
-_MOST_POINTERS = 4 * 20
-_PADDING = b"\xff\xff\xff\xff"
+# The layout is that of the plain reader.
+_MOST_POINTERS = _WORD.size * _MAX_LEVEL
 #: What the dummy record, which has no key and no value, is before its pointers.
 _DUMMY_START = struct.pack(">III", _DUMMY, 0, 0)
-#: Offsets are multiples of 4, so this is what the last bytes of pointers can be.
-_LAST_BYTES = bytes(range(0, 256, 4))
 #: The end of one record of the run and the start of the next.
 _BETWEEN = _PADDING + _WORD.pack(_INORDER)
 
@@ -77,11 +83,7 @@ def _run_in(descriptor: int, size: int) -> tuple[int, int]:
     if len(raw) < _HEADER.size:
         raise Unusual
     magic, version, _, max_level, level, _, log_start, _ = _HEADER.unpack_from(raw)
-    is_known = (
-        magic == _magic.SKIPLIST
-        and version == _VERSION
-        and raw.startswith(_DUMMY_START, _HEADER.size)
-    )
+    is_known = magic == MAGIC and version == _VERSION and raw.startswith(_DUMMY_START, _HEADER.size)
     pointers = _HEADER.size + len(_DUMMY_START)
     start = _pointers_end(raw, pointers)
     if not is_known or level > max_level or start is None or start - 4 - pointers != 4 * max_level:

@@ -12,28 +12,37 @@ import struct
 from functools import partial
 from typing import Optional
 
-from cyrusquota.cyrusdb import _magic
 from cyrusquota.cyrusdb._xxh3 import checksum
 from cyrusquota.cyrusdb.bulk import Picks, Sifted, Unusual, run
 from cyrusquota.cyrusdb.bulk.run import PROBE, Changes, Deletion
+from cyrusquota.cyrusdb.twom import (
+    _ADD,
+    _COMMIT,
+    _CSUM_EXTERNAL,
+    _CSUM_NULL,
+    _DELETE,
+    _DUMMY,
+    _DUMMY_SIZE,
+    _HEADER,
+    _MAX_LEVEL,
+    _POINTERS,
+    _REPLACE,
+    _VERSION,
+    MAGIC,
+)
 from cyrusquota.errors import AnyPath
 
-# The layout, as in cyrusdb/twom.py, with one structure for the whole head of each level: type, key
-# length, value length, pointers, both checksums.
-_HEADER = struct.Struct("<16s16sIIQQQQQQII")
+# The layout is that of the plain reader, with one structure for the whole head of each level: type,
+# key length, value length, pointers, both checksums.
 _WORD = struct.Struct("<I")
-_VERSION = 1
-_CSUM_NULL, _CSUM_EXTERNAL = 1 << 27, 1 << 29
-_DUMMY, _ADD, _REPLACE, _DELETE, _COMMIT = 1, 2, 4, 6, 7
-_LEVELS = 32
-_START, _END = 96, 96 + 272
-_POINTERS = {_ADD: 8, _REPLACE: 16, _DELETE: 8, _COMMIT: 8}
+_LEVELS = _MAX_LEVEL + 1
+_START, _END = _HEADER.size, _HEADER.size + _DUMMY_SIZE
 _HEADS = {
     kind: tuple(
-        struct.Struct(f"<xxHI{front - 8 + 8 * (level + 1)}xII").unpack_from
+        struct.Struct(f"<xxHI{_POINTERS[kind] - 8 + 8 * (level + 1)}xII").unpack_from
         for level in range(_LEVELS)
     )
-    for kind, front in _POINTERS.items()
+    for kind in (_ADD, _REPLACE, _DELETE, _COMMIT)
 }
 _STORES = frozenset((_ADD, _REPLACE))
 _LARGEST_HEAD = 16 + 8 * _LEVELS + 8
@@ -66,7 +75,7 @@ def _header(descriptor: int) -> tuple[int, int, int]:
     if len(raw) < _HEADER.size:
         raise Unusual
     magic, _, version, flags, _, records, _, _, run_end, end, _, stored = _HEADER.unpack(raw)
-    if magic != _magic.TWOM or version != _VERSION or flags & (_CSUM_NULL | _CSUM_EXTERNAL):
+    if magic != MAGIC or version != _VERSION or flags & (_CSUM_NULL | _CSUM_EXTERNAL):
         raise Unusual
     if checksum(raw[:-4]) != stored or not _END < run_end <= end or (run_end | end) % 8:
         raise Unusual

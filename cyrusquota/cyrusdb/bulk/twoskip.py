@@ -14,28 +14,34 @@ import os
 import struct
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Optional
+from typing import Optional
 from zlib import crc32
 
-from cyrusquota.cyrusdb import _magic
 from cyrusquota.cyrusdb.bulk import Picks, Sifted, Unusual, run
 from cyrusquota.cyrusdb.bulk.run import PROBE, Changes, Deletion
+from cyrusquota.cyrusdb.twoskip import (
+    _BLANK,
+    _COMMIT,
+    _DELETE,
+    _DIRTY,
+    _DUMMY,
+    _HEADER,
+    _LONG_KEY,
+    _MAILBOX_ORDER,
+    _MAX_LEVEL,
+    _RECORD,
+    _VERSION,
+    MAGIC,
+    _Order,
+)
 from cyrusquota.errors import AnyPath
 
-if TYPE_CHECKING:
-    from cyrusquota.cyrusdb.twoskip import _Order
-
-# The layout, as in twoskip.py, with one structure for the whole head of each level: type, key
-# length, value length, pointers, both checksums.
-_HEADER = struct.Struct(">20sIQQQQII")
-_VERSION, _DIRTY = 1, 1
+# The layout is that of the plain reader, with one structure for the whole head of each level: type,
+# key length, value length, pointers, both checksums.
 _START, _END = 64, 64 + 272
-_LEVELS = 32
+_LEVELS = _MAX_LEVEL + 1
 _HEADS = tuple(struct.Struct(f">BxHI{8 * (level + 1)}xII").unpack_from for level in range(_LEVELS))
 _CRCS_AT = tuple(8 + 8 * (level + 1) for level in range(_LEVELS))
-_DUMMY, _RECORD, _DELETE, _COMMIT = b"=+-$"
-_BLANK = b" BLANK\x07\xa0"
-_LONG_KEY, _LONG_VALUE = 0xFFFF, 0xFFFFFFFF
 _LARGEST_HEAD = 8 + 8 * _LEVELS + 8
 
 #: Below this the plain reader is as quick.
@@ -68,7 +74,7 @@ def _header(descriptor: int) -> tuple[int, int, Optional[int]]:
     if len(raw) < _HEADER.size:
         raise Unusual
     magic, version, _, records, run_end, end, flags, crc = _HEADER.unpack(raw)
-    is_sound = magic == _magic.TWOSKIP and version == _VERSION and crc32(raw[:-4]) == crc
+    is_sound = magic == MAGIC and version == _VERSION and crc32(raw[:-4]) == crc
     if not is_sound or not _END < run_end <= end or (run_end | end) % 8:
         raise Unusual
     if end < _WORTH_IT or end > os.fstat(descriptor).st_size or end - run_end > _LARGEST_LOG:
@@ -126,8 +132,6 @@ class _Log:
         It has to be the same in mailbox order, which the database may be in.
         """
         if self._orders is None:
-            from cyrusquota.cyrusdb.twoskip import _Order
-
             live = {key: 0 for key, value in self.changes.items() if value is not None}
             self._orders = _Order(live, False), _Order(live, True)
         below = run.key_at(self._descriptor, following, _records) if following else None
@@ -159,8 +163,6 @@ class _Log:
 
 
 def _in_mailbox_order(key: bytes) -> tuple[bytes, bytes]:
-    from cyrusquota.cyrusdb.twoskip import _MAILBOX_ORDER
-
     return key.translate(_MAILBOX_ORDER), key
 
 
