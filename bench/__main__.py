@@ -95,8 +95,8 @@ class _Bench:
             [
                 self.export(*db, name="twoskip"),
                 self.export("--dump", str(dump), name="dump by cyr_dbtool"),
-                self.export("--report", str(report), name="report by quota"),
-                self.export("--report", str(report), name="report, one core", one_core=True),
+                self.export("--quota-output", str(report), name="report by quota"),
+                self.export("--quota-output", str(report), name="report, one core", one_core=True),
                 *(self.export("--db", str(one.path), name=one.backend) for one in sites),
             ],
             count,

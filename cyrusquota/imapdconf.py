@@ -77,7 +77,7 @@ class ImapdConf:
         if value is None:
             raise ConfigError(
                 f"{printable(self.path)}: expected the option configdirectory, found none;"
-                " name the data with --db, --report or --dump instead"
+                " name the data with --db, --quota-output or --dump instead"
             )
         return value
 
@@ -191,7 +191,7 @@ def _contents(path: str, included_from: Optional[Place]) -> str:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(
             f"{by}{printable(path)}: cannot be read: {reason};"
-            " name imapd.conf with -C, or the data with --db, --report or --dump"
+            " name imapd.conf with -C, or the data with --db, --quota-output or --dump"
         ) from error
 
 

@@ -12,6 +12,8 @@ from typing import Iterator
 import attrs
 import click
 
+from cyrusquota.cli._command import Command as Documented
+from cyrusquota.cli._command import Example, heading_of
 from cyrusquota.cli.export import export
 from cyrusquota.cli.main import cyrusquota
 
@@ -27,11 +29,12 @@ _EXTRAS = re.compile(r"  \[([^\]]*)\]")
 
 @attrs.frozen
 class Option:
-    """One option: how it is given, what it does, and what click adds about its default."""
+    """One option: how it is given, what it does, its default, and what it is grouped under."""
 
     spelling: str
     text: str
     extra: str = ""
+    heading: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -48,6 +51,7 @@ class Command:
     summary: str
     paragraphs: tuple[str, ...]
     options: tuple[Option, ...]
+    examples: tuple[Example, ...] = ()
 
 
 def command(name: str) -> Command:
@@ -60,6 +64,7 @@ def command(name: str) -> Command:
         found.get_short_help_str(_WIDTH),
         paragraphs,
         tuple(_options(found, context)),
+        found.examples if isinstance(found, Documented) else (),
     )
 
 
@@ -102,7 +107,8 @@ def _options(found: click.Command, context: click.Context) -> Iterator[Option]:
         if record is not None and isinstance(parameter, click.Option):
             spelling, text = record
             extras = _EXTRAS.findall(text)
-            yield Option(spelling, _EXTRAS.sub("", text).strip(), _in_words("; ".join(extras)))
+            about, extra = _EXTRAS.sub("", text).strip(), _in_words("; ".join(extras))
+            yield Option(spelling, about, extra, heading_of(parameter).value)
 
 
 def _in_words(extra: str) -> str:

@@ -6,6 +6,7 @@ In a template a line `@NAME@`, alone, stands for something generated:
     @SYNOPSIS COMMAND@            how a command is called
     @DESCRIPTION COMMAND@         what --help says of it
     @OPTIONS COMMAND@             its options
+    @EXAMPLES COMMAND@            its examples, or those of its subcommands
     @COMMON OPTIONS PROGRAM@      the options that several subcommands of a program share
     @SUBCOMMANDS PROGRAM@         a subsection for each subcommand, with its other options
     @EXIT STATUS@                 exit statuses, from errors.py
@@ -18,6 +19,7 @@ from collections import Counter
 from typing import Callable, Iterable, Iterator
 
 from cyrusquota import __version__
+from cyrusquota.cli._command import Heading
 from papers import commands, roff, statuses
 from papers._file import CHECKOUT, Generated
 from papers.commands import Command, Option
@@ -65,11 +67,11 @@ def _description(name: str) -> Iterator[str]:
 
 
 def _options(name: str) -> Iterator[str]:
-    return _listed(commands.command(name).options)
+    return _sections(commands.command(name).options)
 
 
 def _common_options(program: str) -> Iterator[str]:
-    return _listed(_common(program))
+    return _sections(_common(program))
 
 
 def _subcommands(program: str) -> Iterator[str]:
@@ -82,7 +84,10 @@ def _subcommands(program: str) -> Iterator[str]:
         yield ".PP"
         yield from _paragraphs(command)
         yield from _which_common(command, common)
-        yield from _listed(option for option in _own(program, name) if option not in common)
+        own = _by_heading(option for option in _own(program, name) if option not in common)
+        for heading, options in own.items():
+            yield from (".PP", f".I {roff.escaped(heading)}:") if len(own) > 1 else ()
+            yield from _listed(options)
 
 
 def _which_common(command: Command, common: list[Option]) -> Iterator[str]:
@@ -129,6 +134,29 @@ def _paragraphs(command: Command) -> Iterator[str]:
             yield from roff.text(" ".join(paragraph.split()))
 
 
+def _by_heading(options: Iterable[Option]) -> dict[str, list[Option]]:
+    """Return the options under each heading, in the order of `Heading`."""
+    found: dict[str, list[Option]] = {heading.value: [] for heading in Heading}
+    for option in options:
+        found[option.heading].append(option)
+    return {heading: under for heading, under in found.items() if under}
+
+
+def _sections(options: Iterable[Option]) -> Iterator[str]:
+    """A subsection for each heading; none where there is but one."""
+    found = _by_heading(options)
+    for heading, under in found.items():
+        yield from (f".SS {roff.escaped(heading)}",) if len(found) > 1 else ()
+        yield from _listed(under)
+
+
+def _examples(name: str) -> Iterator[str]:
+    names = commands.subcommands(name) or (name,)
+    for example in (one for each in names for one in commands.command(each).examples):
+        yield from roff.text(f"{example.about}:")
+        yield from (".PP", ".in +4n", ".EX", roff.escaped(example.line), ".EE", ".in", ".PP")
+
+
 def _listed(options: Iterable[Option]) -> Iterator[str]:
     for option in options:
         yield ".TP"
@@ -151,6 +179,7 @@ _GENERATED: dict[str, Callable[[str], Iterable[str]]] = {
     "SYNOPSIS": _synopsis,
     "DESCRIPTION": _description,
     "OPTIONS": _options,
+    "EXAMPLES": _examples,
     "COMMON OPTIONS": _common_options,
     "SUBCOMMANDS": _subcommands,
     "EXIT STATUS": _exit_status,

@@ -1,4 +1,4 @@
-"""The options that say what a map tells about each user, and in which format."""
+"""The options for what a map says about each user, and in which format."""
 
 from __future__ import annotations
 
@@ -8,55 +8,57 @@ from typing import Any, Callable, Optional
 import click
 
 from cyrusquota import maps
-from cyrusquota.cli._source import Chosen, size
+from cyrusquota.cli._amounts import size
+from cyrusquota.cli._command import Heading, under
+from cyrusquota.cli._source import RawOptions
 from cyrusquota.maps.answers import Answers
 
+_written = under(Heading.WRITTEN)
 _OPTIONS = (
-    click.option(
-        "--format",
-        "format_name",
+    _written(
+        "--map-format",
         type=click.Choice(list(maps.FORMATS)),
         default="lsearch",
         show_default=True,
-        help="Format of the map: lsearch or cdb for Exim, or an access table of Postfix.",
+        help="Format of the map: lsearch or cdb for Exim, postfix for an access table of Postfix.",
     ),
-    click.option(
+    _written(
         "--message",
         metavar="TEXT",
-        help=f"What the sender is told, at most {maps.MAX_MESSAGE} bytes."
+        help=f"The text of the reply to the sender, at most {maps.MAX_MESSAGE} bytes."
         f"  [default: {maps.DEFAULT_MESSAGE}]",
     ),
-    click.option(
+    _written(
         "--headroom",
         metavar="SIZE",
-        help="Also write how much is left to users with less than this left, as `free=BYTES`, for a"
-        " router that compares it with the size of a message.",
+        help="For users with less than this left, also write how much is left, as `free=BYTES`; for"
+        " a router that compares it with the size of the message.",
     ),
-    click.option(
+    _written(
         "--refuse",
         is_flag=True,
-        help="Refuse for good (552 5.2.2) whom Cyrus would refuse for good, that is with"
-        " lmtp_over_quota_perm_failure; needs a router of its own.",
+        help="Refuse mail permanently (552 5.2.2) instead of deferring it, as Cyrus does with"
+        " lmtp_over_quota_perm_failure; needs the router for it.",
     ),
 )
 
 
 def answer_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command with `chosen` the options, and `answers`, which is what they come to."""
+    """Give a command with `raw` the options, and `answers`, which is what they come to."""
 
     @functools.wraps(command)
     def wrapped(
-        chosen: Chosen,
-        format_name: str,
+        raw: RawOptions,
+        map_format: str,
         message: Optional[str],
         headroom: Optional[str],
         refuse: bool,
         **options: Any,
     ) -> Any:
         least = 0 if headroom is None else size("--headroom", headroom)
-        answers = Answers(maps.FORMATS[format_name], message, refuse, chosen.reserve, least)
+        answers = Answers(maps.FORMATS[map_format], message, refuse, raw.reserve, least)
         answers.check()
-        return command(chosen=chosen, answers=answers, **options)
+        return command(raw=raw, answers=answers, **options)
 
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)

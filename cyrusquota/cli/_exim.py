@@ -5,36 +5,37 @@ from __future__ import annotations
 import functools
 from typing import Any, Callable, Optional
 
-import click
-
 from cyrusquota import exim
+from cyrusquota.cli._command import Heading, under
 from cyrusquota.cli._complete import file_names
 from cyrusquota.errors import OptionError
 from cyrusquota.exim import Exim
 from cyrusquota.maps.placed import DEFAULT_PATH
 
+_map = under(Heading.MAP)
 _OPTIONS = (
-    click.option(
+    _map(
         "--map",
         "path",
         metavar="FILE",
         shell_complete=file_names,
-        help=f"The map in place.  [default: the one that Exim's router asks, or {DEFAULT_PATH}]",
+        help=f"The map.  [default: the one that Exim's router looks up, or {DEFAULT_PATH}]",
     ),
-    click.option(
+    _map(
         "--exim",
         "program",
         metavar="PATH",
         shell_complete=file_names,
         help=f"The Exim to ask.  [default: {' or '.join(exim.NAMES)} in the usual places]",
     ),
-    click.option(
+    _map(
         "--exim-config",
         metavar="FILE",
         shell_complete=file_names,
-        help="The configuration to give it by its -C, which only root may do.  [default: its own]",
+        help="The configuration file to pass to Exim as -C, which only root may do.  [default:"
+        " Exim's own]",
     ),
-    click.option("--no-exim", is_flag=True, help="Do not ask Exim."),
+    _map("--no-exim", is_flag=True, help="Do not ask Exim."),
 )
 
 
@@ -46,7 +47,9 @@ def exim_options(command: Callable[..., Any]) -> Callable[..., Any]:
         program: Optional[str], exim_config: Optional[str], no_exim: bool, **options: Any
     ) -> Any:
         if no_exim and (program is not None or exim_config is not None):
-            raise OptionError("--no-exim goes neither with --exim nor with --exim-config")
+            raise OptionError(
+                "--no-exim excludes --exim and --exim-config; leave it out, or leave them out"
+            )
         path = None if no_exim else program or exim.installed()
         mta = None if path is None else Exim(path, exim_config)
         return command(mta=mta, **options)

@@ -18,7 +18,7 @@ from cyrusquota.cli._map import comments, put, teller
 from cyrusquota.cli._notify import Manager
 from cyrusquota.cli._run import complain
 from cyrusquota.cli._source import Chosen
-from cyrusquota.errors import CyrusQuotaError, OptionError
+from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.follow import Follower, Listing, Question, State, Voice
 from cyrusquota.follow.pace import PacedGuard
 from cyrusquota.guard import Limits, Told
@@ -83,8 +83,6 @@ def _nothing(line: str) -> None:
 
 
 def _question(chosen: Chosen, answers: Answers) -> Question:
-    if chosen.source.opened is None:
-        raise OptionError("--follow needs a database; leave --report and --dump out")
     return Question(chosen.source, chosen.server, chosen.policy, answers)
 
 

@@ -7,7 +7,7 @@ import time
 from typing import Callable, Optional
 
 from cyrusquota import __version__, publish
-from cyrusquota.cli._run import command_again
+from cyrusquota.cli._command import command_again
 from cyrusquota.cli._source import Chosen
 from cyrusquota.errors import HeldBack
 from cyrusquota.guard import Held, Told

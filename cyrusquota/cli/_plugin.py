@@ -7,7 +7,7 @@ from typing import Any, Iterable
 
 import click
 
-from cyrusquota.cli._run import Command
+from cyrusquota.cli._command import Command
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.nagios import Figure, State, line
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import sys
 import traceback
-from typing import Iterable, Iterator, NoReturn, Optional
+from typing import NoReturn, Optional
 
 import click
 
@@ -48,42 +47,6 @@ def complain(line: str) -> None:
     context = click.get_current_context(silent=True)
     name = context.find_root().info_name if context is not None else None
     click.echo(f"{name or 'cyrusquota'}: {printable(line)}", err=True)
-
-
-class Command(click.Command):
-    """A command that knows how it was called."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_GIVEN] = tuple(args)
-        return super().parse_args(ctx, args)
-
-
-_GIVEN = "cyrusquota.arguments"
-
-
-def command_again(option: str, value: str) -> str:
-    """The command line of this run, for a shell, with `option` set to `value`."""
-    context = click.get_current_context()
-    given = context.meta[_GIVEN]
-    # Only a single run can be told what to accept.
-    if "--follow" in given:
-        given = _without("--poll", (word for word in given if word != "--follow"))
-    return shlex.join([*_names(context), *_without(option, given), option, value])
-
-
-def _names(context: click.Context) -> list[str]:
-    """The program and the commands within it that lead here."""
-    above = [] if context.parent is None else _names(context.parent)
-    return [*above, context.info_name or ""]
-
-
-def _without(option: str, arguments: Iterable[str]) -> Iterator[str]:
-    words = iter(arguments)
-    for word in words:
-        if word == option:
-            next(words, None)
-        elif not word.startswith(f"{option}="):
-            yield word
 
 
 def _flush() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Optional
@@ -14,6 +13,8 @@ import attrs
 import click
 
 from cyrusquota import cyrusdb, imapdconf, maps, parse, source
+from cyrusquota.cli._amounts import reserve
+from cyrusquota.cli._command import Heading, under
 from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._run import Problems
 from cyrusquota.cyrusdb import bulk
@@ -22,74 +23,76 @@ from cyrusquota.imapdconf import ImapdConf
 from cyrusquota.mailbox import Naming
 from cyrusquota.overquota import LMTPD, LMTPD_STRICT, POLICIES, Policy, Reserve
 from cyrusquota.privileges import reading_as
-from cyrusquota.quota import Resource
 from cyrusquota.source import Source
 
 if TYPE_CHECKING:
     from cyrusquota.server import Server
 
+_where, _who, _how = under(Heading.SOURCE), under(Heading.WHO), under(Heading.RUN)
 _OPTIONS = (
-    click.option(
+    _where(
         "-C",
         "--config",
         metavar="FILE",
         shell_complete=file_names,
-        help=f"imapd.conf to follow.  [default: {imapdconf.DEFAULT_PATH}]",
+        help=f"The imapd.conf to follow.  [default: {imapdconf.DEFAULT_PATH}]",
     ),
-    click.option(
+    _where(
         "--mailboxes",
         metavar="PATH",
         shell_complete=file_names,
-        help="mailboxes.db, or a dump by `ctl_mboxlist -d`.  [default: ask imapd.conf]",
+        help="A mailboxes.db, or a dump by `ctl_mboxlist -d`.  [default: from imapd.conf]",
     ),
-    click.option(
+    _where(
         "--no-mailboxes",
         is_flag=True,
-        help="Do without: only users with a quota root of their own are found, whether they have"
-        " an INBOX here or not.",
+        help="Do not use mailboxes.db. Only users with a quota root of their own are found, whether"
+        " or not they have an INBOX on this server.",
     ),
-    click.option(
+    _where(
         "--db",
         metavar="PATH",
         shell_complete=file_names,
         help="A quota database file, or a quotalegacy tree: the directory that holds quota/ (and"
         " domain/), or quota/ itself.",
     ),
-    click.option(
+    _where(
         "--backend",
         metavar="NAME",
-        help=f"With --db: {', '.join(cyrusdb.BACKENDS)}.  [default: guess]",
+        help=f"With --db: its format, {', '.join(cyrusdb.BACKENDS)}.  [default: detect]",
     ),
-    click.option(
-        "--report",
+    _where(
+        "--quota-output",
         metavar="FILE",
         shell_complete=file_names,
-        help="Output of `quota`, text or JSON; - is standard input.",
+        help="The output of `quota`, text or JSON; - is standard input.",
     ),
-    click.option(
+    _where(
         "--dump",
         metavar="FILE",
         shell_complete=file_names,
-        help="Output of `cyr_dbtool ... show` or `db_dump`, or a flat file; - is standard input.",
+        help="The output of `cyr_dbtool ... show` or `db_dump`, or a flat file; - is standard"
+        " input.",
     ),
-    click.option(
+    _where(
+        "--user",
+        metavar="NAME",
+        help="As root: read the quotas and mailboxes with the rights of this user only, such as"
+        " cyrus.",
+    ),
+    _who(
         "--policy",
         type=click.Choice(list(POLICIES)),
-        help="Whose rule decides who is over.  [default: what imapd.conf makes lmtpd do]",
+        help="The rule that decides who is over.  [default: what imapd.conf makes lmtpd do]",
     ),
-    click.option(
+    _who(
         "--reserve",
         metavar="AMOUNT",
         multiple=True,
-        help="Also users with less than this left: 50M or 512K of STORAGE, 2% of any resource, or"
-        " RESOURCE=AMOUNT (repeatable).",
+        help="Include users with less than this left: 50M or 512K of STORAGE, 2% of any resource,"
+        " or RESOURCE=AMOUNT (repeatable).",
     ),
-    click.option(
-        "--user",
-        metavar="NAME",
-        help="As root: read all this with the rights of NAME alone, such as cyrus.",
-    ),
-    click.option("-q", "--quiet", is_flag=True, help="Say nothing of single unreadable records."),
+    _how("-q", "--quiet", is_flag=True, help="Do not report single unreadable records."),
 )
 #: For a command that always is.
 _BUT_QUIET = _OPTIONS[:-1]
@@ -113,44 +116,91 @@ class Chosen:
 
 
 @attrs.frozen
-class _Asked:
-    """The options as they were given."""
+class RawOptions:
+    """The options as they were given, checked as far as the command line alone allows.
+
+    A command checks its own options first and then calls `load`, so that wrong usage is reported
+    before anything is opened.
+    """
 
     config: Optional[str]
     mailboxes: Optional[str]
     no_mailboxes: bool
     db: Optional[str]
     backend: Optional[str]
-    report: Optional[str]
+    quota_output: Optional[str]
     dump: Optional[str]
     policy: Optional[str]
-    reserve: tuple[str, ...]
+    reserve: Reserve = attrs.field(converter=reserve)
     user: Optional[str]
-    quiet: bool
+    problems: Problems
+
+    def __attrs_post_init__(self) -> None:
+        """Raise `OptionError` for options that do not go together, or an unknown user."""
+        if sum(place is not None for place in self._places) > 1:
+            raise OptionError(
+                "--db, --quota-output and --dump exclude one another; give one of them"
+            )
+        if self.backend is not None and self.db is None:
+            raise OptionError(
+                "--backend goes with --db; leave it out where imapd.conf names the backend"
+            )
+        if self.backend is not None:
+            cyrusdb.check_backend(self.backend)
+        if self.mailboxes is not None and self.no_mailboxes:
+            raise OptionError(
+                "--mailboxes and --no-mailboxes exclude one another; give one of them"
+            )
+        with reading_as(self.user):
+            # Nothing is read: this raises now what it would raise later.
+            pass
+
+    @property
+    def _places(self) -> tuple[Optional[str], ...]:
+        return self.db, self.quota_output, self.dump
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the quotas come from something that can be read only once."""
+        return self.quota_output is not None or self.dump is not None
+
+    def load(self) -> Chosen:
+        """Read imapd.conf, if it is needed, and open what can be read only once."""
+        if self.user is not None:
+            _import_all()
+        with reading_as(self.user):
+            return attrs.evolve(self._chosen(), again=self.load)
+
+    def _chosen(self) -> Chosen:
+        conf = None
+        if self.config is not None or not any(place is not None for place in self._places):
+            conf = imapdconf.load(self.config or imapdconf.DEFAULT_PATH)
+            for warning in conf.warnings:
+                self.problems.say(warning)
+        return Chosen(
+            _source(self, conf),
+            _server(self, conf),
+            _policy(self, conf),
+            self.reserve,
+            self.problems,
+            self.user,
+            conf=conf,
+        )
 
 
 def source_options(command: Callable[..., Any], *, is_quiet: bool = False) -> Callable[..., Any]:
-    """Give a command the options, and `chosen`, which is what they come to.
+    """Give a command the options, and `raw`, which is what was given.
 
-    With `is_quiet` it never speaks of problems by itself, and has no option for it.
+    With `is_quiet` it never reports problems by itself, and has no option for it.
     """
-    names = [field.name for field in attrs.fields(_Asked)]
+    names = [field.name for field in attrs.fields(RawOptions) if field.name != "problems"]
 
     @functools.wraps(command)
     def wrapped(**options: Any) -> Any:
-        options.setdefault("quiet", is_quiet)
-        asked = _Asked(**{name: options.pop(name) for name in names})
-        problems = Problems(quiet=asked.quiet)
-
-        if asked.user is not None:
-            _import_all()
-
-        def again() -> Chosen:
-            with reading_as(asked.user):
-                return attrs.evolve(_chosen(asked, problems), again=again)
-
+        problems = Problems(quiet=options.pop("quiet", is_quiet))
+        raw = RawOptions(**{name: options.pop(name) for name in names}, problems=problems)
         try:
-            return command(chosen=again(), **options)
+            return command(raw=raw, **options)
         finally:
             problems.close()
 
@@ -162,7 +212,7 @@ def source_options(command: Callable[..., Any], *, is_quiet: bool = False) -> Ca
 def _import_all() -> None:
     """Import now what else is imported when it is needed.
 
-    Whoever it is to be read as may not look where this program lies, such as root's home.
+    The target user may not be able to read this installation, in root's home for example.
     """
     for package in (cyrusdb, bulk, maps, parse):
         for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
@@ -170,62 +220,36 @@ def _import_all() -> None:
     importlib.import_module("cyrusquota.server")
 
 
-def _chosen(asked: _Asked, problems: Problems) -> Chosen:
-    others = (asked.db, asked.report, asked.dump)
-    if sum(place is not None for place in others) > 1:
-        raise OptionError("--db, --report and --dump exclude one another; give one of them")
-    if asked.backend is not None and asked.db is None:
-        raise OptionError(
-            "--backend goes with --db; leave it out where imapd.conf names the backend"
-        )
-    if asked.mailboxes is not None and asked.no_mailboxes:
-        raise OptionError("--mailboxes and --no-mailboxes exclude one another; give one of them")
-    conf = None
-    if asked.config is not None or others == (None, None, None):
-        conf = imapdconf.load(asked.config or imapdconf.DEFAULT_PATH)
-        for warning in conf.warnings:
-            problems.say(warning)
-    return Chosen(
-        _source(asked, conf),
-        _server(asked, conf),
-        _policy(asked, conf),
-        reserve(asked.reserve),
-        problems,
-        asked.user,
-        conf=conf,
-    )
-
-
-def _source(asked: _Asked, conf: Optional[ImapdConf]) -> Source:
+def _source(raw: RawOptions, conf: Optional[ImapdConf]) -> Source:
     naming = Naming() if conf is None else conf.naming
-    if asked.db is not None:
-        return source.database(asked.db, asked.backend, naming)
-    if asked.report is not None:
-        return source.reported(*_stream(asked.report), naming)
-    if asked.dump is not None:
-        return source.dumped(*_stream(asked.dump), naming)
+    if raw.db is not None:
+        return source.database(raw.db, raw.backend, naming)
+    if raw.quota_output is not None:
+        return source.reported(*_stream(raw.quota_output), naming)
+    if raw.dump is not None:
+        return source.dumped(*_stream(raw.dump), naming)
     assert conf is not None
     return source.configured(conf)
 
 
-def _server(asked: _Asked, conf: Optional[ImapdConf]) -> Optional[Server]:
-    if asked.mailboxes is None and conf is None:
+def _server(raw: RawOptions, conf: Optional[ImapdConf]) -> Optional[Server]:
+    if raw.mailboxes is None and conf is None:
         return None
     from cyrusquota import server
 
-    if conf is not None and not asked.no_mailboxes:
-        return server.configured(conf, asked.mailboxes)
+    if conf is not None and not raw.no_mailboxes:
+        return server.configured(conf, raw.mailboxes)
     if conf is not None and conf.switch("quota_use_conversations", False):
         raise OptionError(
             f"--no-mailboxes: {conf.path} has quota_use_conversations on, and the totals that"
             " count then are found through mailboxes.db; leave --no-mailboxes out"
         )
-    return None if asked.mailboxes is None else server.listed(asked.mailboxes)
+    return None if raw.mailboxes is None else server.listed(raw.mailboxes)
 
 
-def _policy(asked: _Asked, conf: Optional[ImapdConf]) -> Policy:
-    if asked.policy is not None:
-        return POLICIES[asked.policy]
+def _policy(raw: RawOptions, conf: Optional[ImapdConf]) -> Policy:
+    if raw.policy is not None:
+        return POLICIES[raw.policy]
     is_strict = conf is not None and conf.switch("lmtp_strict_quota", False)
     return LMTPD_STRICT if is_strict else LMTPD
 
@@ -237,40 +261,3 @@ def _stream(path: str) -> tuple[BinaryIO, str]:
         return click.get_current_context().with_resource(Path(path).open("rb")), path
     except OSError as error:
         raise source_error(error, path) from error
-
-
-_AMOUNT = re.compile(
-    r"(?:(?P<resource>[A-Za-z-]+)=)?(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>[KMGT%]?)", re.ASCII
-)
-_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-
-
-def size(option: str, given: str) -> int:
-    """The bytes that `given` (50M, 512K) stands for; raises `OptionError` for what is no size."""
-    match = _AMOUNT.fullmatch(given)
-    if match is None or match["resource"] is not None or match["unit"] == "%":
-        raise OptionError(f"{option}: expected a size such as 50M or 512K, found {given!r}")
-    return int(float(match["number"]) * _UNITS.get(match["unit"], 1))
-
-
-def reserve(amounts: tuple[str, ...]) -> Reserve:
-    """What `--reserve` asks for, by resource; raises `OptionError` for what is no amount."""
-    sizes: dict[Resource, int] = {}
-    shares: dict[Resource, float] = {}
-    names = {resource.value: resource for resource in Resource}
-    for given in amounts:
-        match = _AMOUNT.fullmatch(given)
-        name = match["resource"] if match is not None else None
-        if match is None or (name is not None and name.upper() not in names):
-            raise OptionError(
-                f"--reserve: expected an amount such as 50M, 2% or MESSAGE=100, found {given!r};"
-                f" resources are {', '.join(names)}"
-            )
-        number, unit = float(match["number"]), match["unit"]
-        if unit == "%":
-            for resource in Resource if name is None else (names[name.upper()],):
-                shares[resource] = number
-        else:
-            resource = Resource.STORAGE if name is None else names[name.upper()]
-            sizes[resource] = int(number * _UNITS.get(unit, 1))
-    return Reserve(sizes, shares)

@@ -8,10 +8,11 @@ from typing import Iterator, Mapping, Optional
 import attrs
 import click
 
+from cyrusquota.cli._command import Example, Heading, under
 from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._plugin import Plugin, tell
 from cyrusquota.cli._reading import Reading, read
-from cyrusquota.cli._source import Chosen, source_options
+from cyrusquota.cli._source import Chosen, RawOptions, source_options
 from cyrusquota.errors import NoSuchMap, OptionError, printable
 from cyrusquota.maps.placed import DEFAULT_MAX_AGE, DEFAULT_PATH, PlacedMap, placed
 from cyrusquota.nagios import Figure, Range, State, Thresholds
@@ -31,47 +32,65 @@ _WARNING = {"problems": Range.of("0")}
 _CRITICAL = {"map_age": Range.of(str(DEFAULT_MAX_AGE))}
 
 
-@click.command("check", cls=Plugin)
+_alerts = under(Heading.ALERTS)
+
+
+@click.command(
+    "check",
+    cls=Plugin,
+    examples=(
+        Example("Warn if more than ten users are over quota", "cyrusquota check -w 10"),
+        Example(
+            "Warn if more than five users are nearly full, too",
+            "cyrusquota check -w 10 --reserve 5% -w near=5",
+        ),
+        Example(
+            "Alert if the map is older than ten minutes",
+            "cyrusquota check --map /var/lib/cyrusquota/overquota -c map_age=600",
+        ),
+    ),
+)
 @functools.partial(source_options, is_quiet=True)
-@click.option(
+@under(Heading.MAP)(
     "--map",
     "map_path",
     metavar="FILE",
     shell_complete=file_names,
-    help="The map to look at; a missing one is critical."
-    f"  [default: {DEFAULT_PATH}, if it is there]",
+    help=f"The map to check; a missing one is critical.  [default: {DEFAULT_PATH}, if it is there]",
 )
-@click.option(
+@_alerts(
     "-w",
     "--warning",
     metavar="[MEASURE=]RANGE",
     multiple=True,
-    help="WARNING where a measure is outside RANGE (repeatable, for any measure; without a name,"
-    " over): 10 is 0 to 10, 10: is 10 or more, ~:10 is 10 or less, 10:20 is from 10 to 20, @10:20"
-    " is anything else, ~: anything at all.  [default: problems=0]",
+    help="WARNING if MEASURE, or over if none is named, is outside RANGE (repeatable). 10 means 0"
+    " to 10; 10: means 10 or more; ~:10 means 10 or less; 10:20 means 10 to 20; @10:20 means"
+    " anything but 10 to 20; ~: means any value.  [default: problems=0]",
 )
-@click.option(
+@_alerts(
     "-c",
     "--critical",
     metavar="[MEASURE=]RANGE",
     multiple=True,
-    help="CRITICAL where a measure is outside RANGE, which goes before WARNING (repeatable)."
+    help="CRITICAL if MEASURE is outside RANGE; CRITICAL wins over WARNING (repeatable)."
     f"  [default: map_age={DEFAULT_MAX_AGE}]",
 )
 def check(
-    chosen: Chosen, map_path: Optional[str], warning: tuple[str, ...], critical: tuple[str, ...]
+    raw: RawOptions, map_path: Optional[str], warning: tuple[str, ...], critical: tuple[str, ...]
 ) -> int:
-    """Answer as a plugin for Nagios or Icinga: one line, exit status 0 to 3.
+    """Check quotas and map for Nagios or Icinga: one line, exit status 0 to 3.
 
-    The measures are over, users whose mail Cyrus would refuse; over_percent, these in percent of
-    all users; near, users with less than --reserve left; map_age, seconds since the map was
-    renewed; map_entries, users listed there; and problems met while reading, records that cannot
-    be read above all. Whatever keeps this from being known is UNKNOWN.
+    The measures are: over, the users whose mail Cyrus would refuse; over_percent, the same as a
+    percentage of all users; near, the users with less than --reserve left; map_age, the seconds
+    since the map was written or confirmed; map_entries, the users in it; problems, the problems
+    met while reading, mostly unreadable records. If a measure cannot be taken, the answer is
+    UNKNOWN, status 3; wrong usage is UNKNOWN, too.
     """
     warnings, criticals = _ranges("-w", warning), _ranges("-c", critical)
     asked = warnings.keys() | criticals.keys()
-    if "near" in asked and chosen.reserve == Reserve():
+    if "near" in asked and raw.reserve == Reserve():
         raise OptionError("the measure near needs --reserve, which says what is near")
+    chosen = raw.load()
     answer = _Answer(chosen, read(chosen), _limits(warnings, criticals))
     is_wanted = map_path is not None or not asked.isdisjoint(_OF_MAP)
     answer.see_map(DEFAULT_PATH if map_path is None else map_path, is_wanted=is_wanted)
@@ -155,7 +174,7 @@ def _ranges(option: str, given: tuple[str, ...]) -> dict[str, Range]:
         name, _, span = text.rpartition("=")
         if (name or "over") not in _MEASURES:
             names = ", ".join(_MEASURES)
-            raise OptionError(f"{option}: no measure {printable(name)!r}; there are {names}")
+            raise OptionError(f"{option}: unknown measure {printable(name)!r}; choose from {names}")
         try:
             ranges[name or "over"] = Range.of(span)
         except OptionError as error:

@@ -1,4 +1,4 @@
-"""cyrusquota doctor: everything that the map depends on, looked at."""
+"""cyrusquota doctor: check everything that the map depends on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Optional, Sequence
 import click
 
 from cyrusquota import doctor, imapdconf
+from cyrusquota.cli._command import Command, Example, Heading, under
 from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._exim import exim_options
 from cyrusquota.cli._terminal import Terminal, terminal
@@ -21,26 +22,35 @@ from cyrusquota.exim import Exim
 
 #: There is one while systemd is the init of this machine (sd_booted(3)).
 _SYSTEMD = "/run/systemd/system"
+_how = under(Heading.RUN)
 
 
-@click.command("doctor")
-@click.option(
+@click.command(
+    "doctor",
+    cls=Command,
+    examples=(
+        Example("Check this host", "cyrusquota doctor"),
+        Example("Show only what is wrong", "cyrusquota doctor --quiet"),
+        Example("Check Cyrus and the map, not Exim", "cyrusquota doctor --no-exim"),
+    ),
+)
+@under(Heading.SOURCE)(
     "-C",
     "--config",
     metavar="FILE",
     shell_complete=file_names,
     default=imapdconf.DEFAULT_PATH,
     show_default=True,
-    help="imapd.conf to follow.",
+    help="The imapd.conf to follow.",
 )
 @exim_options
-@click.option(
+@under(Heading.MAP)(
     "--domain",
     metavar="NAME",
-    help="The domain of users of whom none is known, when Exim is asked about them.  [default:"
-    " Exim's qualify_recipient]",
+    help="The domain to ask Exim about, for users whose domain is not known.  [default: Exim's"
+    " qualify_recipient]",
 )
-@click.option(
+@_how(
     "--root",
     metavar="DIR",
     default="/",
@@ -48,7 +58,7 @@ _SYSTEMD = "/run/systemd/system"
     type=click.Path(exists=True, file_okay=False),
     help="Look for crontabs and units below DIR.",
 )
-@click.option(
+@under(Heading.WRITTEN)(
     "--format",
     "form",
     type=click.Choice(["text", "json"]),
@@ -56,7 +66,7 @@ _SYSTEMD = "/run/systemd/system"
     show_default=True,
     help="text: a line for each finding; json: one array of objects.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")
+@_how("-q", "--quiet", is_flag=True, help="Print only warnings and errors.")
 def examine(
     config: str,
     path: Optional[str],
@@ -66,12 +76,12 @@ def examine(
     form: str,
     quiet: bool,
 ) -> int:
-    """Look at all that the map depends on, and say what is wrong and what to do.
+    """Check everything that the map depends on; say what is wrong and what to do.
 
-    Looked at are imapd.conf and the quota database, the map and the rights to it, Exim's
-    configuration and its answers about a full user and one who is not, and the crontab or the unit
-    that runs cyrusquota-export. Nothing is changed. Run it as root; else it says what it could not
-    see.
+    Check imapd.conf and the quota database, the map and the rights to it, Exim's configuration and
+    its answers about a full user and one who is not, and the crontab or the unit that runs
+    cyrusquota-export. Nothing is changed. Run it as root; otherwise it says what it could not
+    check.
 
     The exit status is 0 if nothing is worse than a note, 1 with warnings, 2 with errors.
     """

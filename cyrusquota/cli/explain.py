@@ -1,4 +1,4 @@
-"""cyrusquota explain: one user, when he calls."""
+"""cyrusquota explain: explain one user's quota status."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Optional
 
 import click
 
+from cyrusquota.cli._command import Command, Example, Heading, under
 from cyrusquota.cli._exim import exim_options
 from cyrusquota.cli._explained import Explained, as_json, as_text
-from cyrusquota.cli._source import Chosen, source_options
+from cyrusquota.cli._source import Chosen, RawOptions, source_options
 from cyrusquota.exim import Exim
 from cyrusquota.explain import agreement, answers, user
 from cyrusquota.explain.answers import EximAnswer
@@ -18,28 +19,38 @@ from cyrusquota.maps.placed import DEFAULT_MAX_AGE, DEFAULT_PATH
 from cyrusquota.privileges import reading_as
 
 
-@click.command("explain")
+@click.command(
+    "explain",
+    cls=Command,
+    examples=(
+        Example("Explain why a user gets no mail", "cyrusquota explain jane@example.org"),
+        Example("Ask Cyrus and the map, not Exim", "cyrusquota explain --no-exim user.jane"),
+        Example("Give the same to a program", "cyrusquota explain --format json jane"),
+    ),
+)
 @source_options
 @exim_options
-@click.option(
+@under(Heading.WRITTEN)(
     "--format",
     "form",
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="text to read, or one JSON object, sizes in bytes, times in seconds since 1970.",
+    help="text: for people; json: one object, sizes in bytes, times in seconds since 1970.",
 )
 @click.argument("asked", metavar="ADDRESS")
 def explain_user(
-    chosen: Chosen, path: Optional[str], mta: Optional[Exim], form: str, asked: str
+    raw: RawOptions, path: Optional[str], mta: Optional[Exim], form: str, asked: str
 ) -> None:
-    """Say why mail for one user is refused or not, and whether all that decide it agree.
+    """Explain one user's quota status: what Cyrus, the map and Exim say, and whether they agree.
 
-    ADDRESS is a mail address, a local part, either with a +detail, or the name of a mailbox such
-    as user.jane or example.org!user.jane. Told are the quota root that governs the user, what
+    ADDRESS is a mail address or a local part, with or without a +detail, or the name of a mailbox
+    such as user.jane or example.org!user.jane. Show the quota root that governs the user, what
     lmtpd answers for the next message, what the map says, and what Exim answers. Nothing is
     changed or delivered. The exit status is 0 whatever the answer, and 67 for an unknown user.
     """
+    user.check(asked)
+    chosen = raw.load()
     with reading_as(chosen.user):
         found = user.found(
             asked, chosen.source, chosen.server, chosen.policy, chosen.reserve, chosen.problems

@@ -11,12 +11,14 @@ import click
 
 from cyrusquota import __version__, maps, publish
 from cyrusquota.cli._answers import answer_options
+from cyrusquota.cli._command import Command, Example, Heading, under
 from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._map import comments, put, teller
-from cyrusquota.cli._mode import mode_bits
+from cyrusquota.cli._ownership import ownership_options
 from cyrusquota.cli._progress import progress
-from cyrusquota.cli._run import Command, complain, run
-from cyrusquota.cli._source import Chosen, source_options
+from cyrusquota.cli._run import complain, run
+from cyrusquota.cli._seconds import Seconds
+from cyrusquota.cli._source import Chosen, RawOptions, source_options
 from cyrusquota.errors import OptionError
 from cyrusquota.guard import Change, Guard, Limits, Told
 from cyrusquota.maps import Format, KeyForm
@@ -25,89 +27,93 @@ from cyrusquota.privileges import reading_as
 from cyrusquota.refusals import Refusals, refusals
 
 _LIMITS = Limits()
+_who, _written, _how = under(Heading.WHO), under(Heading.WRITTEN), under(Heading.RUN)
 
 
-@click.command(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(
+    cls=Command,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    examples=(
+        Example("Show who would be listed, and write nothing", "cyrusquota-export --dry-run"),
+        Example(
+            "Write the map every five minutes, from cron",
+            "cyrusquota-export --user cyrus -o /var/lib/cyrusquota/overquota",
+        ),
+        Example(
+            "Stay running, as a service",
+            "cyrusquota-export --follow --user cyrus -o /var/lib/cyrusquota/overquota",
+        ),
+    ),
+)
 @source_options
-@click.option(
+@_who(
     "--exempt",
     metavar="ADDRESS",
     multiple=True,
     help="Never list this address or local part (repeatable; postmaster never is).",
 )
-@click.option(
+@_written(
     "-o",
     "--output",
     metavar="FILE",
     shell_complete=file_names,
-    help="The map.  [default: standard output]",
+    help="The map; - is standard output.  [default: standard output]",
 )
-@click.option(
+@_written(
     "--key",
     type=click.Choice([form.value for form in KeyForm]),
     default=KeyForm.AUTO.value,
     show_default=True,
-    help="What Exim looks up: the address where a domain is known (auto), always the address, or"
-    " the local part, for hosts with one domain.",
+    help="What Exim looks up. auto: the address where a domain is known, or else the local part;"
+    " address: always the address; local: the local part, for hosts with one domain.",
 )
 @answer_options
-@click.option("--owner", metavar="USER", help="Owner of the map.  [default: whoever runs this]")
-@click.option("--group", metavar="GROUP", help="Group of the map.  [default: as for a new file]")
-@click.option(
-    "--mode",
-    metavar="MODE",
-    callback=mode_bits,
-    default="0644",
-    show_default=True,
-    help="Mode of the map, in octal.",
-)
-@click.option(
+@ownership_options("the map", "0644")
+@_written(
     "--max-change",
     metavar="LIMIT",
     multiple=True,
-    help="Hold back a map with more entries added or removed than PERCENT%,COUNT, both exceeded:"
+    help="Hold back a map in which more entries are added or removed than both PERCENT% and COUNT:"
     " 20%,50, or added=20%,50, or removed=off (repeatable)."
     f"  [default: added={_LIMITS.added}, removed={_LIMITS.removed}]",
 )
-@click.option(
+@_written(
     "--accept-change",
     metavar="N",
     type=click.IntRange(min=0),
-    help="In this run let N added and removed entries pass instead, and not one more.",
+    help="Accept up to N changed entries in this run.",
 )
-@click.option(
+@_written(
     "--wait",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=Seconds(min=0),
     default=0,
-    help="How long to wait for another run on the same map.  [default: not at all]",
+    help="How long to wait for another run that writes the same map.  [default: not at all]",
 )
-@click.option("--follow-links", is_flag=True, help="If the map is a symbolic link, follow it.")
-@click.option(
+@_written("--follow-links", is_flag=True, help="If the map is a symbolic link, follow it.")
+@_how(
     "--follow",
     is_flag=True,
-    help="Stay running, and renew the map within a second of each change.",
+    help="Stay running, and update the map within a second of each change.",
 )
-@click.option(
+@_how(
     "--poll",
     metavar="SECONDS",
-    type=click.FloatRange(min=0.05, max=10),
+    type=Seconds(min=0.05, max=10),
     default=0.5,
     show_default=True,
     help="With --follow: how often to look for changes.",
 )
-@click.option("-n", "--dry-run", is_flag=True, help="Say what would change, write nothing.")
-@click.option("-v", "--verbose", is_flag=True, help="Tell the numbers on standard error.")
-@click.version_option(__version__)
+@_how("-n", "--dry-run", is_flag=True, help="Print what would change; write nothing.")
+@_how("-v", "--verbose", is_flag=True, help="Print counts on standard error.")
+@click.version_option(__version__, help="Show the version and exit.")
 def export(
-    chosen: Chosen,
+    raw: RawOptions,
     answers: Answers,
     exempt: tuple[str, ...],
     output: Optional[str],
     key: str,
-    owner: Optional[str],
-    group: Optional[str],
-    mode: int,
+    ownership: publish.Ownership,
     max_change: tuple[str, ...],
     accept_change: Optional[int],
     wait: float,
@@ -117,25 +123,24 @@ def export(
     dry_run: bool,
     verbose: bool,
 ) -> None:
-    """Write a map by which Exim defers mail to every user whom Cyrus IMAP refuses mail for.
+    """Write the map from which Exim defers mail for over-quota users.
 
-    Reads the quota database that /etc/imapd.conf names, or the one given, and lists exactly the
-    users who are over quota, as lmtpd sees it. Silent when all is well.
+    It reads the quota database that /etc/imapd.conf names, or the one given, and lists exactly the
+    users whose next message lmtpd would refuse. It prints nothing when all is well.
     """
     told = teller(answers.format)
-    ownership = publish.Ownership(mode, owner, group)
     guard = Guard(told, Limits.of(max_change), accept_change)
+    output = None if output == "-" else output
     if follow:
-        if output is None or dry_run or accept_change is not None:
-            raise OptionError(
-                "--follow needs --output, and goes neither with --dry-run nor with --accept-change;"
-                " give those to a single run beside it"
-            )
+        _check_follow(raw, output, is_single=dry_run or accept_change is not None)
+        assert output is not None
         from cyrusquota.cli._follow import Export, Place
 
         place = Place(output, ownership, wait, follow_links)
-        Export(chosen, exempt, KeyForm(key), answers, place, guard.limits).run(poll, verbose)
+        export = Export(raw.load(), exempt, KeyForm(key), answers, place, guard.limits)
+        export.run(poll, verbose)
         return
+    chosen = raw.load()
     listing = _Listing(chosen, exempt, KeyForm(key), answers)
     if output is None:
         content = listing.content()
@@ -154,6 +159,17 @@ def export(
             complain(f"{output} {outcome.value}: {_numbers(told, old, content)}")
     if verbose:
         complain(f"{listing.summary}, {chosen.problems.count} problems")
+
+
+def _check_follow(raw: RawOptions, output: Optional[str], *, is_single: bool) -> None:
+    """Raise `OptionError` for what does not go with --follow."""
+    if output is None or is_single:
+        raise OptionError(
+            "--follow needs -o with the name of a file, and excludes --dry-run and --accept-change;"
+            " give those to a single run beside it"
+        )
+    if raw.is_stream:
+        raise OptionError("--follow needs a database; leave --quota-output and --dump out")
 
 
 @attrs.define

@@ -10,11 +10,12 @@ import attrs
 import click
 
 from cyrusquota import overquota
+from cyrusquota.cli._command import Command, Example, Heading, under
 from cyrusquota.cli._counting import counting
 from cyrusquota.cli._listed import Csv, Form, ForPeople, JsonLines, Listed
 from cyrusquota.cli._progress import progress
 from cyrusquota.cli._share import share_if_any
-from cyrusquota.cli._source import Chosen, source_options
+from cyrusquota.cli._source import Chosen, RawOptions, source_options
 from cyrusquota.cli._terminal import Terminal, terminal
 from cyrusquota.cli._wanted import Wanted
 from cyrusquota.display.sizes import Unit
@@ -49,52 +50,66 @@ _FORMS = ("table", "csv", "jsonl")
 _UNITS = tuple(unit.value for unit in Unit)
 
 
-@click.command("list")
-@source_options
-@click.option("--over", is_flag=True, help="Only roots that are over in some resource.")
-@click.option(
-    "--near",
-    metavar="SHARE",
-    callback=share_if_any,
-    help="Only roots that are over, or that use this much of a limit, or more: 90%; those within"
-    " --reserve of it, too.",
+_shown, _written = under(Heading.ROOTS), under(Heading.WRITTEN)
+
+
+@click.command(
+    "list",
+    cls=Command,
+    examples=(
+        Example(
+            "Show the roots that are over quota, the fullest first",
+            "cyrusquota list --over --sort use",
+        ),
+        Example("Show the roots of some users", "cyrusquota list 'j*@example.org'"),
+        Example("Give every quota root to another program", "cyrusquota list --format jsonl"),
+    ),
 )
-@click.option(
+@source_options
+@_shown("--over", is_flag=True, help="Show only roots that are over in some resource.")
+@_shown(
+    "--near",
+    metavar="PERCENT",
+    callback=share_if_any,
+    help="Show only roots that are over, that use at least this percentage of a limit (90%), or"
+    " that have less than --reserve left.",
+)
+@_shown(
     "--domain",
     metavar="DOMAIN",
     multiple=True,
-    help="Only roots in this domain (repeatable). Names without a domain are in defaultdomain, if"
-    " imapd.conf sets it, and in '' otherwise.",
+    help="Show only roots in this domain (repeatable). Names without a domain belong to"
+    " defaultdomain, if imapd.conf sets it, and to '' otherwise.",
 )
-@click.option(
+@_written(
     "--sort",
     type=click.Choice(list(_RANKS)),
     default="source",
     show_default=True,
-    help="use: the fullest first, in whatever resource; name: by domain and name; source: as they"
-    " come, which needs no memory with csv and jsonl.",
+    help="use: the fullest first, in any resource; name: by domain and name; source: in the order"
+    " of the source, which needs no memory with csv and jsonl.",
 )
-@click.option(
+@_written(
     "--format",
     "form",
     type=click.Choice(_FORMS),
     default=_FORMS[0],
     show_default=True,
-    help="table: of each root the resource it is over in, or else fullest in; csv: all resources in"
-    " bytes, columns named in the first line, no value where unlimited; jsonl: one JSON object a"
-    " line for each root, sizes in bytes, limit null if unlimited.",
+    help="table: for each root the resource that it is over in, or else the fullest; csv: all"
+    " resources in bytes, a first line with the names of the columns, empty where unlimited; jsonl:"
+    " one JSON object a line for each root, sizes in bytes, limit null where unlimited.",
 )
-@click.option(
+@_written(
     "--unit",
     type=click.Choice(_UNITS, case_sensitive=False),
     metavar=f"[{'|'.join(_UNITS)}]",
     default=Unit.AUTO.value,
     show_default=True,
-    help="With table: what sizes are given in.",
+    help="With table: the unit of sizes.",
 )
 @click.argument("patterns", metavar="[PATTERN]...", nargs=-1)
 def list_roots(
-    chosen: Chosen,
+    raw: RawOptions,
     over: bool,
     near: Optional[float],
     domain: tuple[str, ...],
@@ -103,20 +118,21 @@ def list_roots(
     unit: str,
     patterns: tuple[str, ...],
 ) -> None:
-    """Print quota roots: all of them, or those of the users that a PATTERN fits.
+    """List quota roots: all of them, or those that match a PATTERN.
 
-    A PATTERN is a glob such as 'j*', 'j*@example.org' or 'user.j*': it is for the local part of the
-    user whom a root belongs to, his address, or the name of the root. Capitals do not count.
+    A PATTERN is a glob such as 'j*', 'j*@example.org' or 'user.j*'. It is matched against the local
+    part of the root's user, their address, and the name of the root. Case does not matter.
 
-    `over` means that Cyrus refuses mail for it, by --policy, `near` that it is not far from that,
-    by --near or --reserve. In jsonl, `over` and `near` name the resources. Where conversations
-    totals count instead of the quota database's figure, the table has the total, and csv and jsonl
-    have it beside the figure, as `enforced`.
+    `over` means that Cyrus refuses mail for the root, by --policy; `near` that it is nearly full,
+    by --near or --reserve. In jsonl, `over` and `near` name the resources. Where Cyrus counts
+    conversations totals instead of the usage in the quota database, the table shows the total; csv
+    and jsonl show both, the total as `enforced`.
 
     A table is as wide as the terminal, and in a file or pipe as wide as it needs to be, unless
-    COLUMNS is set. It has colours on a terminal, if NO_COLOR is not set. Names that would upset a
-    terminal are escaped. Where there is no root to show, there is no table.
+    COLUMNS is set. It has colours on a terminal, unless NO_COLOR is set. Control characters in
+    names are escaped. If there is no root to show, nothing is printed.
     """
+    chosen = raw.load()
     wanted = Wanted.of(chosen.source.naming, domain, patterns)
     rank, to = _RANKS[sort], terminal()
     written = _form(form, unit, to)

@@ -7,6 +7,7 @@ from typing import NoReturn
 import click
 
 from cyrusquota import __version__
+from cyrusquota.cli._command import Group
 from cyrusquota.cli._run import run
 from cyrusquota.cli.check import check
 from cyrusquota.cli.doctor import examine
@@ -16,10 +17,14 @@ from cyrusquota.cli.metrics import metrics
 from cyrusquota.cli.report import report
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__)
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, help="Show the version and exit.")
 def cyrusquota() -> None:
-    """Look at the quotas of a Cyrus IMAP server through its files."""
+    """Show, check and explain the quotas of a Cyrus IMAP server, from its files.
+
+    `cyrusquota COMMAND --help` has the options and examples of each command. The map for Exim is
+    written by cyrusquota-export.
+    """
 
 
 cyrusquota.add_command(list_roots)

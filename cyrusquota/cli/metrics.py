@@ -1,28 +1,29 @@
 """cyrusquota metrics: Prometheus text for the textfile collector of node_exporter.
 
 A run that fails leaves a file that says so, so that an alert needs no look at exit statuses: the
-figures of the source are gone from it, those of the map are still there.
+metrics of the source are gone from it, those of the map are still there. Wrong usage writes
+nothing; an alert on the age of the last success notices it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import sys
-from typing import Any, Callable, Iterable, Iterator, Optional
+from typing import Iterable, Iterator, Optional
 
 import attrs
 import click
 
 from cyrusquota import publish
 from cyrusquota.cli import _measured
+from cyrusquota.cli._amounts import size
+from cyrusquota.cli._command import Command, Example, Heading, under
 from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._counting import Seen
 from cyrusquota.cli._measured import Watch
 from cyrusquota.cli._reading import read
-from cyrusquota.cli._run import Command
 from cyrusquota.cli._share import near_option
-from cyrusquota.cli._source import Chosen, size, source_options
+from cyrusquota.cli._source import RawOptions, source_options
 from cyrusquota.errors import CyrusQuotaError, MapError, MapLocked, NoSuchMap, printable
 from cyrusquota.guard import Limits
 from cyrusquota.maps import FORMATS, KeyForm
@@ -53,75 +54,70 @@ class _Map:
             return cls(error=error)
 
 
-def _written(command: Callable[..., Iterable[Metric]]) -> Callable[..., None]:
-    """Write the metrics that `command` gives or, if it fails, what can be told without them."""
-
-    @functools.wraps(command)
-    def wrapped(output: Optional[str], follow_links: bool, map_path: str, **options: Any) -> None:
-        found = _Map.at(map_path)
-        try:
-            metrics = list(command(found=found, **options))
-        except Exception:
-            with contextlib.suppress(CyrusQuotaError, OSError):
-                last = _last_success(output, follow_links)
-                metrics = [*_measured.always(False, last), *_measured.of_map(found.placed)]
-                _put(metrics, output, follow_links)
-            raise
-        _put(metrics, output, follow_links)
-        if found.error is not None:
-            raise found.error
-
-    return wrapped
+_map, _written = under(Heading.MAP), under(Heading.WRITTEN)
 
 
-@click.command("metrics", cls=Command)
-@_written
+@click.command(
+    "metrics",
+    cls=Command,
+    examples=(
+        Example("Print the metrics", "cyrusquota metrics"),
+        Example(
+            "Write them for node_exporter, from cron",
+            "cyrusquota metrics -o /var/lib/prometheus/node-exporter/cyrusquota.prom",
+        ),
+        Example(
+            "Ask the guard with the options of the export",
+            "cyrusquota metrics --reserve 2% --max-change added=30%,100",
+        ),
+    ),
+)
 @source_options
-@click.option(
+@_written(
     "-o",
     "--output",
     metavar="FILE",
     shell_complete=file_names,
-    help="The file to write, whole or not at all, mode 0644; its name must end in .prom for the"
-    " collector to see it.  [default: standard output]",
+    help="The file to write, replaced atomically, mode 0644; - is standard output. Its name must"
+    " end in .prom for the collector to see it.  [default: standard output]",
 )
-@click.option("--follow-links", is_flag=True, help="If FILE is a symbolic link, follow it.")
-@click.option(
+@_written("--follow-links", is_flag=True, help="If FILE is a symbolic link, follow it.")
+@_written(
     "--per-user",
     is_flag=True,
-    help="Also tell use and limit of every quota root, which puts the names of users into labels"
-    " and costs memory for each.",
+    help="Also write usage and limit of every quota root. This puts the names of users into labels"
+    " and takes memory for each.",
 )
 @near_option
-@click.option(
+@_map(
     "--map",
     "map_path",
     metavar="FILE",
     shell_complete=file_names,
     default=DEFAULT_PATH,
     show_default=True,
-    help="The map to look at, and to ask the guard of cyrusquota-export about; for that, give this"
-    " command the same options for the source, --reserve and the next four as the export.",
+    help="The map to read, and to ask the guard of cyrusquota-export about. For that, give this"
+    " command the same source, --reserve, and next four options as the export.",
 )
-@click.option(
+@_map(
     "--key",
     type=click.Choice([form.value for form in KeyForm]),
     default=KeyForm.AUTO.value,
     show_default=True,
-    help="What the map is keyed by.",
+    help="The keys of the map.",
 )
-@click.option(
+@_map(
     "--exempt",
     metavar="ADDRESS",
     multiple=True,
     help="An address or local part that the map never lists (repeatable; postmaster never is).",
 )
-@click.option(
+@_map(
     "--headroom",
     metavar="SIZE",
-    help="That the map also lists users with less than this left.",
+    help="The map also lists users with less than this left.",
 )
-@click.option(
+@_map(
     "--max-change",
     metavar="LIMIT",
     multiple=True,
@@ -129,27 +125,48 @@ def _written(command: Callable[..., Iterable[Metric]]) -> Callable[..., None]:
     f" removed={Limits().removed}]",
 )
 def metrics(
-    chosen: Chosen,
-    found: _Map,
+    raw: RawOptions,
+    output: Optional[str],
+    follow_links: bool,
     per_user: bool,
     near: float,
+    map_path: str,
     key: str,
     exempt: tuple[str, ...],
     headroom: Optional[str],
     max_change: tuple[str, ...],
-) -> Iterator[Metric]:
-    """Tell the state of the quotas and of the map as Prometheus metrics.
+) -> None:
+    """Write the state of the quotas and of the map as Prometheus metrics.
 
-    For the textfile collector of node_exporter; no user is named unless --per-user is given. The
-    guard is asked about the map that an export would write now; nothing of that is written. If
-    the quota data cannot be read, cyrusquota_up is 0, the figures of it are left out, and
-    cyrusquota_last_success_timestamp_seconds stays what it was in FILE.
+    They are for the textfile collector of node_exporter. No user is named unless --per-user is
+    given. The guard is asked about the map that an export would write now; that map is not written.
+    If the quota data cannot be read, cyrusquota_up is 0, the metrics of the quotas are left out,
+    and cyrusquota_last_success_timestamp_seconds keeps its value.
     """
     least = 0 if headroom is None else size("--headroom", headroom)
-    answers = Answers(FORMATS["lsearch"], reserve=chosen.reserve, headroom=least)
+    answers = Answers(FORMATS["lsearch"], reserve=raw.reserve, headroom=least)
     watch = Watch(KeyForm(key), exempt, answers, Limits.of(max_change))
+    output = None if output == "-" else output
+    found = _Map.at(map_path)
+    try:
+        told = list(_metrics(raw, watch, found, near, per_user))
+    except Exception:
+        with contextlib.suppress(CyrusQuotaError, OSError):
+            last = _last_success(output, follow_links)
+            told = [*_measured.always(False, last), *_measured.of_map(found.placed)]
+            _put(told, output, follow_links)
+        raise
+    _put(told, output, follow_links)
+    if found.error is not None:
+        raise found.error
+
+
+def _metrics(
+    raw: RawOptions, watch: Watch, found: _Map, near: float, per_user: bool
+) -> Iterator[Metric]:
+    chosen = raw.load()
     seen = Seen(chosen, Summary(chosen.policy, near, keep=0), {} if per_user else None)
-    reading = read(chosen, answers.wanted, seen)
+    reading = read(chosen, watch.answers.wanted, seen)
     yield from _measured.always(True, _measured.now())
     yield from _measured.of_roots(seen.summary)
     yield from _measured.of_users(reading, chosen.problems.count)

@@ -1,4 +1,4 @@
-"""cyrusquota report: what all quotas come to, in a terminal or as a page."""
+"""cyrusquota report: summarise all quotas, in a terminal or as a page."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Optional
 import click
 
 from cyrusquota import publish
+from cyrusquota.cli._command import Command, Example, Heading, under
 from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._counting import Seen
-from cyrusquota.cli._mode import mode_bits
+from cyrusquota.cli._ownership import ownership_options
 from cyrusquota.cli._reading import read
 from cyrusquota.cli._share import near_option
-from cyrusquota.cli._source import Chosen, source_options
+from cyrusquota.cli._source import Chosen, RawOptions, source_options
 from cyrusquota.cli._terminal import terminal
 from cyrusquota.display import page
 from cyrusquota.display.overview import Overview
@@ -28,64 +29,62 @@ from cyrusquota.summary import Summary
 _PATIENCE = 10
 
 
-@click.command("report")
+_shown, _written = under(Heading.ROOTS), under(Heading.WRITTEN)
+
+
+@click.command(
+    "report",
+    cls=Command,
+    examples=(
+        Example("Summarise the quotas of this server", "cyrusquota report"),
+        Example("Write a page for browsers", "cyrusquota report --html quotas.html"),
+        Example(
+            "Summarise a database from another server", "cyrusquota report --db quotas.db --top 50"
+        ),
+    ),
+)
 @source_options
 @near_option
-@click.option(
+@_shown(
     "--top",
     metavar="N",
     type=click.IntRange(min=0),
     default=20,
     show_default=True,
-    help="How many of the fullest roots to name.",
+    help="How many of the fullest roots to list.",
 )
-@click.option(
+@_shown(
     "--rows",
     metavar="N",
     type=click.IntRange(min=0),
     default=200,
     show_default=True,
-    help="How many domains and how many reasons to refuse mail to name at most.",
+    help="How many domains, and how many causes of refused mail, to list at most.",
 )
-@click.option(
+@_written(
     "--html",
     metavar="FILE",
     shell_complete=file_names,
-    help="Write a page for browsers instead, with the same as charts, complete in one file; - is"
-    " standard output. It names users: see to who can read it.",
+    help="Write a page for browsers instead, with charts, complete in one file; - is standard"
+    " output. It names users: restrict who can read it.",
 )
-@click.option(
-    "--owner", metavar="USER", help="With --html: owner of the file.  [default: whoever runs this]"
-)
-@click.option(
-    "--group", metavar="GROUP", help="With --html: its group.  [default: as for a new file]"
-)
-@click.option(
-    "--mode",
-    metavar="MODE",
-    callback=mode_bits,
-    default="0640",
-    show_default=True,
-    help="With --html: its mode, in octal.",
-)
+@ownership_options("the page", "0640")
 def report(
-    chosen: Chosen,
+    raw: RawOptions,
     near: float,
     top: int,
     rows: int,
     html: Optional[str],
-    owner: Optional[str],
-    group: Optional[str],
-    mode: int,
+    ownership: publish.Ownership,
 ) -> None:
-    """Print what all quotas come to: totals, how full the roots are, who is refused mail and why.
+    """Summarise all quotas: totals, how full the roots are, whose mail is refused and why.
 
-    Who is refused mail is worked out as cyrusquota-export does it, with the mailboxes of the
-    server where they are known. What is promised is the sum of all limits. Where conversations
-    totals count, all figures are those.
+    The users whose mail is refused are those that cyrusquota-export lists. Where Cyrus counts
+    conversations totals instead of the usage in the quota database, all figures are those totals.
     """
     if html is not None and html != "-":
         _must_have_a_directory(html)
+    chosen = raw.load()
     overview = _overview(chosen, Summary(chosen.policy, near, top), rows)
     if html is None:
         _print(overview)
@@ -95,7 +94,6 @@ def report(
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
         return
-    ownership = publish.Ownership(mode, owner, group)
     publish.publish(html, content, ownership, is_ours=page.is_ours, wait=_PATIENCE)
 
 

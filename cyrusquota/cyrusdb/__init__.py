@@ -39,6 +39,7 @@ __all__ = [
     "Picks",
     "Sifted",
     "Snapshot",
+    "check_backend",
     "columns",
     "guess",
     "open",
@@ -90,9 +91,8 @@ def open(  # noqa: A001 - the name that callers know from dbm and gzip
     database as a whole is unusable; single records that cannot be proved right go to `on_problem`
     as `DamagedDatabase` and are left out.
     """
-    if backend is not None and backend not in CYRUS_BACKENDS:
-        names = ", ".join(BACKENDS)
-        raise OptionError(f"{printable(backend)}: no such backend; this version reads {names}")
+    if backend is not None:
+        check_backend(backend)
     known = guess(path) or backend
     if known is None:
         # Flat files have no magic bytes, and an empty file is an empty database in any backend.
@@ -102,6 +102,13 @@ def open(  # noqa: A001 - the name that callers know from dbm and gzip
     module, name = _BACKENDS[known]
     reader = cast("type[Database]", getattr(_imported(module), name))
     return reader(path, on_problem)
+
+
+def check_backend(name: str) -> None:
+    """Raise `OptionError` where no version of Cyrus has a backend of this name."""
+    if name not in CYRUS_BACKENDS:
+        names = ", ".join(BACKENDS)
+        raise OptionError(f"{printable(name)}: no such backend; this version reads {names}")
 
 
 def _imported(module: str) -> ModuleType:

@@ -259,7 +259,7 @@ _EXIM = (
         "router-format",
         ERROR,
         "The router looks the map up in another format than it has.",
-        "write the map with the --format that the router looks up",
+        "write the map with the --map-format that the router looks up",
     ),
     Kind(
         "router-late",

@@ -22,7 +22,7 @@ from cyrusquota.errors import (
 )
 from cyrusquota.explain.names import address, inbox_names, nearest, wanted_part
 from cyrusquota.explain.rows import inboxes_in, names_in, roots_named
-from cyrusquota.mailbox import Recipient, ancestors, recipient
+from cyrusquota.mailbox import Naming, Recipient, ancestors, recipient
 from cyrusquota.mailboxes import Inbox
 from cyrusquota.overquota import Policy, Reserve, Verdict
 from cyrusquota.quota import QuotaRoot, Resource
@@ -61,6 +61,12 @@ class User:
         return () if self.root is None else self.policy.over(self.root)
 
 
+def check(asked: str) -> None:
+    """Raise `OptionError` where `asked` can be no user, whatever the server's naming is."""
+    if not inbox_names(asked, Naming()):
+        raise OptionError(f"expected an address or the name of a user, found {printable(asked)!r}")
+
+
 def found(
     asked: str,
     source: Source,
@@ -70,9 +76,8 @@ def found(
     on_problem: OnProblem,
 ) -> User:
     """The user whom `asked` means. Raises `NoSuchUser`, and what reading the source raises."""
+    check(asked)
     names = inbox_names(asked, source.naming)
-    if not names:
-        raise OptionError(f"expected an address or the name of a user, found {printable(asked)!r}")
     return _Search(asked, names, source, server, policy, reserve, on_problem).user()
 
 

@@ -88,7 +88,7 @@ def _table(members: list[_Slot]) -> list[_Slot]:
 
 def _place(position: int, count: int) -> bytes:
     if position + _PAIR.size * count > _MAX:
-        raise MapError("a cdb holds no more than 4 GiB; use --format lsearch")
+        raise MapError("a cdb holds no more than 4 GiB; use --map-format lsearch")
     return _PAIR.pack(position, count)
 
 

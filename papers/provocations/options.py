@@ -17,7 +17,7 @@ def _root() -> ContextManager[object]:
 
 PROVOCATIONS = (
     Provocation(
-        "cyrusquota-export --db quotas.db --report report.txt",
+        "cyrusquota-export --db quotas.db --quota-output report.txt",
         "Two places were named to read the quotas from.",
         "Name one.",
     ),
@@ -79,7 +79,7 @@ PROVOCATIONS = (
         names={"''": "TEXT"},
     ),
     Provocation(
-        "cyrusquota-export --dump - --format postfix --headroom 50M",
+        "cyrusquota-export --dump - --map-format postfix --headroom 50M",
         "Only the router for Exim compares the size of a message with the space that is left.",
         "Leave --headroom out. --reserve lists users who are nearly full, too.",
     ),

@@ -146,7 +146,7 @@ PROVOCATIONS = (
         meanwhile=failing("cyrusquota.publish.os.write", errno.EIO),
     ),
     Provocation(
-        "cyrusquota-export --dump - -o map --format cdb",
+        "cyrusquota-export --dump - -o map --map-format cdb",
         "The format has offsets of 32 bits. That is some ten million full users.",
         "As the line says.",
         stdin=_FULL,

@@ -116,7 +116,7 @@ PROVOCATIONS = (
     Provocation(
         "cyrusquota-export --dump dump",
         "A line of a dump has no TAB.",
-        "Make the dump again; is it a report of `quota`? Then give it to --report.",
+        "Make the dump again; is it a report of `quota`? Then give it to --quota-output.",
         names={"dump, line 2": "SOURCE, line NUMBER", "'hello'": "TEXT"},
         files={"dump": _GOOD + b"hello\n"},
     ),
@@ -135,14 +135,14 @@ PROVOCATIONS = (
         files={"dump": _DB_DUMP + b" user.bob\n 1 1\n user.jane\nDATA=END\n"},
     ),
     Provocation(
-        "cyrusquota-export --report report",
+        "cyrusquota-export --quota-output report",
         "A row of a report up to Cyrus 2.4 is none.",
         "Keep what `quota` prints on standard error out of the file, and make it again.",
         names={"report, line 3": "SOURCE, line NUMBER", "' hello'": "TEXT"},
         files={"report": _OLD_TEXT + b"      10      10       1 user/bob\n hello\n"},
     ),
     Provocation(
-        "cyrusquota-export --report report",
+        "cyrusquota-export --quota-output report",
         "A row of a report since Cyrus 2.5 is none.",
         "Keep what `quota` prints on standard error out of the file, and make it again.",
         names={"report, line 6": "SOURCE, line NUMBER", "' hello'": "TEXT"},
@@ -156,7 +156,7 @@ PROVOCATIONS = (
         },
     ),
     Provocation(
-        "cyrusquota-export --report report",
+        "cyrusquota-export --quota-output report",
         "A member of what `quota -J` printed is not a root with its figures.",
         "Make the report again.",
         names={"report, offset 16": "SOURCE, offset NUMBER", "'user/jane'": "NAME", "'1'": "TEXT"},

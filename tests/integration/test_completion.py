@@ -75,7 +75,7 @@ def bash(programs: str, needs_bash: None) -> str:
     [
         (["cyrusquota-export", "--max"], ["--max-change"]),
         (["cyrusquota-export", "--policy", "lmtpd-"], ["lmtpd-strict"]),
-        (["cyrusquota-export", "--format", "c"], ["cdb"]),
+        (["cyrusquota-export", "--map-format", "c"], ["cdb"]),
         (["cyrusquota", "li"], ["list"]),
         (["cyrusquota", "list", "--no"], ["--no-mailboxes"]),
         (["cyrusquota-export", "--nonsense"], []),
@@ -88,7 +88,7 @@ def test_bash_completes(words: list[str], offered: list[str], bash: str) -> None
     assert found[1:] == offered
 
 
-@pytest.mark.parametrize("option", ["--db", "-o", "--config", "--report", "--mailboxes"])
+@pytest.mark.parametrize("option", ["--db", "-o", "--config", "--quota-output", "--mailboxes"])
 def test_bash_completes_files_where_a_file_is_meant(option: str, bash: str) -> None:
     words = ["cyrusquota-export", option, "quo"]
     script = SCRIPTS / "bash" / words[0]

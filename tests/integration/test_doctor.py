@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 VARIANTS = {
     ".": (),
     "address": ("--key", "auto"),
-    "cdb": ("--format", "cdb"),
+    "cdb": ("--map-format", "cdb"),
     "headroom": ("--headroom", "10G"),
     "exemptions": (),
     "refuse": ("--refuse",),
@@ -85,7 +85,7 @@ EXIM_CASES: Mapping[str, Callable[[Site], object]] = {
     "router": lambda site: None,
     "router-missing": lambda site: site.edit_exim(_ROUTER),
     "router-map": lambda site: site.edit_exim("^CYRUSQUOTA_MAP = .*", "CYRUSQUOTA_MAP = /other"),
-    "router-format": lambda site: _anew(site, "--format", "cdb"),
+    "router-format": lambda site: _anew(site, "--map-format", "cdb"),
     "router-late": _late,
     "router-delivers": lambda site: site.edit_exim("^  verify_only\n"),
     "router-senders": lambda site: site.edit_exim("^  no_verify_sender\n"),

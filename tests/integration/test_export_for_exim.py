@@ -39,7 +39,7 @@ def _reply(daemon: Daemon, recipient: str, options: str = "") -> Reply:
     [
         ("lsearch", []),
         ("address", []),
-        ("cdb", ["--format", "cdb"]),
+        ("cdb", ["--map-format", "cdb"]),
         ("headroom", ["--headroom", "3K"]),
         ("exemptions", []),
         ("refuse", []),
@@ -94,12 +94,12 @@ def test_a_text_of_ones_own_through_bh(needs_exim: None, overquota: Path) -> Non
 def test_a_run_that_changes_nothing_makes_the_map_believed_again(
     needs_exim: None, overquota: Path, written: str
 ) -> None:
-    commands.export_dump(RECORDS, overquota, "--format", written)
+    commands.export_dump(RECORDS, overquota, "--map-format", written)
     before = overquota.stat().st_ino
     with Daemon(overquota, VARIANTS[written]) as daemon:
         then = time.time() - 86400
         os.utime(overquota, (then, then))
         assert _reply(daemon, "jane@example.net").code == 250
-        commands.export_dump(RECORDS, overquota, "--format", written)
+        commands.export_dump(RECORDS, overquota, "--map-format", written)
         assert overquota.stat().st_ino == before
         assert _reply(daemon, "jane@example.net").code == 451

@@ -165,7 +165,7 @@ def test_maps_of_every_kind_are_followed(
         found = FORMATS[name].value(content, b"joe")
         return found is not None and expected is not None and found.startswith(expected)
 
-    with following("twoskip", directory, "--format", name, *options) as (server, follower):
+    with following("twoskip", directory, "--map-format", name, *options) as (server, follower):
         for _ in range(2):
             server.store(database(server), "twoskip", {b"user.joe": FULL})
             until(lambda: says(full), SOON)

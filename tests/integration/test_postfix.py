@@ -57,7 +57,7 @@ def _codes(port: int, *recipients: str) -> list[int]:
 
 @pytest.mark.parametrize("kind", ["texthash", "cdb"])
 def test_only_listed_users_are_deferred(table: Path, kind: str) -> None:
-    commands.export_dump(RECORDS, table, "--format", "postfix")
+    commands.export_dump(RECORDS, table, "--map-format", "postfix")
     with _server(table, kind=kind) as server:
         full = (
             *("jane@example.net", "JANE@EXAMPLE.NET", "jane+imap@example.net"),
@@ -75,7 +75,7 @@ def test_only_listed_users_are_deferred(table: Path, kind: str) -> None:
 
 
 def test_the_message_goes_to_the_others(table: Path) -> None:
-    commands.export_dump(RECORDS, table, "--format", "postfix")
+    commands.export_dump(RECORDS, table, "--map-format", "postfix")
     server = _server(table)
     with server, smtp.session(server.port) as talk:
         talk.begin()
@@ -103,14 +103,14 @@ def test_a_later_refusal_for_good_wins_over_a_deferral_but_not_over_a_reply_code
 
 
 def test_a_message_without_status_has_the_one_for_a_full_mailbox(table: Path) -> None:
-    commands.export_dump(RECORDS, table, "--format", "postfix", "--message", "No room.")
+    commands.export_dump(RECORDS, table, "--map-format", "postfix", "--message", "No room.")
     with _server(table) as server:
         (reply,) = _replies(server.port, "jane@example.net").values()
         assert reply == Reply(450, "4.2.2 <jane@example.net>: Recipient address rejected: No room.")
 
 
 def test_a_refusal_for_good(table: Path) -> None:
-    commands.export_dump(RECORDS, table, "--format", "postfix", "--refuse")
+    commands.export_dump(RECORDS, table, "--map-format", "postfix", "--refuse")
     with _server(table) as server:
         (reply,) = _replies(server.port, "jane@example.net").values()
         assert (reply.code, reply.text[:6]) == (552, "5.2.2 ")

@@ -223,14 +223,14 @@ def test_without_configuration_an_address_may_not_be_known(export_: Cli) -> None
 
 def test_reports_are_read_from_standard_input(export_: Cli) -> None:
     text = b'{"user/jane": {"STORAGE": {"used": 2, "limit": 1}}, "user/bob": {}}'
-    assert export_("--report", "-", stdin=text).lines == [f"jane: {DEFER}"]
+    assert export_("--quota-output", "-", stdin=text).lines == [f"jane: {DEFER}"]
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         ("--dump", str(TWOSKIP / "text" / "cyr_dbtool-show.txt")),
-        ("--report", str(TWOSKIP / "text" / "quota.txt")),
+        ("--quota-output", str(TWOSKIP / "text" / "quota.txt")),
     ],
 )
 def test_dumps_and_reports_are_read_from_files(arguments: tuple[str, ...]) -> None:
@@ -262,8 +262,8 @@ def test_imapd_conf_is_followed(export_: Cli, tmp_path: Path) -> None:
     [
         (("--no-such-option",), 64),
         (("extra",), 64),
-        ((*DB, "--report", "-"), 64),
-        (("--dump", "-", "--report", "-"), 64),
+        ((*DB, "--quota-output", "-"), 64),
+        (("--dump", "-", "--quota-output", "-"), 64),
         (("--backend", "twoskip"), 64),
         ((*DB, "--backend", "nonsense"), 64),
         ((*DB, "--key", "nonsense"), 64),
@@ -272,10 +272,10 @@ def test_imapd_conf_is_followed(export_: Cli, tmp_path: Path) -> None:
         ((*DB, "--mode", "rw"), 64),
         ((*DB, "--mode", "1777"), 64),
         (DAMAGED, 65),
-        (("--report", "-"), 65),
+        (("--quota-output", "-"), 65),
         (("--db", "/no/such/quotas.db"), 66),
         (("--dump", "/no/such/dump"), 66),
-        (("--report", "/no/such/report"), 66),
+        (("--quota-output", "/no/such/report"), 66),
         (("-C", "/no/such/imapd.conf"), 78),
     ],
 )
@@ -377,7 +377,7 @@ def test_a_configuration_that_cannot_be_followed_is_78(
     [
         DAMAGED,
         ("--db", "/no/such/quotas.db"),
-        ("--report", "-"),
+        ("--quota-output", "-"),
         (*DB, "--message", ""),
         (*DB, "--owner", "no-such-user"),
         (*DB, "--no-such-option"),
@@ -444,7 +444,7 @@ def test_a_source_of_bad_records_alone_is_65(export_: Cli, tmp_path: Path) -> No
 
 
 def test_a_source_without_roots_is_an_empty_map(export_: Cli) -> None:
-    done = export_("--report", "-", stdin=b"{}")
+    done = export_("--quota-output", "-", stdin=b"{}")
     assert (done.status, done.lines, done.err) == (0, [], "")
 
 
@@ -459,7 +459,7 @@ def test_warnings_about_the_configuration_are_told(export_: Cli, tmp_path: Path)
 def test_a_warning_makes_no_damage_of_an_empty_source(export_: Cli, tmp_path: Path) -> None:
     conf = tmp_path / "imapd.conf"
     conf.write_text("virtdomains: on\nvirtdomains: off\n")
-    done = export_("--report", "-", "-C", str(conf), "--no-mailboxes", stdin=b"{}")
+    done = export_("--quota-output", "-", "-C", str(conf), "--no-mailboxes", stdin=b"{}")
     assert (done.status, done.lines, done.err.count("\n")) == (0, [], 1)
 
 
@@ -532,7 +532,7 @@ def test_list_prints_an_object_a_root_in_the_order_of_the_source(list_: Cli) -> 
 
 def test_list_says_where_usage_was_cut_to_kib(list_: Cli) -> None:
     report = (TWOSKIP / "text" / "quota.txt").read_bytes()
-    done = list_("--report", "-", "--format", "jsonl", stdin=report)
+    done = list_("--quota-output", "-", "--format", "jsonl", stdin=report)
     resources = json.loads(done.out.splitlines()[0])["resources"]
     assert resources["STORAGE"]["exact"] is False
     assert resources["MESSAGE"]["exact"] is True

@@ -203,7 +203,7 @@ def test_a_map_by_local_part_is_not_behind(site: Site) -> None:
 
 def test_a_map_for_postfix_is_late_and_never_too_old_for_a_router(site: Site) -> None:
     site.map.unlink()
-    site.write_map("--format", "postfix")
+    site.write_map("--map-format", "postfix")
     found = site.findings()
     assert "postfix, 1 entry" in found["map"].said
     assert "map-behind" not in found

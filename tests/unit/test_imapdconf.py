@@ -95,7 +95,7 @@ def test_a_missing_include_is_an_error_with_both_names(conf: Write, tmp_path: Pa
 
 
 def test_a_missing_file_is_an_error_that_names_the_other_options(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"gone.*-C.*--db, --report or --dump"):
+    with pytest.raises(ConfigError, match=r"gone.*-C.*--db, --quota-output or --dump"):
         load(tmp_path / "gone")
 
 

@@ -127,7 +127,7 @@ def test_jsonl_says_what_is_near_by_either_option(run: Run) -> None:
 def test_a_share_that_is_none_is_64(share: str, run: Run) -> None:
     status, out, err = run("--near", share)
     assert (status, out) == (64, b"")
-    assert "--near: expected a share of the limit such as 90%" in err
+    assert "--near: expected a percentage of the limit such as 90%" in err
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_csv_says_where_usage_was_cut(run: Run, tmp_path: Path) -> None:
 def run_report(patch: pytest.MonkeyPatch, report: str) -> str:
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     patch.setattr(sys, "stdout", out)
-    patch.setattr(sys, "argv", ["cyrusquota", "list", "--report", report, "--format", "csv"])
+    patch.setattr(sys, "argv", ["cyrusquota", "list", "--quota-output", report, "--format", "csv"])
     with pytest.raises(SystemExit):
         main.main()
     raw = out.buffer

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyrusquota.cli._source import size
+from cyrusquota.cli._amounts import size
 from cyrusquota.errors import OptionError
 from cyrusquota.mailbox import Recipient
 from cyrusquota.maps import FORMATS, Entry, KeyForm, cdb, entries, lsearch, postfix

@@ -188,7 +188,7 @@ def test_the_guard_says_what_the_export_then_does(
     capfdbinary: pytest.CaptureFixture[bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    map_options = ("-o", str(tmp_path / "overquota"), "--format", form)
+    map_options = ("-o", str(tmp_path / "overquota"), "--map-format", form)
     export_ = exporter(capfdbinary, monkeypatch)
     source = ("--dump", str(tmp_path / "dump"))
     (tmp_path / "dump").write_bytes(b"user.jane\t2000 1\nuser.gone\t2000 1\n")
@@ -258,7 +258,6 @@ def test_where_there_is_no_directory_there_is_no_file(metrics: Program, tmp_path
         (DAMAGED, 65),
         (("--db", "/nonexistent/quotas.db"), 66),
         (("-C", "/nonexistent/imapd.conf"), 78),
-        ((*DB, "--max-change", "x"), 64),
         (("--dump", "-"), 65),
     ],
 )

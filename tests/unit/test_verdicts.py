@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from cyrusquota import overquota, server
-from cyrusquota.cli._source import reserve
+from cyrusquota.cli._amounts import reserve
 from cyrusquota.conversations import Totals
 from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, OptionError
 from cyrusquota.mailbox import Naming

@@ -1,0 +1,137 @@
+"""Commands and options whose --help and man pages have headings and examples.
+
+An option is made under a heading (`under(Heading.RUN)("--wait", ...)`); a command shows its options
+heading by heading, in the order of `Heading`, and ends with examples, which tests run.
+"""
+
+from __future__ import annotations
+
+import enum
+import shlex
+from typing import Any, Callable, Iterable, Iterator, Mapping, TypeVar
+
+import attrs
+import click
+
+_Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
+
+_GIVEN = "cyrusquota.arguments"
+#: Wide enough that click cuts no summary.
+_UNCUT = 1000
+#: Columns for the names of options; of longer ones the text begins in the next line.
+_NAMES = 22
+
+
+class Heading(enum.Enum):
+    """What options are grouped under, in this order."""
+
+    SOURCE = "Where the quotas are"
+    WHO = "Who is over"
+    ROOTS = "Which quota roots"
+    ALERTS = "When to alert"
+    MAP = "The map and Exim"
+    WRITTEN = "What is written"
+    RUN = "How it runs"
+
+
+@attrs.frozen
+class Example:
+    """A command line, and what it is for."""
+
+    about: str
+    line: str
+
+
+class Option(click.Option):
+    """An option under a heading."""
+
+    def __init__(self, *args: Any, heading: Heading, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.heading = heading
+
+
+def under(heading: Heading) -> Callable[..., Callable[[_Decorated], _Decorated]]:
+    """Return `click.option` for options under `heading`."""
+
+    def option(*names: str, **attributes: Any) -> Callable[[_Decorated], _Decorated]:
+        return click.option(*names, cls=Option, heading=heading, **attributes)
+
+    return option
+
+
+def heading_of(parameter: click.Parameter) -> Heading:
+    """Return the heading of `parameter`; click's own --help and --version have the last one."""
+    return parameter.heading if isinstance(parameter, Option) else Heading.RUN
+
+
+class Command(click.Command):
+    """A command whose help has headings and examples, and that knows how it was called."""
+
+    def __init__(self, *args: Any, examples: Iterable[Example] = (), **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.examples = tuple(examples)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_GIVEN] = tuple(args)
+        return super().parse_args(ctx, args)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for heading, records in _records(self, ctx).items():
+            with formatter.section(heading.value):
+                formatter.write_dl(records, col_max=_NAMES)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if not self.examples:
+            return
+        with formatter.section("Examples"):
+            for example in self.examples:
+                formatter.write_text(f"{example.about}:")
+                formatter.write(f"{'':{formatter.current_indent + 2}}{example.line}\n")
+
+
+def _records(command: click.Command, ctx: click.Context) -> Mapping[Heading, list[tuple[str, str]]]:
+    """Return what help says of the options of `command`, for each heading that has any."""
+    found: dict[Heading, list[tuple[str, str]]] = {heading: [] for heading in Heading}
+    for parameter in command.get_params(ctx):
+        record = parameter.get_help_record(ctx)
+        if record is not None and isinstance(parameter, click.Option):
+            found[heading_of(parameter)].append(record)
+    return {heading: records for heading, records in found.items() if records}
+
+
+class Group(click.Group):
+    """A group of commands whose help shows the whole summary of each."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, command.get_short_help_str(_UNCUT))
+                    for name, command in self.commands.items()
+                ]
+            )
+
+
+def command_again(option: str, value: str) -> str:
+    """Return the command line of this run, for a shell, with `option` set to `value`."""
+    context = click.get_current_context()
+    given = context.meta[_GIVEN]
+    # Only a single run can be told what to accept.
+    if "--follow" in given:
+        given = _without("--poll", (word for word in given if word != "--follow"))
+    return shlex.join([*_names(context), *_without(option, given), option, value])
+
+
+def _names(context: click.Context) -> list[str]:
+    """Return the program and the commands within it that lead here."""
+    above = [] if context.parent is None else _names(context.parent)
+    return [*above, context.info_name or ""]
+
+
+def _without(option: str, arguments: Iterable[str]) -> Iterator[str]:
+    words = iter(arguments)
+    for word in words:
+        if word == option:
+            next(words, None)
+        elif not word.startswith(f"{option}="):
+            yield word
