@@ -1,0 +1,427 @@
+"""The command line: wrong usage is found before anything is read; help has groups and examples."""
+
+from __future__ import annotations
+
+import builtins
+import contextlib
+import io
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import Any, Callable, Iterator
+from unittest import mock
+
+import click
+import pytest
+
+from cyrusquota import errors
+from cyrusquota.cli import _follow
+from cyrusquota.cli._command import Command, Heading
+from cyrusquota.cli._run import run
+from papers import commands
+from papers.provocations import PROVOCATIONS, Provocation, heard
+from tests.unit.programs import Ran
+
+Cli = Callable[[str], Ran]
+
+#: How to call each command that has the options for the source.
+WITH_SOURCE = {
+    "cyrusquota-export": "cyrusquota-export",
+    **{
+        f"cyrusquota {name}": f"cyrusquota {name}"
+        for name in ("list", "report", "check", "metrics")
+    },
+    "cyrusquota explain": "cyrusquota explain jane",
+}
+#: What is wrong with any of them.
+OF_THE_SOURCE = (
+    "--db gone.db --dump -",
+    "--db gone.db --quota-output -",
+    "--quota-output - --dump -",
+    "--backend twoskip",
+    "--dump - --backend twoskip",
+    "--db gone.db --backend nonsense",
+    "--mailboxes gone --no-mailboxes",
+    "--policy nonsense",
+    "--reserve lots",
+    "--reserve SPAM=1",
+    "--reserve -1",
+    f"--reserve {'9' * 400}",
+    f"--reserve {'9' * 400}%",
+    "--user no-such-user",
+    "--user 4000000000",
+    "--user 99999999999",
+    "--no-such-option",
+    "--config",
+    "--report gone",
+)
+OF_ONE_COMMAND = {
+    "cyrusquota-export": (
+        "extra",
+        "--format lsearch",
+        "--map-format xml",
+        "--map-format postfix --headroom 50M",
+        "--key nonsense",
+        "--headroom lots",
+        "--headroom 5%",
+        f"--headroom {'9' * 400}",
+        "--message ''",
+        "--message ' full'",
+        "--message '421 4.2.2 full'",
+        "--message '552 5.2.2 full'",
+        "--message '5.2.2 full'",
+        "--message 'voll: ü'",
+        f"--message {'x' * 76}",
+        "--refuse --message '452 4.2.2 full'",
+        "--mode rw",
+        "--mode 1777",
+        "--mode -1",
+        "--mode 0o644",
+        "--owner no-such-user",
+        "--owner 99999999999",
+        "-o map --group no-such-group",
+        "-o map --group 99999999999",
+        "-o map -n --owner no-such-user",
+        "--max-change 20",
+        "--max-change 20%",
+        "--max-change added=x",
+        "--max-change sideways=20%,20",
+        "--accept-change -1",
+        "--accept-change some",
+        "--wait -1",
+        "--wait nan",
+        "--wait inf",
+        "--poll 0",
+        "--poll 60",
+        "--poll nan",
+        "--follow",
+        "--follow -o -",
+        "--follow -o map -n",
+        "--follow -o map --accept-change 1",
+        "--follow -o map --dump -",
+        "--follow -o map --dump gone",
+        "--follow -o map --quota-output -",
+    ),
+    "cyrusquota list": ("--near lots", "--near 0", "--sort size", "--format xml", "--unit stone"),
+    "cyrusquota report": (
+        "extra",
+        "--near lots",
+        "--top -1",
+        "--rows -1",
+        "--html page --mode rw",
+        "--html page --owner no-such-user",
+        "--html gone/page --group no-such-group",
+    ),
+    "cyrusquota check": (
+        "extra",
+        "-w x",
+        "-w 5:1",
+        "-w speed=1",
+        "-c map_age=",
+        "-c near=1",
+        "-w near=1",
+        "--quiet",
+    ),
+    "cyrusquota metrics": (
+        "extra",
+        "-o gone.prom --near lots",
+        "-o gone.prom --key nonsense",
+        "-o gone.prom --headroom lots",
+        "-o gone.prom --max-change x",
+    ),
+    "cyrusquota explain": (
+        "max",
+        "--format xml",
+        "--no-exim --exim x",
+        "--no-exim --exim-config x",
+    ),
+    "cyrusquota doctor": (
+        "extra",
+        "--format xml",
+        "--root gone",
+        "--no-exim --exim x",
+        "--no-exim --exim-config x",
+        "--db gone.db",
+    ),
+}
+CASES = [
+    *(f"{line} {wrong}" for line in WITH_SOURCE.values() for wrong in OF_THE_SOURCE),
+    *(
+        f"{WITH_SOURCE.get(name, name)} {wrong}"
+        for name, wrongs in OF_ONE_COMMAND.items()
+        for wrong in wrongs
+    ),
+    "cyrusquota explain",
+    "cyrusquota explain ''",
+    "cyrusquota explain @",
+    "cyrusquota explain @example.org",
+    "cyrusquota nonsense",
+    "cyrusquota --nonsense",
+    "cyrusquota",
+]
+#: Wrong only together with what imapd.conf or the data says.
+NEEDS_DATA = ("--dump - --key address", "-C imapd.conf --no-mailboxes")
+
+
+class _Unread(io.RawIOBase):
+    """A standard input that nobody may read."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        raise AssertionError("standard input was read")
+
+
+@contextlib.contextmanager
+def _nothing_is_opened() -> Iterator[None]:
+    def refuse(path: object, *_: object, **__: object) -> None:
+        raise AssertionError(f"{path!r} was opened")
+
+    stdin = io.TextIOWrapper(io.BufferedReader(_Unread()))
+    with contextlib.ExitStack() as patches:
+        for module, name in ((builtins, "open"), (io, "open"), (os, "open"), (os, "scandir")):
+            patches.enter_context(mock.patch.object(module, name, refuse))
+        patches.enter_context(mock.patch("sys.stdin", stdin))
+        yield
+
+
+@pytest.fixture
+def cli(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> Cli:
+    """Run a command line in an empty directory, without an imapd.conf."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cyrusquota.imapdconf.DEFAULT_PATH", str(tmp_path / "no-imapd.conf"))
+
+    def call(line: str) -> Ran:
+        name, *arguments = shlex.split(line)
+        with pytest.raises(SystemExit) as caught:
+            run(commands.PROGRAMS[name], name, arguments)
+        out, err = capfdbinary.readouterr()
+        assert isinstance(caught.value.code, int)
+        return Ran(caught.value.code, out.decode(), err.decode())
+
+    return call
+
+
+# Wrong usage
+
+
+def _is_wrong_usage(line: str, done: Ran, directory: Path) -> bool:
+    assert list(directory.iterdir()) == []
+    if line.startswith("cyrusquota check"):
+        # A plugin has no other way to say so, and must not write to standard error.
+        return done.status == 3 and done.out.startswith("CYRUSQUOTA UNKNOWN - ") and not done.err
+    return done.status == errors.EX_USAGE and not done.out and "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("line", CASES)
+def test_wrong_usage_is_found_before_anything_is_read(line: str, cli: Cli, tmp_path: Path) -> None:
+    with _nothing_is_opened():
+        done = cli(line)
+    assert _is_wrong_usage(line, done, tmp_path), done
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in CASES if " " in line and "nonsense" not in line.split()[1]]
+)
+def test_a_configuration_that_is_missing_does_not_hide_wrong_usage(
+    line: str, cli: Cli, tmp_path: Path
+) -> None:
+    program, *rest = line.split(" ", 2 if line.startswith("cyrusquota ") else 1)
+    words = [program, *rest[:-1], "-C", "gone.conf", *rest[-1:]]
+    if line.startswith("cyrusquota ") and len(rest) == 1:
+        words = [program, *rest, "-C", "gone.conf"]
+    with _nothing_is_opened():
+        done = cli(" ".join(words))
+    assert _is_wrong_usage(line, done, tmp_path), done
+
+
+def _of_usage() -> list[Provocation]:
+    """Every way of wrong usage that docs/errors.md tells of; a test sees that none is missing."""
+    return [
+        provocation
+        for provocation, one in heard()
+        if one.kinds[-1] is errors.OptionError or issubclass(one.kinds[-1], click.ClickException)
+        if one.status and not provocation.command.endswith(NEEDS_DATA)
+    ]
+
+
+def test_every_documented_wrong_usage_is_found_before_anything_is_read(
+    cli: Cli, tmp_path: Path
+) -> None:
+    found = _of_usage()
+    assert len(found) > 25
+    for provocation in found:
+        with provocation.meanwhile(), _nothing_is_opened():
+            done = cli(provocation.command)
+        assert _is_wrong_usage(provocation.command, done, tmp_path), (provocation, done)
+
+
+def test_what_is_wrong_only_with_the_data_is_few() -> None:
+    assert len([one for one in PROVOCATIONS if one.command.endswith(NEEDS_DATA)]) == 2
+
+
+def test_without_an_imapd_conf_a_right_line_is_78(cli: Cli) -> None:
+    """So the tests above would notice if it was read first."""
+    assert cli("cyrusquota-export").status == errors.EX_CONFIG
+    assert cli("cyrusquota list").status == errors.EX_CONFIG
+
+
+def test_wrong_usage_leaves_the_metrics_in_place(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "x.prom").write_text("# HELP cyrusquota_up x\n")
+    assert cli("cyrusquota metrics -o x.prom --max-change x").status == errors.EX_USAGE
+    assert (tmp_path / "x.prom").read_text() == "# HELP cyrusquota_up x\n"
+
+
+# Standard output as -o -
+
+
+@pytest.mark.parametrize("command", ["cyrusquota-export", "cyrusquota metrics"])
+def test_a_dash_is_standard_output(command: str, cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "dump").write_bytes(b"user.jane\t2000 1\n")
+    plain = cli(f"{command} --dump dump")
+    dashed = cli(f"{command} --dump dump -o -")
+    assert (plain.status, dashed.status, dashed.err) == (0, 0, "")
+    times = re.compile(r"since: .*|(?:timestamp|duration)_seconds [0-9.e+-]+")
+    assert times.sub("", dashed.out) == times.sub("", plain.out) != ""
+    assert [path.name for path in tmp_path.iterdir()] == ["dump"]
+
+
+def test_a_dry_run_for_standard_output_is_one_without_a_map(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "dump").write_bytes(b"user.jane\t2000 1\n")
+    done = cli("cyrusquota-export --dump dump -n -o -")
+    assert done.out.splitlines()[-1] == "1 entries would be added, 0 removed, 0 kept"
+
+
+# Help
+
+
+EVERY = [command.name for command in commands.every()]
+DOCUMENTED = [name for name in EVERY if name != "cyrusquota"]
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_help_groups_the_options_in_one_order(
+    name: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = cli(f"{name} --help").out
+    titles = [heading.value for heading in Heading]
+    sections = re.findall(r"^([A-Z].*):$", shown, re.MULTILINE)
+    assert sections[-1] == "Examples"
+    assert sections[:-1] == [title for title in titles if title in sections]
+    assert sections[-2] == Heading.RUN.value
+    assert "..." not in re.sub(r"PATTERN\]\.\.\.|`cyr_dbtool \.\.\. show`", "", shown)
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_the_help_of_the_export_has_the_groups_of_the_manual(cli: Cli) -> None:
+    shown = cli("cyrusquota-export --help").out
+    parts = re.split(r"^(\S.*):$", shown, flags=re.MULTILINE)
+    sections = dict(zip(parts[1::2], parts[2::2]))
+    for title, names in {
+        "Where the quotas are": "--config --mailboxes --no-mailboxes --db --backend --quota-output"
+        " --dump --user",
+        "Who is over": "--policy --reserve --exempt",
+        "What is written": "--output --map-format --key --message --refuse --headroom --owner"
+        " --group --mode --max-change --accept-change --wait --follow-links",
+        "How it runs": "--follow --poll --dry-run --quiet --verbose --version --help",
+    }.items():
+        listed = re.findall(r"^  (?:-\w, )?(--[\w-]+)", sections[title], re.MULTILINE)
+        assert sorted(listed) == sorted(names.split())
+
+
+def test_no_summary_is_cut(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = " ".join(cli("cyrusquota --help").out.partition("Commands:")[2].split())
+    for name in commands.subcommands("cyrusquota"):
+        command = commands.command(name)
+        first = " ".join(command.paragraphs[0].split())
+        assert f"{name.split()[1]} {first}" in shown
+    assert "..." not in shown
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_form_of_what_is_printed_and_of_a_map_have_their_names(name: str) -> None:
+    names = {name for option in commands.command(name).options for name in option.names}
+    assert not names & {"--report"}
+    assert "--format" not in names or "--map-format" not in names
+    assert ("--map-format" in names) == (name == "cyrusquota-export")
+
+
+EXAMPLES = [(name, example) for name in EVERY for example in commands.command(name).examples]
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_each_command_has_two_or_three_examples(name: str) -> None:
+    assert len(commands.command(name).examples) in (2, 3)
+
+
+CONF = """\
+configdirectory: {0}
+quota_db: flat
+quota_db_path: {0}/quotas.db
+mboxlist_db: flat
+mboxlist_db_path: {0}/mailboxes.db
+virtdomains: on
+defaultdomain: example.org
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A server with a full user, read by whoever runs the tests; without Exim."""
+    (tmp_path / "imapd.conf").write_text(CONF.format(tmp_path))
+    (tmp_path / "quotas.db").write_bytes(b"user.jane\t2000 1\nuser.max\t5 1\n")
+    rows = (b"user.jane\t0 default jane\tlrs\t\n", b"user.max\t0 default max\tlrs\t\n")
+    (tmp_path / "mailboxes.db").write_bytes(b"".join(rows))
+    monkeypatch.setattr("cyrusquota.exim.installed", lambda: None)
+    for module in ("_source", "export", "_reading", "list", "explain"):
+        monkeypatch.setattr(
+            f"cyrusquota.cli.{module}.reading_as", lambda user: contextlib.nullcontext()
+        )
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "line"), [(name, example.line) for name, example in EXAMPLES])
+def test_every_example_runs(
+    name: str, line: str, cli: Cli, site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cyrusquota.imapdconf.DEFAULT_PATH", str(site / "imapd.conf"))
+    monkeypatch.setattr("cyrusquota.cli.check.DEFAULT_PATH", str(site / "overquota"))
+    followed = mock.Mock()
+    monkeypatch.setattr(_follow.Export, "run", followed)
+    assert cli(f"cyrusquota-export -o {site}/overquota").status == 0
+    assert line.startswith(f"{name} ") or line == name
+    done = cli(re.sub(r"/var/lib/(?:cyrusquota|prometheus/node-exporter)/", f"{site}/", line))
+    if name == "cyrusquota doctor":
+        assert done.status in (0, 1, 2)
+        assert done.out
+    else:
+        assert (done.status, done.err) == (0, "")
+    assert followed.called == ("--follow" in line)
+
+
+def test_the_examples_are_in_the_manual() -> None:
+    for page in ("cyrusquota-export.8", "cyrusquota.1"):
+        text = Path(commands.__file__).parents[1].joinpath("man", page).read_text("utf-8")
+        plain = text.replace("\\-", "-").replace("\\(aq", "'")
+        lines = [one.line for name, one in EXAMPLES if name.split()[0] == page.rpartition(".")[0]]
+        assert [line for line in lines if f"\n{line}\n" not in plain] == []
+
+
+def test_an_option_under_no_heading_would_be_noticed() -> None:
+    """Only click's own have none, which are how a command runs."""
+    for program in commands.PROGRAMS.values():
+        inner = program.commands.values() if isinstance(program, click.Group) else [program]
+        for command in inner:
+            assert isinstance(command, Command)
+            bare = {
+                option.name
+                for option in command.params
+                if isinstance(option, click.Option) and not hasattr(option, "heading")
+            }
+            assert bare <= {"version"}, command.name
