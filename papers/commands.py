@@ -107,11 +107,5 @@ def _options(found: click.Command, context: click.Context) -> Iterator[Option]:
         if record is not None and isinstance(parameter, click.Option):
             spelling, text = record
             extras = _EXTRAS.findall(text)
-            about, extra = _EXTRAS.sub("", text).strip(), _in_words("; ".join(extras))
-            yield Option(spelling, about, extra, heading_of(parameter).value)
-
-
-def _in_words(extra: str) -> str:
-    """What click says of a range, for readers: `0.05<=x<=10`, `x>=0`."""
-    extra = re.sub(r"([0-9.]+)<=x<=([0-9.]+)", r"from \1 to \2", extra)
-    return re.sub(r"x>=([0-9.]+)", r"at least \1", extra)
+            about = _EXTRAS.sub("", text).strip()
+            yield Option(spelling, about, "; ".join(extras), heading_of(parameter).value)

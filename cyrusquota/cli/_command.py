@@ -7,8 +7,9 @@ heading by heading, in the order of `Heading`, and ends with examples, which tes
 from __future__ import annotations
 
 import enum
+import re
 import shlex
-from typing import Any, Callable, Iterable, Iterator, Mapping, TypeVar
+from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, TypeVar
 
 import attrs
 import click
@@ -48,6 +49,16 @@ class Option(click.Option):
     def __init__(self, *args: Any, heading: Heading, **attributes: Any) -> None:
         super().__init__(*args, **attributes)
         self.heading = heading
+
+    def get_help_record(self, ctx: click.Context) -> Optional[tuple[str, str]]:
+        record = super().get_help_record(ctx)
+        return None if record is None else (record[0], _in_words(record[1]))
+
+
+def _in_words(text: str) -> str:
+    """Replace what click writes for a range: `0.05<=x<=10`, `x>=0`."""
+    text = re.sub(r"([0-9.]+)<=x<=([0-9.]+)", r"from \1 to \2", text)
+    return re.sub(r"x>=([0-9.]+)", r"at least \1", text)
 
 
 def under(heading: Heading) -> Callable[..., Callable[[_Decorated], _Decorated]]:

@@ -78,13 +78,18 @@ _alerts = under(Heading.ALERTS)
 def check(
     raw: RawOptions, map_path: Optional[str], warning: tuple[str, ...], critical: tuple[str, ...]
 ) -> int:
-    """Check quotas and map for Nagios or Icinga: one line, exit status 0 to 3.
+    """Check quotas and map, as a plugin for Nagios or Icinga.
 
-    The measures are: over, the users whose mail Cyrus would refuse; over_percent, the same as a
-    percentage of all users; near, the users with less than --reserve left; map_age, the seconds
-    since the map was written or confirmed; map_entries, the users in it; problems, the problems
-    met while reading, mostly unreadable records. If a measure cannot be taken, the answer is
-    UNKNOWN, status 3; wrong usage is UNKNOWN, too.
+    Print one line and exit with 0 (OK), 1 (WARNING), 2 (CRITICAL) or 3 (UNKNOWN: something could
+    not be measured, or wrong usage). The measures are:
+
+    \b
+    over          users whose mail Cyrus would refuse
+    over_percent  the same, as a percentage of all users
+    near          users with less than --reserve left
+    map_age       seconds since the map was written or confirmed
+    map_entries   users in the map
+    problems      problems met while reading, mostly unreadable records
     """
     warnings, criticals = _ranges("-w", warning), _ranges("-c", critical)
     asked = warnings.keys() | criticals.keys()

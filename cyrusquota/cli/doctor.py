@@ -76,7 +76,7 @@ def examine(
     form: str,
     quiet: bool,
 ) -> int:
-    """Check everything that the map depends on; say what is wrong and what to do.
+    """Check everything that the map depends on, and say what to do.
 
     Check imapd.conf and the quota database, the map and the rights to it, Exim's configuration and
     its answers about a full user and one who is not, and the crontab or the unit that runs

@@ -42,12 +42,13 @@ from cyrusquota.privileges import reading_as
 def explain_user(
     raw: RawOptions, path: Optional[str], mta: Optional[Exim], form: str, asked: str
 ) -> None:
-    """Explain one user's quota status: what Cyrus, the map and Exim say, and whether they agree.
+    """Explain one user's quota status.
 
     ADDRESS is a mail address or a local part, with or without a +detail, or the name of a mailbox
     such as user.jane or example.org!user.jane. Show the quota root that governs the user, what
-    lmtpd answers for the next message, what the map says, and what Exim answers. Nothing is
-    changed or delivered. The exit status is 0 whatever the answer, and 67 for an unknown user.
+    lmtpd answers for the next message, what the map says, what Exim answers, and whether these
+    agree. Nothing is changed or delivered. The exit status is 0 whatever the answer, and 67 for an
+    unknown user.
     """
     user.check(asked)
     chosen = raw.load()

@@ -17,7 +17,9 @@ from cyrusquota.cli.metrics import metrics
 from cyrusquota.cli.report import report
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Group, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(__version__, help="Show the version and exit.")
 def cyrusquota() -> None:
     """Show, check and explain the quotas of a Cyrus IMAP server, from its files.

@@ -77,10 +77,11 @@ def report(
     html: Optional[str],
     ownership: publish.Ownership,
 ) -> None:
-    """Summarise all quotas: totals, how full the roots are, whose mail is refused and why.
+    """Summarise all quotas, in a terminal or as a page for browsers.
 
-    The users whose mail is refused are those that cyrusquota-export lists. Where Cyrus counts
-    conversations totals instead of the usage in the quota database, all figures are those totals.
+    Show totals, how full the roots are, whose mail is refused, and why. The users whose mail is
+    refused are those that cyrusquota-export lists. Where Cyrus counts conversations totals instead
+    of the usage in the quota database, all figures are those totals.
     """
     if html is not None and html != "-":
         _must_have_a_directory(html)

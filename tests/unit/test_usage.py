@@ -253,7 +253,7 @@ def test_every_documented_wrong_usage_is_found_before_anything_is_read(
     cli: Cli, tmp_path: Path
 ) -> None:
     found = _of_usage()
-    assert len(found) > 25
+    assert len(found) > 20
     for provocation in found:
         with provocation.meanwhile(), _nothing_is_opened():
             done = cli(provocation.command)
