@@ -27,7 +27,8 @@ in place is as it was. What `cyrusquota doctor` finds is [below](#what-the-docto
 """
 _USAGE = """
 A wrong option or value is 64, too. Then the line begins with `Error:`, behind two that show the
-usage: spelling, or a value that an option does not take; `--help` lists both.
+usage: spelling, or a value that an option does not take; `--help` lists both. Whatever is wrong
+with the command line alone is found before anything is read.
 """
 _BUG = """
 ## If it is none of these

@@ -31,7 +31,8 @@ def reserve(amounts: tuple[str, ...]) -> Reserve:
     for given in amounts:
         match = _AMOUNT.fullmatch(given)
         name = match["resource"] if match is not None else None
-        if match is None or (name is not None and name.upper() not in names):
+        is_known = match is not None and (name is None or name.upper() in names)
+        if match is None or not is_known or (match["unit"] == "%" and float(match["number"]) > 100):
             raise OptionError(
                 f"--reserve: expected an amount such as 50M, 2% or MESSAGE=100, found {given!r};"
                 f" resources are {', '.join(names)}"

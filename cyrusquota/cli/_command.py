@@ -19,6 +19,8 @@ _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 _GIVEN = "cyrusquota.arguments"
 #: Wide enough that click cuts no summary.
 _UNCUT = 1000
+#: What an option is said to take that takes the name of a file.
+_FILES = ("FILE", "PATH", "DIR")
 #: Columns for the names of options; of longer ones the text begins in the next line.
 _NAMES = 22
 
@@ -44,11 +46,20 @@ class Example:
 
 
 class Option(click.Option):
-    """An option under a heading."""
+    """An option under a heading. Where it takes the name of a file, the name may not be empty."""
 
     def __init__(self, *args: Any, heading: Heading, **attributes: Any) -> None:
         super().__init__(*args, **attributes)
         self.heading = heading
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        if value == "" and self.metavar in _FILES:
+            raise click.BadParameter(
+                "expected the name of a file, found nothing; is a variable of the shell not set?",
+                ctx,
+                self,
+            )
+        return super().process_value(ctx, value)
 
     def get_help_record(self, ctx: click.Context) -> Optional[tuple[str, str]]:
         record = super().get_help_record(ctx)

@@ -25,6 +25,8 @@ from cyrusquota.errors import CannotCreateMap, printable
 from cyrusquota.overquota import Reserve
 from cyrusquota.summary import Summary
 
+#: Lines that a list may have.
+_MOST = 1_000_000
 #: Seconds to wait for another run that writes the same page.
 _PATIENCE = 10
 
@@ -48,7 +50,7 @@ _shown, _written = under(Heading.ROOTS), under(Heading.WRITTEN)
 @_shown(
     "--top",
     metavar="N",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, _MOST),
     default=20,
     show_default=True,
     help="How many of the fullest roots to list.",
@@ -56,7 +58,7 @@ _shown, _written = under(Heading.ROOTS), under(Heading.WRITTEN)
 @_shown(
     "--rows",
     metavar="N",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, _MOST),
     default=200,
     show_default=True,
     help="How many domains, and how many causes of refused mail, to list at most.",

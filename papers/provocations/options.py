@@ -22,6 +22,13 @@ PROVOCATIONS = (
         "Name one.",
     ),
     Provocation(
+        "cyrusquota-export --db ''",
+        "A file without a name is none. Mostly, the name was to come from a variable of the shell"
+        " that is not set.",
+        "Name the file, or leave the option out.",
+        names={"'--db'": "OPTION"},
+    ),
+    Provocation(
         "cyrusquota-export --backend twoskip",
         "imapd.conf leads to the database, and says its format too.",
         "Leave --backend out, or name the file with --db.",

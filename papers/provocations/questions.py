@@ -38,8 +38,8 @@ def _closed() -> ContextManager[object]:
 PROVOCATIONS = (
     Provocation(
         "cyrusquota list --dump - --near lots",
-        "What follows --near is no share.",
-        "A percentage of the limit.",
+        "What follows --near is no percentage.",
+        "A percentage of the limit, above 0 and up to 100.",
         names={"lots": "TEXT"},
     ),
     Provocation(
