@@ -330,6 +330,7 @@ def test_help_groups_the_options_in_one_order(
     assert sections[-1] == "Examples"
     assert sections[:-1] == [title for title in titles if title in sections]
     assert sections[-2] == Heading.RUN.value
+    assert "<=" not in shown and ">=" not in shown
     assert "..." not in re.sub(r"PATTERN\]\.\.\.|`cyr_dbtool \.\.\. show`", "", shown)
     assert max(map(len, shown.splitlines())) <= 80
 
