@@ -5,14 +5,15 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Callable, Iterator, Mapping
+from typing import Iterator
 
 import attrs
 import pytest
 
 from cyrusquota.doctor import Finding, Severity
 from cyrusquota.maps.placed import placed
-from tests.site import GOOD, Site
+from tests.exim_faults import CONDITION, EXIM_CASES, ROUTER, rewritten
+from tests.site import Site
 
 from . import commands, exim
 
@@ -26,8 +27,6 @@ VARIANTS = {
     "exemptions": (),
     "refuse": ("--refuse",),
 }
-_ROUTER = r"^overquota:\n(?:(?:  .*)?\n)+?# <<<.*\n"
-_CONDITION = r"^  condition = (?:.*\\\n)+.*\n"
 
 
 @pytest.fixture
@@ -42,80 +41,6 @@ def site(needs_exim: None) -> Iterator[Site]:
 
 def _found(site: Site) -> dict[str, Finding]:
     return site.findings(site.host(exim.program()))
-
-
-def _anew(site: Site, *options: str) -> None:
-    site.map.unlink()
-    site.write_map(*options)
-
-
-def _late(site: Site) -> None:
-    text = site.exim_conf.read_text()
-    start, end = text.index("overquota:\n"), text.index("cyrus:\n")
-    stop = text.index("begin transports")
-    site.exim_conf.write_text(text[:start] + text[end:stop] + text[start:end] + text[stop:])
-
-
-def _deferring(site: Site) -> None:
-    router = "\ntrouble:\n  driver = redirect\n  allow_defer\n  data = :defer: broken\n\n"
-    site.edit_exim(r"^overquota:", f"{router}overquota:")
-
-
-def _addresses(site: Site) -> None:
-    site.set("virtdomains: userid", "defaultdomain: example.net")
-    _anew(site)
-
-
-def _no_acl(site: Site) -> None:
-    site.write_exim("exemptions")
-    site.edit_exim(r"^  require acl = cyrusquota_defer\n")
-
-
-def _nobody_full(site: Site) -> None:
-    site.users["jane"] = GOOD
-    site.write_users()
-    _anew(site)
-
-
-#: By kind: what makes the doctor find it on a host with Exim.
-EXIM_CASES: Mapping[str, Callable[[Site], object]] = {
-    "exim": lambda site: None,
-    "exim-bad": lambda site: site.edit_exim("^primary_hostname", "nonsense"),
-    "map-closed": lambda site: site.map.chmod(0o600),
-    "router": lambda site: None,
-    "router-missing": lambda site: site.edit_exim(_ROUTER),
-    "router-map": lambda site: site.edit_exim("^CYRUSQUOTA_MAP = .*", "CYRUSQUOTA_MAP = /other"),
-    "router-format": lambda site: _anew(site, "--map-format", "cdb"),
-    "router-late": _late,
-    "router-delivers": lambda site: site.edit_exim("^  verify_only\n"),
-    "router-senders": lambda site: site.edit_exim("^  no_verify_sender\n"),
-    "router-recipients": lambda site: site.edit_exim("^  verify_only", "  no_verify_recipient"),
-    "router-closed": lambda site: site.edit_exim(_CONDITION),
-    "router-ageless": lambda site: site.edit_exim(
-        _CONDITION, "  condition = ${if exists{CYRUSQUOTA_MAP}}\n"
-    ),
-    "router-defer": lambda site: site.edit_exim("^  allow_defer\n"),
-    "router-fail": lambda site: _anew(site, "--refuse"),
-    "router-open": lambda site: site.edit_exim("^  forbid_pipe\n"),
-    "router-suffix": lambda site: site.edit_exim("^  local_part_suffix.*\n"),
-    "router-key": _addresses,
-    "acl-verify": lambda site: site.edit_exim("^  require verify = recipient\n"),
-    "acl-notes": _no_acl,
-    "error-details": lambda site: site.edit_exim(
-        "^primary_hostname", "smtp_return_error_details\nprimary_hostname"
-    ),
-    "full-deferred": lambda site: None,
-    "full-otherwise": _deferring,
-    "full-accepted": lambda site: site.edit_exim(
-        "^CYRUSQUOTA_MAP", "CYRUSQUOTA_KEY = x$local_part\nCYRUSQUOTA_MAP"
-    ),
-    "full-nobody": _nobody_full,
-    "good-accepted": lambda site: None,
-    "good-deferred": _deferring,
-    "good-refused": lambda site: site.edit_exim(
-        "^domainlist.*", r"domainlist local_domains = \\N^x$\\N"
-    ),
-}
 
 
 @pytest.mark.parametrize("kind", list(EXIM_CASES))
@@ -135,7 +60,7 @@ def test_every_variant_is_well(variant: str, site: Site) -> None:
     site.write_exim(variant)
     if variant == "address":
         site.set("virtdomains: userid", "defaultdomain: example.net")
-    _anew(site, *VARIANTS[variant])
+    rewritten(site, *VARIANTS[variant])
     found = _found(site)
     assert {name for name, one in found.items() if one.kind.severity.exit_status} == set()
     assert {"map", "exim", "router", "full-deferred", "good-accepted", "schedule"} <= set(found)
@@ -157,7 +82,7 @@ def test_the_domain_of_users_can_be_given(site: Site) -> None:
 def test_the_recipe_of_old_is_known_for_what_it_lacks(site: Site) -> None:
     """A bare lookup in `data`, as it was published in 2005."""
     site.edit_exim(
-        _ROUTER,
+        ROUTER,
         "overquota:\n  driver = redirect\n  verify_only\n  local_part_suffix = +imap\n"
         "  local_part_suffix_optional\n  allow_defer\n"
         "  data = ${lookup{$local_part}lsearch{CYRUSQUOTA_MAP}}\n",
@@ -179,7 +104,7 @@ def test_a_map_too_old_for_its_router_is_asked_nothing(site: Site) -> None:
 
 def test_an_age_in_other_words_is_an_age(site: Site) -> None:
     site.edit_exim(
-        _CONDITION,
+        CONDITION,
         "  condition = ${if and{{exists{CYRUSQUOTA_MAP}}{<\\\n"
         "    {${eval:$tod_epoch-${extract{mtime}{${stat:CYRUSQUOTA_MAP}}}}}{7200}}}}\n",
     )

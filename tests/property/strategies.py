@@ -74,3 +74,26 @@ def mutated(draw: st.DrawFn, originals: st.SearchStrategy[bytes], alphabet: byte
         end = at + draw(st.integers(0, 2))
         data[at:end] = bytes(draw(st.lists(byte, max_size=2)))
     return bytes(data)
+
+
+#: Where, and what is written there. The CRC32 of FF FF FF FF is just that: written over the
+#: checksum of a tail and the start of the tail, it would prove itself.
+EDITS = st.lists(
+    st.tuples(
+        st.integers(min_value=0, max_value=900),
+        (st.binary(max_size=40) | st.integers(min_value=1, max_value=300).map(bytes)).filter(
+            lambda put: b"\xff" * 4 not in put
+        ),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def edited(data: bytes, edits: list[tuple[int, bytes]], first: int = 0) -> bytes:
+    """The data with edits, of which none is before `first`; its length stays."""
+    size = len(data)
+    for at, put in edits:
+        at = first + at % (size - first)
+        data = data[:at] + put + data[at + len(put) :]
+    return data[:size]

@@ -10,7 +10,6 @@ from unittest import mock
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb import twom, twoskip
@@ -20,20 +19,9 @@ from cyrusquota.strategies.writers.twom import NULL, TwomWriter
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
 
 from ..damage import is_noticed, small_database
+from .strategies import EDITS, edited
 
 CHECKED: dict[str, Callable[[Path], LinkedWriter]] = {"twoskip": TwoskipWriter, "twom": TwomWriter}
-#: Where, and what is written there. The CRC32 of FF FF FF FF is just that: written over the
-#: checksum of a tail and the start of the tail, it would prove itself.
-EDITS = st.lists(
-    st.tuples(
-        st.integers(min_value=0, max_value=900),
-        (st.binary(max_size=40) | st.integers(min_value=1, max_value=300).map(bytes)).filter(
-            lambda put: b"\xff" * 4 not in put
-        ),
-    ),
-    min_size=1,
-    max_size=4,
-)
 
 
 @pytest.fixture(autouse=True)
@@ -41,15 +29,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (twom, twoskip):
         monkeypatch.setattr(module, "_PAUSE", 0)
         monkeypatch.setattr(module, "_TRIES", 2)
-
-
-def edited(data: bytes, edits: list[tuple[int, bytes]], first: int = 0) -> bytes:
-    """The data with edits, of which none is before `first`; its length stays."""
-    size = len(data)
-    for at, put in edits:
-        at = first + at % (size - first)
-        data = data[:at] + put + data[at + len(put) :]
-    return data[:size]
 
 
 @pytest.mark.parametrize("backend", CHECKED)

@@ -35,8 +35,7 @@ from cyrusquota.strategies.writers.twom import TwomWriter
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
 
 from ..recorded import FIXTURES, unpacked
-from .strategies import anything, mutated, nasty
-from .test_damage import EDITS, edited
+from .strategies import EDITS, anything, edited, mutated, nasty
 
 Record = tuple[bytes, bytes]
 Sift = Callable[..., Optional[cyrusdb.Sifted]]

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from cyrusquota.cli.main import cyrusquota
 from cyrusquota.doctor import KINDS, Severity, access, crontab, worst
 from cyrusquota.doctor.findings import finding
-from tests.integration.test_doctor import EXIM_CASES
+from tests.exim_faults import EXIM_CASES
 from tests.recorded import FIXTURES
 from tests.site import FULL, Site, fake_systemctl
 

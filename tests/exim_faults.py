@@ -1,0 +1,86 @@
+"""Faults of a host with Exim, by the kind of finding that the doctor has for each."""
+
+from __future__ import annotations
+
+from typing import Callable, Mapping
+
+from tests.site import GOOD, Site
+
+#: The router and its condition, as regular expressions.
+ROUTER = r"^overquota:\n(?:(?:  .*)?\n)+?# <<<.*\n"
+CONDITION = r"^  condition = (?:.*\\\n)+.*\n"
+
+
+def rewritten(site: Site, *options: str) -> None:
+    """Write the map again, with other options."""
+    site.map.unlink()
+    site.write_map(*options)
+
+
+def _late(site: Site) -> None:
+    text = site.exim_conf.read_text()
+    start, end = text.index("overquota:\n"), text.index("cyrus:\n")
+    stop = text.index("begin transports")
+    site.exim_conf.write_text(text[:start] + text[end:stop] + text[start:end] + text[stop:])
+
+
+def _deferring(site: Site) -> None:
+    router = "\ntrouble:\n  driver = redirect\n  allow_defer\n  data = :defer: broken\n\n"
+    site.edit_exim(r"^overquota:", f"{router}overquota:")
+
+
+def _addresses(site: Site) -> None:
+    site.set("virtdomains: userid", "defaultdomain: example.net")
+    rewritten(site)
+
+
+def _no_acl(site: Site) -> None:
+    site.write_exim("exemptions")
+    site.edit_exim(r"^  require acl = cyrusquota_defer\n")
+
+
+def _nobody_full(site: Site) -> None:
+    site.users["jane"] = GOOD
+    site.write_users()
+    rewritten(site)
+
+
+#: By kind: what makes the doctor find it on a host with Exim.
+EXIM_CASES: Mapping[str, Callable[[Site], object]] = {
+    "exim": lambda site: None,
+    "exim-bad": lambda site: site.edit_exim("^primary_hostname", "nonsense"),
+    "map-closed": lambda site: site.map.chmod(0o600),
+    "router": lambda site: None,
+    "router-missing": lambda site: site.edit_exim(ROUTER),
+    "router-map": lambda site: site.edit_exim("^CYRUSQUOTA_MAP = .*", "CYRUSQUOTA_MAP = /other"),
+    "router-format": lambda site: rewritten(site, "--map-format", "cdb"),
+    "router-late": _late,
+    "router-delivers": lambda site: site.edit_exim("^  verify_only\n"),
+    "router-senders": lambda site: site.edit_exim("^  no_verify_sender\n"),
+    "router-recipients": lambda site: site.edit_exim("^  verify_only", "  no_verify_recipient"),
+    "router-closed": lambda site: site.edit_exim(CONDITION),
+    "router-ageless": lambda site: site.edit_exim(
+        CONDITION, "  condition = ${if exists{CYRUSQUOTA_MAP}}\n"
+    ),
+    "router-defer": lambda site: site.edit_exim("^  allow_defer\n"),
+    "router-fail": lambda site: rewritten(site, "--refuse"),
+    "router-open": lambda site: site.edit_exim("^  forbid_pipe\n"),
+    "router-suffix": lambda site: site.edit_exim("^  local_part_suffix.*\n"),
+    "router-key": _addresses,
+    "acl-verify": lambda site: site.edit_exim("^  require verify = recipient\n"),
+    "acl-notes": _no_acl,
+    "error-details": lambda site: site.edit_exim(
+        "^primary_hostname", "smtp_return_error_details\nprimary_hostname"
+    ),
+    "full-deferred": lambda site: None,
+    "full-otherwise": _deferring,
+    "full-accepted": lambda site: site.edit_exim(
+        "^CYRUSQUOTA_MAP", "CYRUSQUOTA_KEY = x$local_part\nCYRUSQUOTA_MAP"
+    ),
+    "full-nobody": _nobody_full,
+    "good-accepted": lambda site: None,
+    "good-deferred": _deferring,
+    "good-refused": lambda site: site.edit_exim(
+        "^domainlist.*", r"domainlist local_domains = \\N^x$\\N"
+    ),
+}
