@@ -50,18 +50,13 @@ class Inbox:
     is_modern: bool = False
 
 
-def inboxes(
-    records: Iterable[tuple[bytes, bytes]], *, servername: Optional[str] = None
-) -> Iterator[Inbox]:
-    """Every INBOX row of a mailboxes.db, live or not.
-
-    `servername` is this server's own name in a murder. Rows that make no sense are not live.
-    """
+def inboxes(records: Iterable[tuple[bytes, bytes]]) -> Iterator[Inbox]:
+    """Every INBOX row of a mailboxes.db, live or not; rows that make no sense are not live."""
     for key, value in records:
         name = _modern_name(key)
         if name is not None or _OLD_KEY.fullmatch(key):
             shown = (key if name is None else name).decode("utf-8", "surrogateescape")
-            yield _inbox(shown, value, by_id=name is not None, servername=servername)
+            yield _inbox(shown, value, by_id=name is not None)
 
 
 def _modern_name(key: bytes) -> Optional[bytes]:
@@ -101,15 +96,15 @@ def _row_keys(name: str) -> Iterator[bytes]:
         yield prefix + rest.replace(b".", b"\x1f", 1)
 
 
-def _inbox(name: str, value: bytes, *, by_id: bool, servername: Optional[str]) -> Inbox:
+def _inbox(name: str, value: bytes, *, by_id: bool) -> Inbox:
     if not value.startswith(b"%"):
         return attrs.evolve(numbered(name, value), is_modern=by_id)
     _, pairs = dlist.parse(value)
     row = pairs or []
     letters = dlist.text(dlist.child(row, b"T")) or b""
-    server = _str(dlist.child(row, b"S"))
     partition = _str(dlist.child(row, b"P"))
-    is_here = server is None or server == servername
+    # lmtpd asks no quota where a server is named, even if it is its own.
+    is_here = dlist.text(dlist.child(row, b"S")) is None
     return Inbox(
         name,
         is_live=bool(pairs) and MAIL.issuperset(letters) and is_here and _is_local(partition),

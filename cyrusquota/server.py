@@ -42,7 +42,7 @@ class Server:
     _layout: Layout
     uses_totals: bool = False
     _configdirectory: str = ""
-    #: Where the mailboxes are listed, and this server's own name in a murder.
+    #: Where the mailboxes are listed, and what this server calls itself.
     path: Optional[AnyPath] = None
     servername: Optional[str] = None
     _rows: Optional[dict[str, Inbox]] = None
@@ -57,7 +57,7 @@ class Server:
             yield from self.inboxes(on_problem)
             return
         found = cyrusdb.sift(self.path, RowsOf(names), on_problem=on_problem)
-        yield from inboxes(found.kept, servername=self.servername)
+        yield from inboxes(found.kept)
 
     def alone(self, inbox: Optional[Inbox]) -> Server:
         """The same server as if it had no INBOX but this one."""
@@ -121,7 +121,7 @@ def configured(conf: ImapdConf, mailboxes: Optional[AnyPath] = None) -> Server:
     servername = conf.get("servername") or socket.gethostname()
     path = mailboxes if mailboxes is not None else conf.mailboxes_path
     return Server(
-        _reader(path, servername),
+        _reader(path),
         layout,
         uses_totals=conf.switch("quota_use_conversations", False),
         configdirectory=conf.configdirectory,
@@ -132,10 +132,10 @@ def configured(conf: ImapdConf, mailboxes: Optional[AnyPath] = None) -> Server:
 
 def listed(mailboxes: AnyPath) -> Server:
     """A server of which nothing is known but the list of its mailboxes."""
-    return Server(_reader(mailboxes, None), Layout(lambda partition: None), path=mailboxes)
+    return Server(_reader(mailboxes), Layout(lambda partition: None), path=mailboxes)
 
 
-def _reader(path: AnyPath, servername: Optional[str]) -> Callable[[OnProblem], Iterator[Inbox]]:
+def _reader(path: AnyPath) -> Callable[[OnProblem], Iterator[Inbox]]:
     """Read mailboxes.db, or a dump by `ctl_mboxlist -d`, anew each time.
 
     A flat database has no magic bytes and the same lines as a dump.
@@ -149,11 +149,9 @@ def _reader(path: AnyPath, servername: Optional[str]) -> Callable[[OnProblem], I
             )
         if cyrusdb.guess(path) is not None:
             with cyrusdb.open(path, on_problem=on_problem) as db:
-                yield from inboxes(db, servername=servername)
+                yield from inboxes(db)
             return
         with Path(path).open("rb") as stream:
-            yield from mboxlist.dumped(
-                stream, source=str(path), servername=servername, on_problem=on_problem
-            )
+            yield from mboxlist.dumped(stream, source=str(path), on_problem=on_problem)
 
     return read

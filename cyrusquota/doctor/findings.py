@@ -104,7 +104,7 @@ _CYRUS = (
         WARNING,
         "There are quota roots, but mailboxes.db has no INBOX that is delivered to here, so"
         " nobody is ever listed.",
-        "in a murder, run the export on the backends; see that servername is right",
+        "in a murder, run the export on the backends",
     ),
     Kind(
         "murder",

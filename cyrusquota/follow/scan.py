@@ -171,5 +171,5 @@ class _Reading:
             yield from server.inboxes(on_problem)
             return
         with cyrusdb.open(path, on_problem=on_problem) as db:
-            yield from mailboxes.inboxes(db, servername=server.servername)
+            yield from mailboxes.inboxes(db)
             self.mailboxes = db.snapshot()

@@ -64,10 +64,8 @@ class State:
 
     def inboxes(self, by_key: ByKey) -> None:
         """These rows of the mailboxes changed."""
-        server = self._question.server
-        servername = None if server is None else server.servername
         rows = ((key, value or b"") for key, value in by_key.items())
-        for inbox in mailboxes.inboxes(rows, servername=servername):
+        for inbox in mailboxes.inboxes(rows):
             # Who inherits depends on where the header is, too.
             self.needs_scan |= bool(self._bad_others) or not self._question.is_by_root
             if self._live is not None and is_delivered_to(inbox) != (inbox.name in self._live):

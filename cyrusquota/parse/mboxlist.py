@@ -7,7 +7,7 @@ versions; 2.2 leaves the type out. Names are internal in both.
 from __future__ import annotations
 
 import re
-from typing import BinaryIO, Iterator, Optional
+from typing import BinaryIO, Iterator
 
 from cyrusquota.errors import BadDump, OnProblem, Place, raise_problem
 from cyrusquota.mailbox import inbox_owner
@@ -23,17 +23,16 @@ def dumped(
     stream: BinaryIO,
     *,
     source: str = "-",
-    servername: Optional[str] = None,
     on_problem: OnProblem = raise_problem,
 ) -> Iterator[Inbox]:
     """Every INBOX in a dump, live or not. Lines that are none go to `on_problem` as `BadDump`."""
     first = stream.readline()
     if first.lstrip().startswith(b"{"):
-        yield from _from_json(first, stream, source, servername, on_problem)
+        yield from _from_json(first, stream, source, on_problem)
         return
     records = dump.records(_Again(first, stream), source=source, on_problem=on_problem)
     typed = ((key, b"0 " + value if _UNTYPED.match(value) else value) for key, value in records)
-    yield from inboxes(typed, servername=servername)
+    yield from inboxes(typed)
 
 
 class _Again:
@@ -53,7 +52,6 @@ def _from_json(
     first: bytes,
     stream: BinaryIO,
     source: str,
-    servername: Optional[str],
     on_problem: OnProblem,
 ) -> Iterator[Inbox]:
     for offset, name, row in json_members.members(first, stream, source):
@@ -70,7 +68,7 @@ def _from_json(
             is_live=bool(partition)
             and "!" not in str(partition)
             and MAIL.issuperset(kind)
-            and row.get("server") in (None, servername),
+            and row.get("server") is None,
             partition=str(partition) if partition else None,
             uniqueid=str(unique) if unique and LEGACY not in kind else None,
             is_modern=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Iterable, Optional
@@ -122,10 +123,11 @@ def test_other_rows_are_no_inbox(key: bytes) -> None:
     assert list(inboxes([(key, b"%(T e I a P default)")])) == []
 
 
-def test_a_row_on_another_server_is_not_live_and_one_on_this_is() -> None:
+def test_a_row_that_names_a_server_is_not_live() -> None:
     row = (b"Nuser\x1fjane", b"%(T e I abc P default S imap1)")
     assert [inbox.is_live for inbox in inboxes([row])] == [False]
-    assert [inbox.is_live for inbox in inboxes([row], servername="imap1")] == [True]
+    dump = io.BytesIO(b'{\n"user.jane": {"mbtype": "e", "partition": "p", "server": "imap1"}\n}\n')
+    assert [inbox.is_live for inbox in mboxlist.dumped(dump)] == [False]
 
 
 @pytest.mark.parametrize(
