@@ -1,0 +1,118 @@
+"""A sorted run, read in batches and pieces: each key once and in order, or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Iterator, Optional
+
+import pytest
+
+from cyrusquota.cyrusdb.bulk import Record, Sifted, Unusual, run
+
+#: A record here is a key of four letters and a value of three, one a line; nothing from a format.
+SIZE = 8
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take two records at a time, in this process."""
+    monkeypatch.setattr(run, "_PIECE", 2 * SIZE)
+    monkeypatch.setattr(run, "BATCH", 2)
+    monkeypatch.setattr(run, "processors", lambda: 1)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+
+
+def _records(
+    data: bytes, keys: list[bytes], values: list[bytes], deletions: list[tuple[int, int]], most: int
+) -> int:
+    """The records of whole lines; a key that starts with `-` is a deletion."""
+    whole = len(data) // SIZE
+    for at in range(0, (min(whole, most) if most else whole) * SIZE, SIZE):
+        key, value = data[at : at + 4], data[at + 4 : at + 7]
+        if key.startswith(b"-"):
+            deletions.append((len(keys), 0))
+        else:
+            keys.append(key)
+            values.append(value)
+    return whole * SIZE
+
+
+def _everything(keys: object, values: Iterator[bytes]) -> list[int]:
+    return [index for index, _ in enumerate(values)]
+
+
+def _sifted(
+    directory: Path,
+    keys: str,
+    pieces: tuple[int, ...] = (),
+    changes: Optional[dict[bytes, Optional[bytes]]] = None,
+) -> tuple[Sifted, list[bytes]]:
+    """What a run of records `key=NNN` comes to, cut behind so many records."""
+    rows = [f"{key:4}{number:03}\n" for number, key in enumerate(keys.split())]
+    path = directory / "run"
+    path.write_text("".join(rows))
+    bounds = [0, *(SIZE * at for at in pieces), SIZE * len(rows)]
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return run.sifted_run(descriptor, bounds, _records, _everything, changes or {})  # type: ignore[arg-type]
+    finally:
+        os.close(descriptor)
+
+
+def _all(keys: str) -> list[Record]:
+    return [(f"{key:4}".encode(), b"%03d" % number) for number, key in enumerate(keys.split())]
+
+
+@pytest.mark.parametrize("pieces", [(), (1,), (2,), (3,), (2, 4), (1, 2, 3, 4)])
+@pytest.mark.parametrize("keys", ["a b c d e", "a b c d e f", "a aa ab b ba c"])
+def test_a_run_in_order_is_read_whole(keys: str, pieces: tuple[int, ...], tmp_path: Path) -> None:
+    found, in_both = _sifted(tmp_path, keys, pieces)
+    assert found == Sifted(len(keys.split()), _all(keys))
+    assert in_both == []
+
+
+@pytest.mark.parametrize("pieces", [(), (1,), (2,), (3,), (2, 4), (1, 2, 3, 4)])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        *("a a b c d e", "a b b c d e", "a b c c d e", "a b c d d e", "a b c d e e"),
+        *("b a c d e f", "a c b d e f", "a b d c e f", "a b c e d f", "a b c d f e"),
+        *("f a b c d e", "b c d e f a", "a b a b a b", "a -x b c d e"),
+    ],
+)
+def test_a_key_twice_or_out_of_order_is_left_to_the_plain_reader(
+    keys: str, pieces: tuple[int, ...], tmp_path: Path
+) -> None:
+    with pytest.raises(Unusual):
+        _sifted(tmp_path, keys, pieces)
+
+
+@pytest.mark.parametrize("pieces", [(), (2,), (1, 2, 3, 4)])
+def test_the_log_goes_before_the_run(pieces: tuple[int, ...], tmp_path: Path) -> None:
+    changes = {b"b   ": b"new", b"c   ": None, b"x   ": b"add", b"y   ": None}
+    found, in_both = _sifted(tmp_path, "a b c d e", pieces, changes)
+    assert found.records == 5
+    assert sorted(found.kept) == [
+        *((b"a   ", b"000"), (b"b   ", b"new"), (b"d   ", b"003"), (b"e   ", b"004")),
+        (b"x   ", b"add"),
+    ]
+    assert sorted(in_both) == [b"b   ", b"c   "]
+
+
+def test_without_a_run_the_log_is_all(tmp_path: Path) -> None:
+    found, in_both = _sifted(tmp_path, "", (), {b"a": b"1", b"b": None})
+    assert (found, in_both) == (Sifted(1, [(b"a", b"1")]), [])
+
+
+def test_a_record_that_never_becomes_whole_is_left_to_the_plain_reader(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    path.write_bytes(b"a   000\nb   00")
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        with pytest.raises(Unusual):
+            run.sifted_run(descriptor, [0, 14], _records, _everything, {})  # type: ignore[arg-type]
+        with pytest.raises(Unusual):
+            run.sifted_run(descriptor, [0, 16], _records, _everything, {})  # type: ignore[arg-type]
+    finally:
+        os.close(descriptor)
