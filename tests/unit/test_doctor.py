@@ -429,16 +429,12 @@ def _doctor(site: Site, *arguments: str) -> tuple[int, str]:
 def test_a_line_has_severity_kind_what_is_so_and_what_to_do(site: Site) -> None:
     status, out = _doctor(site)
     assert status == 0
-    assert out.startswith(f"ok       imapd-conf: {site.conf}: quota_db flat, in {site.quotas}\n")
-    assert out.endswith("\nNothing was changed. 1 note.\n")
+    assert out.startswith("ok       imapd-conf: ")
     site.age(9000)
     status, out = _doctor(site, "-q")
     assert status == 2
-    assert out == (
-        f"error    map-old: {site.map}: renewed 2 hours 30 minutes ago, and counts for 2 hours;"
-        " run by hand: cyrusquota-export -v -o"
-        f" {site.map}\n"
-    )
+    assert out.startswith(f"error    map-old: {site.map}: ")
+    assert out.endswith(f"; run by hand: cyrusquota-export -v -o {site.map}\n")
 
 
 def test_the_same_as_json(site: Site) -> None:

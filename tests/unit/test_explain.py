@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -105,23 +106,18 @@ def _explain(dump: Path, overquota: Path, *arguments: str) -> Result:
     return CliRunner().invoke(cyrusquota, words)
 
 
-def test_the_answer_reads_from_top_to_bottom(dump: Path, overquota: Path) -> None:
+def test_the_answer_has_the_root_its_figures_and_what_each_side_says(
+    dump: Path, overquota: Path
+) -> None:
     done = _explain(dump, overquota, "jane@example.net")
     assert done.exit_code == 0
-    assert done.output.replace(str(overquota), "MAP").splitlines() == [
-        "jane, with the INBOX user.jane, is governed by the quota root user.jane",
-        "  STORAGE             20.0 MiB of 10.0 MiB, 200% (20971520 of 10485760 bytes), over by"
-        " 10.0 MiB",
-        "  MESSAGE             3, no limit",
-        "  MAILBOX             1, no limit",
-        "",
-        "lmtpd  452 4.2.2 Over quota: STORAGE is over its limit (policy lmtpd)",
-        "map    jane: :defer: 4.2.2 Full",
-        "       MAP, renewed 0 seconds ago, the same since 2026-01-31 12:00",
-        "Exim   was not asked",
-        "",
-        "They agree: mail for this user is refused until there is room.",
+    root, storage, _, _, _, lmtpd, line, *_ = done.output.splitlines()
+    assert root.endswith("user.jane")
+    assert re.findall(r"[\d.]+ MiB|\d+%|\d{8}", storage) == [
+        *("20.0 MiB", "10.0 MiB", "200%", "20971520", "10485760", "10.0 MiB"),
     ]
+    assert lmtpd.startswith("lmtpd  452 4.2.2 Over quota: STORAGE")
+    assert line == "map    jane: :defer: 4.2.2 Full"
 
 
 def test_strict_quotas_ask_room_for_one_more(tmp_path: Path, overquota: Path) -> None:

@@ -9,7 +9,7 @@ from cyrusquota.errors import CyrusQuotaError
 from papers import errors as table
 from papers import provocations, statuses
 from papers.provocations import PROVOCATIONS, UNPROVOKED, Heard, records
-from papers.sites import PACKAGE, Site, sites
+from papers.sites import Site, sites
 
 
 @pytest.fixture(scope="module")
@@ -60,21 +60,6 @@ def test_each_is_one_line_that_names_no_place_of_the_machine(heard: list[Heard])
         assert "\n" not in one.line
         assert "/tmp" not in one.line
         assert "Traceback" not in one.line
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        "the process that read the source was killed",
-        "internal error, please report it: ",
-        "internal error, nothing was changed; please report it",
-        "reading everything anew: ",
-        ": all is well again",
-    ],
-)
-def test_what_is_listed_by_hand_is_still_said(said: str) -> None:
-    assert said.strip() in table.rendered()
-    assert any(said in path.read_text("utf-8") for path in PACKAGE.rglob("*.py"))
 
 
 def test_an_error_without_a_provocation_would_be_noticed() -> None:

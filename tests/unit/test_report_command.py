@@ -54,64 +54,34 @@ def run(
     return call
 
 
-def test_the_whole_report(run: Run) -> None:
+def test_the_figures_of_a_report(run: Run) -> None:
+    """Worked out by hand; of the mailbox of mia only the list is known, not its header."""
     status, out, err = run("--mailboxes", "mailboxes")
     lines = out.splitlines()
     assert status == 0
-    # Of the mailbox of mia only the list is known, not its header, which names the root.
     assert "'example.org!user.mia' is listed because quota root 'example.org!' is full" in err
-    assert re.fullmatch(r"dump, policy lmtpd, \d{4}-\d\d-\d\d \d\d:\d\d [+-]\d{4}", lines[0])
-    assert lines[1:11] == [
-        "",
-        "Quota roots                           5  in 2 domains",
-        "Users with a root of their own        3  4 users have an INBOX here",
-        "Without any limit                     1  20.0% of all roots",
-        "Near a limit                          1  20.0% of all roots, at least 90% of it in use",
-        "Over a limit                          2  40.0% of all roots",
-        "Users refused mail now                2  50.0% of all with an INBOX here",
-        "Promised                        4.0 MiB  the sum of all STORAGE limits",
-        "Used                            6.0 MiB  3.0 MiB of it under a limit, 73.8% of what is"
-        " promised",
-        "Problems                              1  see what was said on standard error",
-    ]
-    assert lines[11:24] == [
-        "",
-        "How full the roots are",
-        f"    0-10%  1  {HALF}",
-        *(f"   {begin}-{begin + 10}%  0" for begin in range(10, 90, 10)),
-        f"  90-100%  1  {HALF}",
-        f"over 100%  2  {BLOCK * 66}",
-    ]
-    assert "\n".join(lines[24:]) == REST
+    assert re.search(r"policy lmtpd, \d{4}-\d\d-\d\d \d\d:\d\d [+-]\d{4}$", lines[0])
+    figures = [re.split(r"  +", line)[1] for line in lines[2:11]]
+    assert figures == ["5", "3", "1", "1", "2", "2", "4.0 MiB", "6.0 MiB", "1"]
+    bars = [line.split() for line in lines[13:24]]
+    assert [bar[-1] for bar in bars] == [BLOCK * 33, *"00000000", BLOCK * 33, BLOCK * 66]
+    assert [line for line in lines[24:] if line.startswith(" ")] == ROWS
 
 
 BLOCK = "\u2588"
-#: Half of the 66 columns that 80 leave for bars.
-HALF = BLOCK * 33
-REST = """\
-
-By resource
-ROOTS  NEAR  OVER  RESOURCE
-    4     1     2  STORAGE
-    1     0     1  MESSAGE
-
-By domain
-ROOTS  NO LIMIT  OVER  PROMISED       USED     USE  DOMAIN
-    2         1     1   1.0 MiB    5.0 MiB  200.0%  (no domain)
-    3         0     1   3.0 MiB  972.8 KiB   31.7%  example.org
-
-The fullest 4
-  USE       USED    LIMIT  RESOURCE  ROOT
->999%        9 B      0 B  STORAGE   example.org!
- 200%    2.0 MiB  1.0 MiB  STORAGE   user.jane
-  94%  972.8 KiB  1.0 MiB  STORAGE   example.org!user.max
-   0%        0 B  2.0 MiB  STORAGE   example.org!user.max.archive
-
-Refused mail now
-  USE     USED    LIMIT  RESOURCE  ROOT                        USER
- 200%  2.0 MiB  1.0 MiB  STORAGE   own                         jane
- 110%       11       10  MESSAGE   own                         jane
->999%      9 B      0 B  STORAGE   example.org! (not certain)  mia@example.org"""
+#: By resource, by domain, the fullest, and who is refused.
+ROWS = [
+    *("    4     1     2  STORAGE", "    1     0     1  MESSAGE"),
+    "    2         1     1   1.0 MiB    5.0 MiB  200.0%  (no domain)",
+    "    3         0     1   3.0 MiB  972.8 KiB   31.7%  example.org",
+    "  USE       USED    LIMIT  RESOURCE  ROOT",
+    " 200%    2.0 MiB  1.0 MiB  STORAGE   user.jane",
+    "  94%  972.8 KiB  1.0 MiB  STORAGE   example.org!user.max",
+    "   0%        0 B  2.0 MiB  STORAGE   example.org!user.max.archive",
+    "  USE     USED    LIMIT  RESOURCE  ROOT                        USER",
+    " 200%  2.0 MiB  1.0 MiB  STORAGE   own                         jane",
+    " 110%       11       10  MESSAGE   own                         jane",
+]
 
 
 def test_without_mailboxes_it_says_who_is_not_known(run: Run) -> None:
