@@ -130,23 +130,48 @@ def _small() -> Iterator[None]:
         yield
 
 
-def test_roots_with_room_are_not_read_one_by_one(tmp_path: Path) -> None:
-    roots = {b"user.u%03d" % number: ROOM for number in range(50)}
-    quotas = source.database(_written(tmp_path / "quotas.db", {**roots, b"user.a": FULL}))
-    rows = dict(map(_old_row, ("user.a", "user.u001")))
+#: Beside 50 users with room: a full user, and a root of others that is not full.
+FEW = (
+    {b"user.a": FULL},
+    {b"example.org!user.a": FULL},
+    {b"user.a": FULL, b"user": ROOM, b"example.org!": ROOM, b"user.a.b": FULL, b"shared": FULL},
+)
+MANY = ({b"user": FULL}, {b"example.org!": FULL}, {b"example.org!user": FULL})
+
+
+@pytest.mark.parametrize("others", [*FEW, *MANY])
+@pytest.mark.parametrize("downcase", [True, False])
+def test_roots_with_room_are_read_only_where_they_can_matter(
+    others: dict[bytes, bytes], downcase: bool, tmp_path: Path
+) -> None:
+    roots = {**{b"user.u%03d" % number: ROOM for number in range(50)}, **others}
+    path = _written(tmp_path / "quotas.db", roots)
+    quotas = source.database(path, naming=Naming(downcase=downcase))
+    rows = dict(map(_old_row, ("user.a", "example.org!user.a", "user.u001")))
     known = server.listed(_written(tmp_path / "mailboxes.db", rows))
-    passed: list[str] = []
+    readings: list[list[str]] = []
 
     def watch(counted: Counted) -> Iterator[QuotaRoot]:
+        readings.append([])
         for root in counted:
-            passed.append(root.name)
+            readings[-1].append(root.name)
             yield root
 
     with _small():
-        found = refusals(quotas, LMTPD, Reserve(), known, watch=watch)
-    assert passed == ["user.a"]
-    assert [str(verdict.recipient) for verdict in found.verdicts] == ["a"]
-    assert found.roots == len(roots) + 1
+        found = refusals(
+            quotas, LMTPD, Reserve(), known, on_problem=lambda problem: None, watch=watch
+        )
+    full = sorted(name.decode() for name, value in others.items() if value == FULL)
+    everything = sorted(map(bytes.decode, roots))
+    assert found.roots == len(roots)
+    if not downcase:
+        # jane and Jane are two then, and no map tells them apart.
+        assert list(map(sorted, readings)) == [everything]
+    elif others in FEW:
+        assert list(map(sorted, readings)) == [full]
+        assert len(found.verdicts) == 1
+    else:
+        assert list(map(sorted, readings)) == [full, everything]
 
 
 def test_a_stream_is_read_once() -> None:

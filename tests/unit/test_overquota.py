@@ -6,7 +6,7 @@ import pytest
 
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.mailbox import Naming, Recipient
-from cyrusquota.overquota import LMTPD, Policy, Unresolved, Verdict, verdicts
+from cyrusquota.overquota import LMTPD, Policy, Unresolved, Verdict, is_inherited, verdicts
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 from tests.recorded import Expected, main_roots
 
@@ -76,6 +76,18 @@ def test_a_verdict_says_what_the_root_is_full_of() -> None:
     assert list(verdicts([root], Naming())) == [
         Verdict(Recipient("jane"), root, (Resource.STORAGE, Resource.MAILBOX))
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        *(("user", True), ("example.org!", True), ("example.org!user", True)),
+        *(("user.jane", False), ("example.org!user.max", False), ("shared", False), ("", False)),
+        *(("example.org!shared", False), ("user.jane.archive", False)),
+    ],
+)
+def test_users_without_a_root_are_below_user_and_whole_domains(name: str, is_one: bool) -> None:
+    assert is_inherited(QuotaRoot(name)) == is_one
 
 
 @pytest.mark.parametrize(

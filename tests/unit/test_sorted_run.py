@@ -20,7 +20,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "_PIECE", 2 * SIZE)
     monkeypatch.setattr(run, "BATCH", 2)
     monkeypatch.setattr(run, "processors", lambda: 1)
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    pauses = iter(range(1000))
+
+    def sleep(seconds: float) -> None:
+        assert next(pauses, None) is not None, "it waits for ever"
+
+    monkeypatch.setattr("time.sleep", sleep)
 
 
 def _records(
@@ -114,5 +119,17 @@ def test_a_record_that_never_becomes_whole_is_left_to_the_plain_reader(tmp_path:
             run.sifted_run(descriptor, [0, 14], _records, _everything, {})  # type: ignore[arg-type]
         with pytest.raises(Unusual):
             run.sifted_run(descriptor, [0, 16], _records, _everything, {})  # type: ignore[arg-type]
+    finally:
+        os.close(descriptor)
+
+
+def test_bytes_that_a_file_does_not_have_are_left_to_the_plain_reader(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    path.write_bytes(b"0123456789")
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        assert run.read(descriptor, 2, 10) == b"23456789"
+        with pytest.raises(Unusual):
+            run.read(descriptor, 2, 11)
     finally:
         os.close(descriptor)

@@ -1,0 +1,195 @@
+"""When a run is read the fast way, and each thing that leaves it to the plain reader."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+from types import ModuleType
+from typing import Callable, Mapping, Optional, Sequence
+from zlib import crc32
+
+import pytest
+
+from cyrusquota.cyrusdb import Sifted
+from cyrusquota.cyrusdb._xxh3 import checksum
+from cyrusquota.cyrusdb.bulk import skiplist, twom, twoskip
+from cyrusquota.strategies.writers import Writer
+from cyrusquota.strategies.writers.skiplist import SkiplistWriter
+from cyrusquota.strategies.writers.twom import TwomWriter
+from cyrusquota.strategies.writers.twoskip import TwoskipWriter
+
+MODULES: Mapping[str, ModuleType] = {"skiplist": skiplist, "twom": twom, "twoskip": twoskip}
+WRITERS: Mapping[str, Callable[[Path], Writer]] = {
+    "skiplist": SkiplistWriter,
+    "twom": TwomWriter,
+    "twoskip": TwoskipWriter,
+}
+#: Where the fields of each header stand (lib/cyrusdb_skiplist.c, cyrusdb_twom.c, _twoskip.c).
+FIELDS: Mapping[str, Mapping[str, tuple[int, str]]] = {
+    "skiplist": {
+        "magic": (0, ">I"),
+        "version": (20, ">I"),
+        "max_level": (28, ">I"),
+        "level": (32, ">I"),
+        "run_end": (40, ">I"),
+        "dummy": (48, ">I"),
+        "dummy_key": (52, ">I"),
+    },
+    "twom": {
+        "magic": (0, "<I"),
+        "version": (32, "<I"),
+        "flags": (36, "<I"),
+        "records": (48, "<Q"),
+        "run_end": (72, "<Q"),
+        "end": (80, "<Q"),
+        "checksum": (92, "<I"),
+        "dummy": (96, "<B"),
+        "dummy_level": (97, "<B"),
+    },
+    "twoskip": {
+        "magic": (0, ">I"),
+        "version": (20, ">I"),
+        "records": (32, ">Q"),
+        "run_end": (40, ">Q"),
+        "end": (48, ">Q"),
+        "flags": (56, ">I"),
+        "checksum": (60, ">I"),
+        "dummy": (64, ">B"),
+        "dummy_level": (65, ">B"),
+    },
+}
+DIRTY, NO_CHECKSUMS, OTHER_CHECKSUMS = 1, 1 << 27, 1 << 29
+STATE = {b"user.%03d" % number: b"%d 1" % number for number in range(40)}
+
+
+def _everything(keys: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
+    return list(range(len(values)))
+
+
+class Database:
+    """A run of 40 records and a log with one more and one less, and the fields of its header."""
+
+    def __init__(self, backend: str, directory: Path) -> None:
+        self.backend = backend
+        self.path = directory / "quotas.db"
+        writer = WRITERS[backend](self.path)
+        writer.begin()
+        for key, value in STATE.items():
+            writer.set(key, value)
+        writer.commit()
+        writer.repack()
+        writer.begin()
+        writer.set(b"user.zz", b"1 1")
+        writer.delete(b"user.007")
+        writer.commit()
+        self.size = self.path.stat().st_size
+        self.end = self.size if backend == "skiplist" else self["end"]
+
+    def __getitem__(self, field: str) -> int:
+        at, form = FIELDS[self.backend][field]
+        (found,) = struct.unpack_from(form, self.path.read_bytes(), at)
+        return int(found)
+
+    def __setitem__(self, field: str, value: int) -> None:
+        """Write a field, under a checksum that fits unless that is the field."""
+        at, form = FIELDS[self.backend][field]
+        content = bytearray(self.path.read_bytes())
+        struct.pack_into(form, content, at, value)
+        if self.backend == "twoskip" and field != "checksum":
+            struct.pack_into(">I", content, 60, crc32(content[:60]))
+        if self.backend == "twom" and field != "checksum":
+            struct.pack_into("<I", content, 92, checksum(bytes(content[:92])))
+        self.path.write_bytes(content)
+
+    def sifted(self) -> Optional[Sifted]:
+        found: Optional[Sifted] = MODULES[self.backend].sift(self.path, _everything)
+        return found
+
+
+@pytest.fixture(params=list(MODULES))
+def database(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Database:
+    monkeypatch.setattr(MODULES[request.param], "_WORTH_IT", 0)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    return Database(request.param, tmp_path)
+
+
+def test_a_sound_file_is_read_the_fast_way(database: Database) -> None:
+    found = database.sifted()
+    assert found is not None
+    state = {**STATE, b"user.zz": b"1 1"}
+    del state[b"user.007"]
+    assert (found.records, dict(found.kept)) == (40, state)
+
+
+def test_a_file_is_worth_it_from_a_size_on(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for size, is_worth_it in ((database.end, True), (database.end + 1, False)):
+        monkeypatch.setattr(MODULES[database.backend], "_WORTH_IT", size)
+        assert (database.sifted() is not None) == is_worth_it
+
+
+def test_a_log_may_have_a_size(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = database.end - database["run_end"]
+    assert log > 0
+    for size, is_read in ((log, True), (log - 1, False)):
+        monkeypatch.setattr(MODULES[database.backend], "_LARGEST_LOG", size)
+        assert (database.sifted() is not None) == is_read
+
+
+@pytest.mark.parametrize(
+    "field", sorted({field for fields in FIELDS.values() for field in fields} - {"flags"})
+)
+@pytest.mark.parametrize("step", [-1, 1, 4, 8])
+def test_a_header_with_one_wrong_field_is_left_to_the_plain_reader(
+    field: str, step: int, database: Database
+) -> None:
+    if field not in FIELDS[database.backend]:
+        return
+    # Any level up to the largest one is possible.
+    true = database["max_level" if field == "level" else field]
+    if field != "level" or step > 0:
+        size = struct.calcsize(FIELDS[database.backend][field][1])
+        database[field] = (true + step) % (1 << 8 * size)
+        assert database.sifted() is None
+
+
+def test_a_file_that_ends_before_it_should_is_left_to_the_plain_reader(database: Database) -> None:
+    os.truncate(database.path, database.end - 8)
+    assert database.sifted() is None
+
+
+@pytest.mark.parametrize("flags", [NO_CHECKSUMS, OTHER_CHECKSUMS])
+def test_a_twom_file_with_other_checksums_is_left_to_the_plain_reader(
+    flags: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(twom, "_WORTH_IT", 0)
+    database = Database("twom", tmp_path)
+    database["flags"] = flags
+    assert database.sifted() is None
+
+
+def test_a_writer_at_work_leaves_the_number_of_records_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(twoskip, "_WORTH_IT", 0)
+    database = Database("twoskip", tmp_path)
+    database["flags"] = DIRTY
+    database["records"] = 1
+    found = database.sifted()
+    assert found is not None
+    assert found.records == 40
+
+
+def test_an_empty_run_is_left_to_the_plain_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(twoskip, "_WORTH_IT", 0)
+    writer = TwoskipWriter(tmp_path / "quotas.db")
+    writer.begin()
+    writer.set(b"user.a", b"1 1")
+    writer.commit()
+    assert twoskip.sift(writer.path, _everything) is None
