@@ -174,6 +174,20 @@ def test_roots_with_room_are_read_only_where_they_can_matter(
         assert list(map(sorted, readings)) == [full, everything]
 
 
+def test_a_root_of_others_that_is_near_its_limit_counts_for_them(tmp_path: Path) -> None:
+    quotas = source.database(_written(tmp_path / "quotas.db", {b"user": ROOM, b"user.a": ROOM}))
+    rows = dict(map(_old_row, ("user.a", "user.b")))
+    known = server.listed(_written(tmp_path / "mailboxes.db", rows))
+    reserve = Reserve({Resource.STORAGE: 49})
+    with _small():
+        found = refusals(quotas, SMMAPD, reserve, known)
+        assert {str(one.recipient): one.root.name for one in found.verdicts} == {
+            "a": "user.a",
+            "b": "user",
+        }
+        assert refusals(quotas, SMMAPD, Reserve({Resource.STORAGE: 48}), known).verdicts == []
+
+
 def test_a_stream_is_read_once() -> None:
     text = b"".join(b"user.%d\t%b\n" % (number, FULL) for number in range(9))
     known = attrs.evolve(server.listed("nowhere"), read=lambda on_problem: iter(()))

@@ -15,6 +15,7 @@ from tests.recorded import FIXTURES, unpacked
 
 MAIN, SITES = FIXTURES / "main", FIXTURES / "sites"
 FILES = ("flat", "skiplist", "sqlite", "twom", "twoskip")
+RECORDED = ("3.6.1", "3.6.1-virtdomains", "3.6.1-conversations")
 TREES = ("plain", "fulldirhash", "virtdomains")
 LINE = "{}: :defer: 4.2.2 The user's mailbox is full. Please try re-sending your e-mail later.\n"
 FULL = "%(S (1025 1) M (0) AS (0) NF (0))"
@@ -92,7 +93,7 @@ def test_the_maps_of_main_have_the_keys_that_lmtpd_refused() -> None:
     assert _keys((virtual / "map").read_text()) == _refused(virtual / "answers.json")
 
 
-@pytest.mark.parametrize("site", ["3.6.1", "3.6.1-virtdomains"])
+@pytest.mark.parametrize("site", RECORDED)
 @pytest.mark.parametrize("policy", ["lmtpd", "smmapd"])
 def test_a_recorded_site_with_mailboxes_has_the_map_that_its_daemon_implies(
     site: str, policy: str, tmp_path: Path
@@ -103,7 +104,7 @@ def test_a_recorded_site_with_mailboxes_has_the_map_that_its_daemon_implies(
     assert _body(tmp_path, "-C", conf, "--policy", policy) == expected.read_text()
 
 
-@pytest.mark.parametrize("site", ["3.6.1", "3.6.1-virtdomains"])
+@pytest.mark.parametrize("site", RECORDED)
 def test_the_maps_of_sites_have_the_keys_that_were_refused(site: str) -> None:
     """smmapd knows nothing of other servers, nor of mailboxes that are about to move to one."""
     answers = json.loads((SITES / site / "answers.json").read_text())
@@ -114,7 +115,7 @@ def test_the_maps_of_sites_have_the_keys_that_were_refused(site: str) -> None:
     for name, expected in (("map", lmtpd), ("map-smmapd", over - moved)):
         keys = _keys((SITES / site / name).read_text())
         assert {f"{key}{domain}" for key in keys} == expected
-    assert len(over) > len(lmtpd) > 4
+    assert lmtpd and over and lmtpd != over
 
 
 #: Live users of mailboxes/ whom no address leads to: capitals are folded, blanks need quotes.
