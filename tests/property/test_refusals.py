@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Callable, Iterator, Optional
 from unittest import mock
 
-import attrs
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -188,12 +187,15 @@ def test_a_root_of_others_that_is_near_its_limit_counts_for_them(tmp_path: Path)
         assert refusals(quotas, SMMAPD, Reserve({Resource.STORAGE: 48}), known).verdicts == []
 
 
-def test_a_stream_is_read_once() -> None:
-    text = b"".join(b"user.%d\t%b\n" % (number, FULL) for number in range(9))
-    known = attrs.evolve(server.listed("nowhere"), read=lambda on_problem: iter(()))
-    found = refusals(source.dumped(io.BytesIO(text)), LMTPD, Reserve(), known)
-    assert found.roots == 9
-    assert found.verdicts == []
+def test_a_stream_is_read_once(tmp_path: Path) -> None:
+    """So there is no looking for full roots first and for those that they govern afterwards."""
+    text = b"user\t%b\n" % FULL
+    text += b"".join(b"user.%d\t%b\n" % (number, FULL) for number in range(9))
+    rows = dict(map(_old_row, ("user.3", "user.b")))
+    known = server.listed(_written(tmp_path / "mailboxes.db", rows))
+    found = refusals(source.dumped(io.BytesIO(text)), SMMAPD, Reserve(), known)
+    assert found.roots == 10
+    assert sorted(str(verdict.recipient) for verdict in found.verdicts) == ["3", "b"]
 
 
 _key_bytes = st.text("aNu!.^\x1d\x1f-", max_size=6).map(str.encode)

@@ -6,7 +6,18 @@ import pytest
 
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.mailbox import Naming, Recipient
-from cyrusquota.overquota import LMTPD, Policy, Unresolved, Verdict, is_inherited, verdicts
+from cyrusquota.overquota import (
+    LMTPD,
+    LMTPD_STRICT,
+    SMMAPD,
+    Policy,
+    Reserve,
+    Unresolved,
+    Verdict,
+    is_inherited,
+    sieve,
+    verdicts,
+)
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 from tests.recorded import Expected, main_roots
 
@@ -108,3 +119,25 @@ def test_a_policy_may_ask_for_room_and_ignore_resources() -> None:
 def test_a_report_that_is_not_exact_proves_only_what_is_certain() -> None:
     assert LMTPD.over(QuotaRoot("user.a", storage=Usage(10240, 10240, exact=False))) == ()
     assert LMTPD.over(QuotaRoot("user.a", storage=Usage(11264, 10240, exact=False))) != ()
+
+
+@pytest.mark.parametrize(
+    ("policy", "reserve", "data", "is_wanted"),
+    [
+        (SMMAPD, Reserve(), b"%(S (0) M (0) AS (0) NF (101 100))", False),
+        (SMMAPD, Reserve(shares={Resource.MAILBOX: 5}), b"%(S (0) M (0) AS (0) NF (96 100))", True),
+        (SMMAPD, Reserve(shares={Resource.MAILBOX: 5}), b"%(S (0) M (0) AS (0) NF (9 100))", False),
+        (SMMAPD, Reserve({Resource.MAILBOX: 5}), b"%(S (0) M (0) AS (0) NF (96 100))", True),
+        (SMMAPD, Reserve({Resource.MAILBOX: 5}), b"%(S (0) M (0) AS (0) NF (9 100))", False),
+        (LMTPD, Reserve(), b"%(S (0) M (0) AS (0) NF (101 100))", True),
+        (LMTPD, Reserve(), b"%(S (0) M (0) AS (0) NF (100 100))", False),
+        (LMTPD_STRICT, Reserve(), b"%(S (0) M (100 100) AS (0) NF (0))", True),
+        (LMTPD_STRICT, Reserve(), b"%(S (0) M (99 100) AS (0) NF (0))", False),
+    ],
+)
+def test_what_is_read_closely_is_what_may_be_full_or_near_it(
+    policy: Policy, reserve: Reserve, data: bytes, is_wanted: bool
+) -> None:
+    found = sieve(policy, reserve)
+    assert found.wants(data) == is_wanted
+    assert found([b"user.a"], [data]) == ([0] if is_wanted else [])
