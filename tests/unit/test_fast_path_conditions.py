@@ -46,6 +46,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[int, str]]] = {
         "checksum": (92, "<I"),
         "dummy": (96, "<B"),
         "dummy_level": (97, "<B"),
+        "dummy_checksum": (360, "<I"),
     },
     "twoskip": {
         "magic": (0, ">I"),
@@ -56,7 +57,7 @@ FIELDS: Mapping[str, Mapping[str, tuple[int, str]]] = {
         "flags": (56, ">I"),
         "checksum": (60, ">I"),
         "dummy": (64, ">B"),
-        "dummy_level": (65, ">B"),
+        "dummy_checksum": (328, ">I"),
     },
 }
 DIRTY, NO_CHECKSUMS, OTHER_CHECKSUMS = 1, 1 << 27, 1 << 29
@@ -92,14 +93,17 @@ class Database:
         return int(found)
 
     def __setitem__(self, field: str, value: int) -> None:
-        """Write a field, under a checksum that fits unless that is the field."""
+        """Write a field, under checksums that fit unless that is the field."""
         at, form = FIELDS[self.backend][field]
         content = bytearray(self.path.read_bytes())
         struct.pack_into(form, content, at, value)
-        if self.backend == "twoskip" and field != "checksum":
-            struct.pack_into(">I", content, 60, crc32(content[:60]))
-        if self.backend == "twom" and field != "checksum":
-            struct.pack_into("<I", content, 92, checksum(bytes(content[:92])))
+        if not field.endswith("checksum"):
+            if self.backend == "twoskip":
+                struct.pack_into(">I", content, 60, crc32(content[:60]))
+                struct.pack_into(">I", content, 328, crc32(content[64:328]))
+            elif self.backend == "twom":
+                struct.pack_into("<I", content, 92, checksum(bytes(content[:92])))
+                struct.pack_into("<I", content, 360, checksum(bytes(content[96:360])))
         self.path.write_bytes(content)
 
     def sifted(self) -> Optional[Sifted]:
@@ -155,6 +159,16 @@ def test_a_header_with_one_wrong_field_is_left_to_the_plain_reader(
         size = struct.calcsize(FIELDS[database.backend][field][1])
         database[field] = (true + step) % (1 << 8 * size)
         assert database.sifted() is None
+
+
+def test_a_skiplist_may_have_as_many_levels_as_there_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(skiplist, "_WORTH_IT", 0)
+    database = Database("skiplist", tmp_path)
+    assert database["level"] < database["max_level"]
+    database["level"] = database["max_level"]
+    assert database.sifted() is not None
 
 
 def test_a_file_that_ends_before_it_should_is_left_to_the_plain_reader(database: Database) -> None:
