@@ -171,6 +171,26 @@ def test_a_skiplist_may_have_as_many_levels_as_there_can_be(
     assert database.sifted() is not None
 
 
+def test_a_skiplist_that_adds_a_key_it_has_is_left_to_the_plain_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cyrus deletes a record of the run before it adds the key again."""
+    monkeypatch.setattr(skiplist, "_WORTH_IT", 0)
+    writer = SkiplistWriter(tmp_path / "quotas.db")
+    for keys in ([b"user.a", b"user.b"], [b"user.c"]):
+        writer.begin()
+        for key in keys:
+            writer.set(key, b"1 1")
+        writer.commit()
+        if len(keys) > 1:
+            writer.repack()
+    assert skiplist.sift(writer.path, _everything) == Sifted(
+        3, [(b"user.a", b"1 1"), (b"user.b", b"1 1"), (b"user.c", b"1 1")]
+    )
+    writer.path.write_bytes(writer.path.read_bytes().replace(b"user.c", b"user.a"))
+    assert skiplist.sift(writer.path, _everything) is None
+
+
 def test_a_file_that_ends_before_it_should_is_left_to_the_plain_reader(database: Database) -> None:
     os.truncate(database.path, database.end - 8)
     assert database.sifted() is None

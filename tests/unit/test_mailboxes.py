@@ -97,6 +97,12 @@ def test_a_json_dump_with_a_row_that_is_none_reports_it(tmp_path: Path) -> None:
             b"%(T el I abc P p2)",
             Inbox("example.org!user.max", True, "p2", None, True),
         ),
+        (b"Nuser\x1fjane", b"%(T e I abc)", Inbox("user.jane", False, None, "abc", True)),
+        (
+            b"Nuser\x1fjane",
+            b"%(T e I abc P far!default)",
+            Inbox("user.jane", False, "far!default", "abc", True),
+        ),
         (b"Nuser\x1fjane", b"%(T ed I abc)", Inbox("user.jane", False, None, "abc", True)),
         (b"Nuser.x\x1dy", b"%(T e I abc P p)", Inbox("user.x!y", True, "p", "abc", True)),
         (b"user.jane", b"0 default jane\tlrs\t", Inbox("user.jane", True, "default")),
