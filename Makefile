@@ -67,9 +67,9 @@ check-wheel: dists
 
 # Debian keeps the module in a package of its own.
 $(VENV)/bin/pip:
-	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
-	  || { [ "$$(id -u)" = 0 ] && apt-get install -y python3-venv; } \
-	  || { echo "first: sudo apt-get install python3-venv" >&2; exit 69; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && { apt-get update; apt-get install -y python3-venv; }; } \
+	  || { echo "first, as root: apt-get install python3-venv" >&2; exit 69; }
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/installed: $(VENV)/bin/pip pyproject.toml $(shell find cyrusquota -name '*.py')
