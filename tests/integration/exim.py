@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Iterable, Optional, Sequence
 
 from .smtp import Reply, read_reply
 
-DIRECTORY = Path(__file__).resolve().parents[2] / "exim"
+
+def _readable_copy(source: Path) -> Path:
+    """Return a copy that Exim's own user may read, wherever the checkout lies."""
+    around = Path(tempfile.mkdtemp(prefix="cq", dir="/tmp"))
+    atexit.register(shutil.rmtree, around)
+    copy = shutil.copytree(source, around / source.name)
+    for path in (around, copy, *copy.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return copy
+
+
+DIRECTORY = _readable_copy(Path(__file__).resolve().parents[2] / "exim")
 CONF = DIRECTORY / "exim.conf"
 ROUTER = DIRECTORY / "router.conf"
 #: An address that is nobody's (RFC 5737).
