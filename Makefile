@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-EXAMPLE = tests/fixtures/main/twoskip/quotas.db
+EXAMPLE = tests/fixtures/demo/quotas.db
 
 # make fuzz SECONDS=600 JOBS=2 TARGETS="twoskip value"; without TARGETS every reader and parser.
 SECONDS ?= 60
@@ -15,7 +15,11 @@ WHEEL = dist/cyrusquota-$(VERSION)-py3-none-any.whl
 .PHONY: demo test lint format man fuzz bench bench-rcpt bench-follow dists zipapp deb check-wheel clean
 
 demo: $(VENV)/installed
-	$(BIN)/cyrusquota-export --db $(EXAMPLE) -v
+	$(BIN)/cyrusquota list --db $(EXAMPLE)
+	$(BIN)/cyrusquota-export --db $(EXAMPLE)
+	@echo
+	@echo 'Exim would defer mail for these two. On your server, "cyrusquota-export --dry-run" says whom'
+	@echo 'it would list and writes nothing; "Install" in README.md tells how to get it there.'
 
 test: $(VENV)/tested
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(TESTS)
