@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 import hashlib
 import os
 import subprocess
@@ -57,3 +58,15 @@ def test_an_sdist_builds_itself_and_the_wheel_again_to_the_byte(tmp_path: Path) 
     (wheel,) = (tmp_path / "first").glob("*.whl")
     package = {name for name in dists.files(PROJECT) if name.startswith("cyrusquota/")}
     assert package <= set(zipfile.ZipFile(wheel).namelist())
+
+
+def test_an_index_is_told_whose_it_is_and_under_which_licence(tmp_path: Path) -> None:
+    built(PROJECT, tmp_path, 0o022)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = email.message_from_bytes(archive.read(name))
+    assert metadata["Author"] == "The cyrusquota authors"
+    assert metadata["License-File"] == "LICENSE"
+    told = {line for line in metadata.get_all("Classifier", []) if line.startswith(("D", "L"))}
+    assert told == {"Development Status :: 4 - Beta", "License :: OSI Approved :: MIT License"}
