@@ -25,6 +25,7 @@ def _readable_copy(source: Path) -> Path:
     return copy
 
 
+#: Of the files to read; it is gone after the tests.
 DIRECTORY = _readable_copy(Path(__file__).resolve().parents[2] / "exim")
 CONF = DIRECTORY / "exim.conf"
 ROUTER = DIRECTORY / "router.conf"

@@ -19,7 +19,7 @@ from .exim_daemon import VARIANTS, Daemon, Variant
 
 pytestmark = pytest.mark.integration
 
-README = exim.DIRECTORY / "README.md"
+README = commands.PROJECT / "exim" / "README.md"
 #: What differs from one session to the next, and what stands for it.
 _PASSING = (
     (r"\b20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\b", "2026-01-31 12:00:00"),
