@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import pkgutil
@@ -17,7 +18,6 @@ from cyrusquota.cli._amounts import reserve
 from cyrusquota.cli._command import Heading, under
 from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._run import Problems
-from cyrusquota.cyrusdb import bulk
 from cyrusquota.errors import OptionError, source_error
 from cyrusquota.imapdconf import ImapdConf
 from cyrusquota.mailbox import Naming
@@ -209,15 +209,22 @@ def source_options(command: Callable[..., Any], *, is_quiet: bool = False) -> Ca
     return wrapped
 
 
+#: Packages that are used where they are installed.
+_EXTRAS = ("inotify_simple", "xxhash")
+
+
 def _import_all() -> None:
     """Import now what else is imported when it is needed.
 
     The target user may not be able to read this installation, in root's home for example.
     """
-    for package in (cyrusdb, bulk, maps, parse):
-        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+    for parent in (cyrusdb, maps, parse):
+        for module in pkgutil.walk_packages(parent.__path__, f"{parent.__name__}."):
             importlib.import_module(module.name)
     importlib.import_module("cyrusquota.server")
+    for package in _EXTRAS:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(package)
 
 
 def _source(raw: RawOptions, conf: Optional[ImapdConf]) -> Source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import attrs
 import click
 import pytest
 
-from cyrusquota import __version__
+from cyrusquota import __version__, cyrusdb
 from cyrusquota.cli._run import run
 from cyrusquota.cli.export import export
 from cyrusquota.cli.main import cyrusquota
@@ -574,3 +575,16 @@ def test_the_script_of_a_checkout_runs() -> None:
     script = CHECKOUT / "bin" / "cyrusquota-export"
     done = subprocess.run([sys.executable, script, "--version"], capture_output=True, check=True)
     assert done.stdout == f"cyrusquota-export, version {__version__}\n".encode()
+
+
+def test_before_the_rights_are_given_up_all_is_imported() -> None:
+    """Where xxhash lies, say, the user who reads the databases may not be able to look."""
+    program = (
+        "import sys; from cyrusquota.cli import _source; _source._import_all();"
+        " print(*sorted(sys.modules))"
+    )
+    run = [sys.executable, "-c", program]
+    loaded = subprocess.run(run, capture_output=True, text=True, check=True).stdout.split()
+    assert {"xxhash", "inotify_simple", "cyrusquota.server", "cyrusquota.maps.cdb"} < set(loaded)
+    for module in pkgutil.walk_packages(cyrusdb.__path__, "cyrusquota.cyrusdb."):
+        assert module.name in loaded
