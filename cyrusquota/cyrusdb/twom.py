@@ -18,7 +18,7 @@ import os
 import struct
 import time
 from pathlib import Path
-from typing import BinaryIO, Iterator, NamedTuple, NoReturn, Optional
+from typing import BinaryIO, Callable, Iterator, NamedTuple, NoReturn, Optional
 
 import attrs
 
@@ -213,24 +213,17 @@ class _Log:
         self.damaged: dict[int, None] = {}
 
     def read(self) -> None:
-        data, at, end = self._data, _HEADER.size, len(self._data)
-        while at < end:
-            head = _head(data, at)
-            stored, _ = _stored(data, head)
-            right = _checksum(self._flags, data[at : head.checksums]) == stored
-            if not right and not self._is_rewritten(at, head):
-                raise _Unreadable(at, "the checksum of a record's head")
-            if (head.kind == _DUMMY) != (at == _HEADER.size):
-                raise _Unreadable(at, "a type of record")
+        """Find out what is live; raises `_Unreadable`."""
+        again = _settled(self._file.fileno(), self._flags)
+        for at, head in _records(self._data, _HEADER.size, self._flags, again):
             if head.kind in _STORES:
                 self._store(at, head)
             elif head.kind == _DELETE:
-                self._supersede(at, _ancestor(data, at, head))
-            at = head.end
+                self._supersede(at, _ancestor(self._data, at, head))
 
     def _store(self, at: int, head: _Head) -> None:
         ancestor = _ancestor(self._data, at, head)
-        if self._tail_is_right(head):
+        if _tail_is_right(self._flags, self._data, head):
             self.damaged.pop(ancestor, None)
             self.live[self._data[head.key : head.key_end]] = at
         else:
@@ -251,30 +244,68 @@ class _Log:
                 return
         raise _Unreadable(at, f"a live record at the offset {ancestor} that it names")
 
-    def _tail_is_right(self, head: _Head) -> bool:
-        data = self._data
-        # Nothing but NULs behind the key and the value, or their lengths are not right.
-        return (
-            _checksum(self._flags, data[head.key : head.end]) == _stored(data, head)[1]
-            and not data[head.key_end]
-            and not any(data[head.value_end : head.end])
-        )
 
-    def _is_rewritten(self, at: int, head: _Head) -> bool:
-        """Whether only the pointers of the head at `at` are not those of its checksum."""
-        if head.kind == _DUMMY:
-            # Always of one size, with nothing but pointers in it.
-            return head.end == at + _DUMMY_SIZE
-        length = head.checksums - at
+#: Reads a number of bytes at an offset of the file until the checksum behind them is right.
+_Settle = Callable[[int, int], Optional[bytes]]
+
+
+def _settled(descriptor: int, flags: int) -> _Settle:
+    """Return a function that reads a record head again until the writer has done with it."""
+
+    def settle(at: int, length: int) -> Optional[bytes]:
         for attempt in range(_TRIES):
             time.sleep(_PAUSE if attempt else 0)
-            raw = os.pread(self._file.fileno(), length + _CHECKSUMS.size, at)
+            raw = os.pread(descriptor, length + _CHECKSUMS.size, at)
             if len(raw) < length + _CHECKSUMS.size:
-                return False
-            if _checksum(self._flags, raw[:length]) == _CHECKSUMS.unpack(raw[length:])[0]:
-                static = head.pointers - at
-                return raw[:static] == self._data[at : head.pointers]
-        return False
+                return None
+            if _checksum(flags, raw[:length]) == _CHECKSUMS.unpack(raw[length:])[0]:
+                return raw
+        return None
+
+    return settle
+
+
+def _records(
+    data: bytes, start: int, flags: int, settle: _Settle, base: int = 0
+) -> Iterator[tuple[int, _Head]]:
+    """Yield offset and head of each record of `data`, which stands at `base` in the file.
+
+    Each is one whose head a checksum vouches for; raises `_Unreadable` for any other.
+    """
+    at, end = start, len(data)
+    while at < end:
+        head = _checked_head(data, at, flags, settle, base)
+        if (head.kind == _DUMMY) != (base + at == _HEADER.size):
+            raise _Unreadable(at, "a type of record")
+        yield at, head
+        at = head.end
+
+
+def _checked_head(data: bytes, at: int, flags: int, settle: _Settle, base: int = 0) -> _Head:
+    """Return the head of the record at `at`, vouched for by its checksum."""
+    head = _head(data, at)
+    if _checksum(flags, data[at : head.checksums]) == _stored(data, head)[0]:
+        return head
+    if head.kind == _DUMMY:
+        # Always of one size, with nothing but pointers in it.
+        is_rewritten = head.end == at + _DUMMY_SIZE
+    else:
+        # Nothing of a DELETE or COMMIT is ever rewritten; of others, only the pointers.
+        again = settle(base + at, head.checksums - at) if head.kind in _STORES else None
+        length = head.pointers - at
+        is_rewritten = again is not None and again[:length] == data[at : head.pointers]
+    if not is_rewritten:
+        raise _Unreadable(at, "the checksum of a record's head")
+    return head
+
+
+def _tail_is_right(flags: int, data: bytes, head: _Head) -> bool:
+    # Nothing but NULs behind the key and the value, or their lengths are not right.
+    return (
+        _checksum(flags, data[head.key : head.end]) == _stored(data, head)[1]
+        and not data[head.key_end]
+        and not any(data[head.value_end : head.end])
+    )
 
 
 def _checksum(flags: int, data: bytes) -> int:

@@ -38,6 +38,8 @@ _START = struct.Struct(">BBHI")
 _LONG = struct.Struct(">Q")
 _CRCS = struct.Struct(">II")
 _DUMMY, _RECORD, _DELETE, _COMMIT = b"=+-$"
+#: What stands behind the dummy record, and whose heads are rewritten in place.
+_LOGGED, _REWRITTEN = frozenset((_RECORD, _DELETE, _COMMIT)), frozenset((_DUMMY, _RECORD))
 _BLANK = b" BLANK\x07\xa0"
 _MAX_LEVEL = 31
 _DIRTY = 1
@@ -145,7 +147,7 @@ class Twoskip(Database):
             return []
         logged: Optional[list[int]] = None
         try:
-            logged = self._log(_settled(file))
+            logged = self._log(_settled(file.fileno()))
             if self._header.num_records in (None, len(logged)):
                 return logged
             problem = _Unreadable(32, f"{self._header.num_records} live records, as the header has")
@@ -224,13 +226,13 @@ class Twoskip(Database):
 _Settle = Callable[[int, int], Optional[bytes]]
 
 
-def _settled(file: BinaryIO) -> _Settle:
-    """A function that reads a record head again until the writer has done with it."""
+def _settled(descriptor: int) -> _Settle:
+    """Return a function that reads a record head again until the writer has done with it."""
 
     def settle(at: int, length: int) -> Optional[bytes]:
         for attempt in range(_TRIES):
             time.sleep(_PAUSE if attempt else 0)
-            raw = os.pread(file.fileno(), length + _CRCS.size, at)
+            raw = os.pread(descriptor, length + _CRCS.size, at)
             if len(raw) == length + _CRCS.size and crc32(raw[:length]) == _CRCS.unpack(raw[-8:])[0]:
                 return raw
         return None
@@ -262,13 +264,35 @@ def _head(data: bytes, at: int) -> _Head:
     return _Head(kind, level, pointers, key, key + key_length, tail, end, head_crc, tail_crc)
 
 
-def _checked_head(data: bytes, at: int, settle: Optional[_Settle]) -> _Head:
-    """The head of the record at `at`, vouched for by its checksum."""
+def _records(
+    data: bytes, start: int, settle: _Settle, base: int = 0
+) -> Iterator[tuple[int, _Head]]:
+    """Yield offset and head of each record of `data`, which stands at `base` in the file.
+
+    Each is one that its checksums vouch for; raises `_Unreadable` for any other.
+    """
+    at, end = start, len(data)
+    while at < end:
+        if data.startswith(_BLANK, at):
+            at += len(_BLANK)
+            continue
+        head = _checked_head(data, at, settle, base)
+        if head.kind == _RECORD and not _tail_is_right(data, head):
+            raise _Unreadable(at, "the checksum of a record")
+        if head.kind not in _LOGGED and (head.kind != _DUMMY or base + at != _HEADER.size):
+            raise _Unreadable(at, "a type of record")
+        yield at, head
+        at = head.end
+
+
+def _checked_head(data: bytes, at: int, settle: Optional[_Settle], base: int = 0) -> _Head:
+    """Return the head of the record at `at`, vouched for by its checksum."""
     head = _head(data, at)
     length = head.key - _CRCS.size - at
     if crc32(data[at : at + length]) == head.head_crc:
         return head
-    again = settle(at, length) if settle else None
+    # Nothing of a DELETE or COMMIT is ever rewritten.
+    again = settle(base + at, length) if settle and head.kind in _REWRITTEN else None
     # Only the pointers may have been rewritten: the lengths and the tail's checksum stay.
     same = again is not None and again[: head.pointers - at] == data[at : head.pointers]
     if not same or again is None or again[-4:] != data[head.key - 4 : head.key]:
@@ -314,21 +338,12 @@ class _Log:
 
     def live(self) -> list[int]:
         """Where the last version of each key that was not deleted starts."""
-        data, at, end = self._data, _HEADER.size, len(self._data)
-        while at < end:
-            if data.startswith(_BLANK, at):
-                at += len(_BLANK)
-                continue
-            head = _checked_head(data, at, self._settle)
+        data = self._data
+        for at, head in _records(data, _HEADER.size, self._settle):
             if head.kind == _RECORD:
-                if not _tail_is_right(data, head):
-                    raise _Unreadable(at, "the checksum of a record")
                 self._set(data[head.key : head.value], at)
             elif head.kind == _DELETE:
                 self._delete(_pointer(data, head, 0))
-            elif head.kind != _COMMIT and (head.kind != _DUMMY or at != _HEADER.size):
-                raise _Unreadable(at, "a type of record")
-            at = head.end
         return list(self._offsets.values())
 
     def _set(self, key: bytes, at: int) -> None:

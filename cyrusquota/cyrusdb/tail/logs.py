@@ -8,10 +8,11 @@ more, so what it came to when it was replaced is what the new one started with.
 from __future__ import annotations
 
 import abc
+import contextlib
 import os
 import struct
 import time
-from typing import Callable, Optional
+from typing import Optional
 from zlib import crc32
 
 import attrs
@@ -27,6 +28,8 @@ _TRIES, _PAUSE = 5, 0.002
 _PATIENCE = 20
 #: More than this appended at once is read anew as a whole just as well.
 _MOST = 1 << 28
+#: A record that a deletion names is read in so many bytes, and in more where it is longer.
+_USUAL = 1 << 12
 
 
 @attrs.frozen
@@ -160,40 +163,15 @@ class TwoskipTail(LogTail):
     def _parsed(self, fd: int, data: bytes, base: int) -> _Parsed:
         by_key: dict[bytes, Optional[bytes]] = {}
         is_complete = True
-        again = _settled(fd, base)
-        at, end = 0, len(data)
-        while at < end:
-            if data.startswith(twoskip._BLANK, at):
-                at += len(twoskip._BLANK)
-                continue
-            try:
-                head = twoskip._checked_head(data, at, again)
-            except twoskip._Unreadable as error:
-                raise Lost(f"expected {error.expected} at {base + error.offset}") from None
-            if head.kind == twoskip._RECORD:
-                if not twoskip._tail_is_right(data, head):
-                    raise Lost(f"a wrong checksum at {base + at}")
-                by_key[data[head.key : head.value]] = data[head.value : head.tail]
-            elif head.kind == twoskip._DELETE:
-                is_complete = False
-            elif head.kind != twoskip._COMMIT:
-                raise Lost(f"no type of record at {base + at}")
-            at = head.end
-        return by_key, is_complete, None, end
-
-
-def _settled(fd: int, base: int) -> Callable[[int, int], Optional[bytes]]:
-    """What twoskip reads a record head again with, for data that stands at `base`."""
-
-    def settle(at: int, length: int) -> Optional[bytes]:
-        for attempt in range(_TRIES):
-            time.sleep(_PAUSE if attempt else 0)
-            raw = os.pread(fd, length + 8, base + at)
-            if len(raw) == length + 8 and crc32(raw[:length]) == int.from_bytes(raw[-8:-4], "big"):
-                return raw
-        return None
-
-    return settle
+        try:
+            for _, head in twoskip._records(data, 0, twoskip._settled(fd), base):
+                if head.kind == twoskip._RECORD:
+                    by_key[data[head.key : head.value]] = data[head.value : head.tail]
+                elif head.kind == twoskip._DELETE:
+                    is_complete = False
+        except twoskip._Unreadable as error:
+            raise Lost(f"expected {error.expected} at {base + error.offset}") from None
+        return by_key, is_complete, None, len(data)
 
 
 class TwomTail(LogTail):
@@ -218,35 +196,67 @@ class TwomTail(LogTail):
         return None
 
     def _parsed(self, fd: int, data: bytes, base: int) -> _Parsed:
-        by_key: dict[bytes, Optional[bytes]] = {}
-        at, end = 0, len(data)
-        while at < end:
-            try:
-                head = twom._head(data, at)
-            except twom._Unreadable as error:
-                raise Lost(f"expected {error.expected} at {base + error.offset}") from None
-            if head.kind in twom._STORES:
-                right = twom._checksum(self._flags, data[head.key : head.end])
-                if right != twom._stored(data, head)[1] or data[head.key_end]:
-                    raise Lost(f"a wrong checksum at {base + at}")
-                by_key[data[head.key : head.key_end]] = data[head.value : head.value_end]
-            elif head.kind == twom._DELETE:
-                by_key[self._key(fd, twom._ancestor(data, at, head))] = None
-            elif head.kind != twom._COMMIT:
-                raise Lost(f"no type of record at {base + at}")
-            at = head.end
-        return by_key, True, None, end
+        appended = _AppendedTwom(fd, data, base, self._flags)
+        try:
+            is_complete = appended.read()
+        except twom._Unreadable as error:
+            raise Lost(f"expected {error.expected} at {base + error.offset}") from None
+        return appended.by_key, is_complete, None, len(data)
 
-    def _key(self, fd: int, at: int) -> bytes:
-        """The key of the record at `at`, which may be an old one."""
-        start = os.pread(fd, 32, at)
-        kind, level, length, _ = twom._START.unpack_from(start)
-        if kind not in twom._STORES or level > twom._MAX_LEVEL:
-            raise Lost(f"no record at {at}")
-        if kind in twom._FAT:
-            length, _ = twom._TWO_LONGS.unpack_from(start, twom._START.size)
-        behind = twom._LONG.size * (level + 1) + twom._CHECKSUMS.size
-        return os.pread(fd, length, at + twom._POINTERS[kind] + behind)
+
+class _AppendedTwom:
+    """What was appended to a twom file, at `base`."""
+
+    def __init__(self, fd: int, data: bytes, base: int, flags: int) -> None:
+        self._fd = fd
+        self._data = data
+        self._base = base
+        self._flags = flags
+        self._settle = twom._settled(fd, flags)
+        self.by_key: dict[bytes, Optional[bytes]] = {}
+        #: The offset in the file of each record stored, by key; 0 where it was deleted.
+        self._stored: dict[bytes, int] = {}
+
+    def read(self) -> bool:
+        """Return whether that is all; raises `twom._Unreadable`."""
+        data, is_complete = self._data, True
+        for at, head in twom._records(data, 0, self._flags, self._settle, self._base):
+            if head.kind in twom._STORES:
+                if not twom._tail_is_right(self._flags, data, head):
+                    raise twom._Unreadable(at, "the checksum of a record")
+                key = data[head.key : head.key_end]
+                self.by_key[key] = data[head.value : head.value_end]
+                self._stored[key] = self._base + at
+            elif head.kind == twom._DELETE and self._flags & twom._CSUM_NULL:
+                # Nothing tells then whether it names the right record.
+                is_complete = False
+            elif head.kind == twom._DELETE:
+                self._delete(at, twom._ancestor(data, at, head))
+        return is_complete
+
+    def _delete(self, at: int, ancestor: int) -> None:
+        """Note that the key of the record at `ancestor` is gone, says the one at `at`."""
+        key = self._key(ancestor) if 0 < ancestor < self._base + at else None
+        if key is None or self._stored.get(key, ancestor) != ancestor:
+            raise twom._Unreadable(at, f"a live record at the offset {ancestor} that it names")
+        self.by_key[key] = None
+        self._stored[key] = 0
+
+    def _key(self, at: int) -> Optional[bytes]:
+        """The key of the record at `at`, which may be an old one; None where none is right."""
+        size = _USUAL
+        while size <= _MOST:
+            data = os.pread(self._fd, size, at)
+            try:
+                head = twom._checked_head(data, 0, self._flags, self._settle, at)
+            except twom._Unreadable:
+                if len(data) < size:
+                    return None
+                size *= 16
+                continue
+            is_right = head.kind in twom._STORES and twom._tail_is_right(self._flags, data, head)
+            return data[head.key : head.key_end] if is_right else None
+        return None
 
 
 class SkiplistTail(LogTail):
@@ -265,29 +275,29 @@ class SkiplistTail(LogTail):
         self._records = snapshot.records or 0
 
     def _parsed(self, fd: int, data: bytes, base: int) -> _Parsed:
-        log = _Appended(data, base, lambda at: self._key(fd, at))
+        log = _AppendedSkiplist(fd, data, base)
         try:
             log._transactions(0)
         except skiplist._Unreadable as error:
             raise Lost(f"expected {error.expected} at {base + error.offset}") from None
         self._records += log.more
-        return log.by_key, True, self._records, log.committed
-
-    def _key(self, fd: int, at: int) -> bytes:
-        kind, length = skiplist._START.unpack(os.pread(fd, skiplist._START.size, at))
-        if kind not in (skiplist._INORDER, skiplist._ADD):
-            raise Lost(f"no record at {at}")
-        return os.pread(fd, length, at + skiplist._START.size)
+        return log.by_key, log.is_complete, self._records, log.committed
 
 
-class _Appended(skiplist._Log):
-    """The transactions at the end of a file; offsets count from there."""
+class _AppendedSkiplist(skiplist._Log):
+    """The transactions at the end of a file; offsets count from there.
 
-    def __init__(self, data: bytes, base: int, key_at: Callable[[int], bytes]) -> None:
+    Without checksums, whether a key is live is all that shows a wrong one, and that is not known
+    here. Only a DELETE and an ADD of the same key, which is how a value is replaced, prove one
+    another. Other keys are left out, and a full reading has to tell.
+    """
+
+    def __init__(self, fd: int, data: bytes, base: int) -> None:
         super().__init__(data)
+        self._fd = fd
         self._base = base
-        self._key_at = key_at
         self.by_key: dict[bytes, Optional[bytes]] = {}
+        self.is_complete = True
         #: How many live records were added, less those removed.
         self.more = 0
 
@@ -296,21 +306,48 @@ class _Appended(skiplist._Log):
             raise skiplist._Unfinished
         offset: int = skiplist._START.unpack_from(self._data, at)[1] - self._base
         if offset < 0:
-            self._keys[offset] = self._key_at(offset + self._base)
+            self._keys[offset] = self._key_before(at, offset + self._base)
         elif offset not in self._keys:
             raise skiplist._Unreadable(at, "the offset of a record")
         return offset
 
-    def _set(self, offset: int) -> None:
-        key = self._keys[offset]
+    def _key_before(self, at: int, offset: int) -> bytes:
+        """The key of the record at `offset` of the file, which the DELETE at `at` is about."""
+        size = _USUAL
+        while not offset % skiplist._ALIGN and size <= _MOST:
+            log = skiplist._Log(os.pread(self._fd, size, offset))
+            for kind in (skiplist._INORDER, skiplist._ADD):
+                with contextlib.suppress(skiplist._Unreadable, skiplist._Unfinished):
+                    log._record(0, kind)
+                    return log._keys[0]
+            size *= 16
+        raise skiplist._Unreadable(at, "the offset of a record")
+
+    def _apply(self, transaction: list[tuple[int, int]]) -> None:
+        steps = iter(transaction)
+        step = next(steps, None)
+        while step is not None:
+            (at, offset), following = step, next(steps, None)
+            key = self._keys[offset]
+            is_added = at == offset
+            if is_added or following is None or following[0] != following[1]:
+                self._doubt(key, 1 if is_added else -1)
+            elif self._keys[following[1]] != key:
+                self._doubt(key, -1)
+            else:
+                self.by_key[key] = self._value(following[1], key)
+                following = next(steps, None)
+            step = following
+
+    def _doubt(self, key: bytes, more: int) -> None:
+        self.is_complete = False
+        self.by_key.pop(key, None)
+        self.more += more
+
+    def _value(self, offset: int, key: bytes) -> bytes:
         start = skiplist._value_at(offset, len(key))
         (length,) = skiplist._WORD.unpack_from(self._data, start - skiplist._WORD.size)
-        self.by_key[key] = self._data[start : start + length]
-        self.more += 1
-
-    def _delete(self, at: int, offset: int) -> None:
-        self.by_key[self._keys[offset]] = None
-        self.more -= 1
+        return self._data[start : start + length]
 
 
 TAILS: dict[str, type[LogTail]] = {
