@@ -7,7 +7,7 @@ import shutil
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Callable, Iterator, Optional
+from typing import Callable, Iterator
 
 import pytest
 
