@@ -140,7 +140,7 @@ def configured(conf: ImapdConf) -> Source:
                 " correct the file"
             )
         return database(conf.quota_path, backend, naming)
-    from cyrusquota.cyrusdb import quotalegacy
+    from cyrusquota.cyrusdb.quotalegacy import reader as quotalegacy
 
     base, full = conf.quotalegacy_base, conf.switch("fulldirhash", False)
 

@@ -17,7 +17,10 @@ from typing import Callable, Iterable, Iterator
 from unittest import mock
 
 from cyrusquota import cyrusdb, imapdconf
-from cyrusquota.cyrusdb import quotalegacy, sql, twom, twoskip
+from cyrusquota.cyrusdb import sql
+from cyrusquota.cyrusdb.quotalegacy import reader as quotalegacy
+from cyrusquota.cyrusdb.twom import reader as twom
+from cyrusquota.cyrusdb.twoskip import reader as twoskip
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.parse import dump, report, value
 from cyrusquota.quota import QuotaRoot

@@ -19,8 +19,8 @@ from types import ModuleType
 from typing import Callable, Optional, cast
 
 from cyrusquota.cyrusdb import _magic
-from cyrusquota.cyrusdb._database import Database, Snapshot
-from cyrusquota.cyrusdb.bulk import Picks, Sifted, columns, sifted
+from cyrusquota.cyrusdb.database import Database, Snapshot
+from cyrusquota.cyrusdb.selection import Picks, Sifted, columns, sifted
 from cyrusquota.errors import (
     AnyPath,
     NoSuchSource,
@@ -49,19 +49,19 @@ __all__ = [
 #: Module and class.
 _BACKENDS = {
     "flat": ("flat", "Flat"),
-    "quotalegacy": ("quotalegacy", "QuotaTree"),
-    "skiplist": ("skiplist", "Skiplist"),
+    "quotalegacy": ("quotalegacy.reader", "QuotaTree"),
+    "skiplist": ("skiplist.reader", "Skiplist"),
     "sql": ("sql", "Sql"),
-    "twom": ("twom", "Twom"),
-    "twoskip": ("twoskip", "Twoskip"),
+    "twom": ("twom.reader", "Twom"),
+    "twoskip": ("twoskip.reader", "Twoskip"),
 }
 #: Where there is a faster way to few of very many records.
 _SIFTS = {
     "flat": "flat",
-    "quotalegacy": "quotalegacy",
-    "skiplist": "bulk.skiplist",
-    "twom": "bulk.twom",
-    "twoskip": "bulk.twoskip",
+    "quotalegacy": "quotalegacy.reader",
+    "skiplist": "skiplist.scan",
+    "twom": "twom.scan",
+    "twoskip": "twoskip.scan",
 }
 #: The names of the backends that can be read.
 BACKENDS = tuple(_BACKENDS)

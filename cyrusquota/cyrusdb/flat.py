@@ -21,10 +21,9 @@ from itertools import repeat
 from operator import lt
 from typing import Iterator, Optional
 
-from cyrusquota.cyrusdb._database import Database, Snapshot
-from cyrusquota.cyrusdb._file import contents, differs
-from cyrusquota.cyrusdb.bulk import Picks, Record, Sifted, Unusual, columns
-from cyrusquota.cyrusdb.bulk.processes import SHARES, parallel, processors
+from cyrusquota.cyrusdb.database import Database, Snapshot, contents, differs
+from cyrusquota.cyrusdb.parallel import SHARES, parallel, processors
+from cyrusquota.cyrusdb.selection import Picks, Record, Sifted, Unusual, columns
 from cyrusquota.errors import AnyPath, DamagedDatabase, OnProblem, Place
 
 # The layout (lib/cyrusdb_flat.c).

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Iterator, Optional
 from urllib.parse import quote
 
 from cyrusquota.cyrusdb import _magic
-from cyrusquota.cyrusdb._database import Database, Snapshot
-from cyrusquota.cyrusdb._file import Identity, differs, identity
+from cyrusquota.cyrusdb.database import Database, Identity, Snapshot, differs, identity
 from cyrusquota.errors import (
     AnyPath,
     CyrusQuotaError,

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import AbstractSet, Iterable, Iterator, Sequence
 
 from cyrusquota import cyrusdb, dirhash
-from cyrusquota.cyrusdb.bulk import Picks
-from cyrusquota.cyrusdb.quotalegacy import QuotaTree
+from cyrusquota.cyrusdb.quotalegacy.reader import QuotaTree
+from cyrusquota.cyrusdb.selection import Picks
 from cyrusquota.errors import AnyPath, CyrusQuotaError, DataError, OnProblem, Place
 from cyrusquota.explain.names import LONGER
 from cyrusquota.mailbox import split_domain

@@ -23,8 +23,8 @@ from typing import Callable, ContextManager, Optional
 import attrs
 
 from cyrusquota.cyrusdb import tail
+from cyrusquota.cyrusdb.quotalegacy.follow import TreeTail
 from cyrusquota.cyrusdb.tail import Changes, Lost, Tail
-from cyrusquota.cyrusdb.tail.tree import TreeTail
 from cyrusquota.errors import CyrusQuotaError, HeldBack, MapLocked
 from cyrusquota.follow.forked import Failed, Forked, Outcome, Work, Working
 from cyrusquota.follow.listing import Listing

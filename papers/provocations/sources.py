@@ -10,7 +10,7 @@ import sqlite3
 from typing import ContextManager
 from unittest import mock
 
-from cyrusquota.cyrusdb._xxh3 import checksum
+from cyrusquota.cyrusdb.twom.xxh3 import checksum
 from papers.provocations._provocation import FIXTURES, Provocation, as_nobody, failing
 
 _MAIN = FIXTURES / "main"

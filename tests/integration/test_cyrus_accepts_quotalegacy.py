@@ -9,7 +9,7 @@ from itertools import product
 
 import pytest
 
-from cyrusquota.cyrusdb.quotalegacy import QuotaTree
+from cyrusquota.cyrusdb.quotalegacy.reader import QuotaTree
 from cyrusquota.errors import raise_problem
 from cyrusquota.strategies.writers.quotalegacy import QuotalegacyWriter
 

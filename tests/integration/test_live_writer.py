@@ -19,8 +19,10 @@ import pytest
 
 from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb import flat
-from cyrusquota.cyrusdb._file import differs, identity
-from cyrusquota.cyrusdb.bulk import run, skiplist, twoskip
+from cyrusquota.cyrusdb import sorted_run as run
+from cyrusquota.cyrusdb.database import differs, identity
+from cyrusquota.cyrusdb.skiplist import scan as skiplist
+from cyrusquota.cyrusdb.twoskip import scan as twoskip
 
 from .cyrus import Cyrus
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 
 from cyrusquota import cyrusdb
-from cyrusquota.cyrusdb import twom, twoskip
+from cyrusquota.cyrusdb.twom import reader as twom
+from cyrusquota.cyrusdb.twoskip import reader as twoskip
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.strategies.writers.linked import LinkedWriter
 from cyrusquota.strategies.writers.twom import NULL, TwomWriter

@@ -15,8 +15,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cyrusquota import cyrusdb, overquota, source
-from cyrusquota.cyrusdb import bulk, flat, quotalegacy
-from cyrusquota.cyrusdb.bulk import run, skiplist, twom, twoskip
+from cyrusquota.cyrusdb import flat
+from cyrusquota.cyrusdb import selection as bulk
+from cyrusquota.cyrusdb import sorted_run as run
+from cyrusquota.cyrusdb.quotalegacy import reader as quotalegacy
+from cyrusquota.cyrusdb.skiplist import scan as skiplist
+from cyrusquota.cyrusdb.twom import scan as twom
+from cyrusquota.cyrusdb.twoskip import scan as twoskip
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.mailbox import Naming
 from cyrusquota.overquota import LMTPD, POLICIES, Policy, Reserve

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from cyrusquota import overquota, source
-from cyrusquota.cyrusdb.tail import tree
+from cyrusquota.cyrusdb.quotalegacy import follow as tree
 from cyrusquota.follow import Follower, Listing, Question, State, Voice
 from cyrusquota.follow.forked import Failed, Outcome, Work
 from cyrusquota.mailbox import Naming, Recipient

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyrusquota import cyrusdb
-from cyrusquota.cyrusdb import quotalegacy
+from cyrusquota.cyrusdb.quotalegacy import reader as quotalegacy
 from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, raise_problem
 from cyrusquota.strategies import values
 from cyrusquota.strategies.writers.quotalegacy import QuotalegacyWriter

@@ -14,7 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cyrusquota import overquota, server, source
-from cyrusquota.cyrusdb.bulk import run, twoskip
+from cyrusquota.cyrusdb import sorted_run as run
+from cyrusquota.cyrusdb.twoskip import scan as twoskip
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.mailbox import Naming
 from cyrusquota.mailboxes import RowsOf, inboxes

@@ -9,7 +9,8 @@ from typing import Callable
 import pytest
 
 from cyrusquota import cyrusdb
-from cyrusquota.cyrusdb import twom, twoskip
+from cyrusquota.cyrusdb.twom import reader as twom
+from cyrusquota.cyrusdb.twoskip import reader as twoskip
 from cyrusquota.errors import DamagedDatabase
 from cyrusquota.strategies.writers.linked import LinkedWriter
 from cyrusquota.strategies.writers.twom import TwomWriter

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cyrusquota.cyrusdb import twom, twoskip
+from cyrusquota.cyrusdb.twom import reader as twom
+from cyrusquota.cyrusdb.twoskip import reader as twoskip
 from cyrusquota.parse import value
 from fuzz import seeds
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Callable, Iterator
 import pytest
 
 from cyrusquota import cyrusdb
-from cyrusquota.cyrusdb._xxh3 import checksum
+from cyrusquota.cyrusdb.twom.xxh3 import checksum
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.parse import dump, report, value
 from cyrusquota.strategies.writers import WRITERS, close

@@ -10,7 +10,7 @@ from typing import Callable, Optional
 import pytest
 
 from cyrusquota import cyrusdb, source
-from cyrusquota.cyrusdb import quotalegacy
+from cyrusquota.cyrusdb.quotalegacy import reader as quotalegacy
 from cyrusquota.errors import BadValue, CyrusQuotaError, DamagedDatabase, NoSuchSource
 from cyrusquota.strategies.writers.quotalegacy import letter
 from tests.recorded import FIXTURES, main_roots, unpacked

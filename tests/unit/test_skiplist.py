@@ -15,8 +15,8 @@ from typing import Callable, Iterator, Optional
 import pytest
 
 from cyrusquota import cyrusdb
-from cyrusquota.cyrusdb import skiplist
-from cyrusquota.cyrusdb._file import Identity, identity
+from cyrusquota.cyrusdb.database import Identity, identity
+from cyrusquota.cyrusdb.skiplist import reader as skiplist
 from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, NoSuchSource, SourceError
 from cyrusquota.strategies.writers.skiplist import SkiplistWriter
 
@@ -278,7 +278,7 @@ def _meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> 
         happens()
         return known
 
-    monkeypatch.setattr("cyrusquota.cyrusdb.skiplist.identity", then)
+    monkeypatch.setattr("cyrusquota.cyrusdb.skiplist.reader.identity", then)
     monkeypatch.setattr(skiplist, "_PAUSE", 0)
 
 

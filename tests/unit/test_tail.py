@@ -12,8 +12,11 @@ from typing import Callable, Iterator
 import pytest
 
 from cyrusquota import cyrusdb
-from cyrusquota.cyrusdb import skiplist, tail, twom, twoskip
+from cyrusquota.cyrusdb import tail
+from cyrusquota.cyrusdb.skiplist import reader as skiplist
 from cyrusquota.cyrusdb.tail import Changes, Lost, Tail, logs
+from cyrusquota.cyrusdb.twom import reader as twom
+from cyrusquota.cyrusdb.twoskip import reader as twoskip
 from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, NoSuchSource
 from cyrusquota.strategies.writers import WRITERS, Writer, close
 from cyrusquota.strategies.writers.twom import NULL, TwomWriter

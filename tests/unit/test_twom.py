@@ -12,8 +12,8 @@ from typing import Any, Callable, Optional
 import pytest
 
 from cyrusquota import cyrusdb
-from cyrusquota.cyrusdb import twom
-from cyrusquota.cyrusdb._xxh3 import checksum
+from cyrusquota.cyrusdb.twom import reader as twom
+from cyrusquota.cyrusdb.twom.xxh3 import checksum
 from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, UnsupportedBackend
 from cyrusquota.strategies.writers.twom import NULL, TwomWriter
 

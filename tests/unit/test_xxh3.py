@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cyrusquota.cyrusdb import _xxh3
-from cyrusquota.cyrusdb._xxh3 import checksum, xxh3_64
+from cyrusquota.cyrusdb.twom import xxh3 as _xxh3
+from cyrusquota.cyrusdb.twom.xxh3 import checksum, xxh3_64
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 VECTORS = [line.split() for line in (FIXTURES / "xxh3_vectors.txt").read_text().splitlines()]

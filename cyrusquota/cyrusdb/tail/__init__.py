@@ -16,7 +16,7 @@ anew then.
 from __future__ import annotations
 
 from cyrusquota import cyrusdb
-from cyrusquota.cyrusdb.tail._tail import Changes, Lost, Tail
+from cyrusquota.cyrusdb.follow import Changes, Lost, Tail
 from cyrusquota.cyrusdb.tail.logs import TAILS
 from cyrusquota.cyrusdb.tail.watch import Watch
 from cyrusquota.errors import AnyPath

@@ -17,9 +17,11 @@ from zlib import crc32
 
 import attrs
 
-from cyrusquota.cyrusdb import skiplist, twom, twoskip
-from cyrusquota.cyrusdb._database import Snapshot
-from cyrusquota.cyrusdb.tail._tail import Changes, Lost, Tail
+from cyrusquota.cyrusdb.database import Snapshot
+from cyrusquota.cyrusdb.follow import Changes, Lost, Tail
+from cyrusquota.cyrusdb.skiplist import reader as skiplist
+from cyrusquota.cyrusdb.twom import reader as twom
+from cyrusquota.cyrusdb.twoskip import reader as twoskip
 from cyrusquota.errors import AnyPath, source_error
 
 #: Looks at a header that is being rewritten, and seconds between them.

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import time
 
-from cyrusquota.cyrusdb._database import Snapshot
-from cyrusquota.cyrusdb._file import Identity, identity
-from cyrusquota.cyrusdb.tail._tail import Changes, Tail
+from cyrusquota.cyrusdb.database import Identity, Snapshot, identity
+from cyrusquota.cyrusdb.follow import Changes, Tail
 from cyrusquota.errors import AnyPath, source_error
 
 #: The clock that file times come from may tick as slowly as this, in seconds.

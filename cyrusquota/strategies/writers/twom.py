@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 from typing import Callable
 
-from cyrusquota.cyrusdb._xxh3 import xxh3_64
+from cyrusquota.cyrusdb.twom.xxh3 import xxh3_64
 
 from .linked import MAX_LEVEL, Entry, LinkedWriter
 

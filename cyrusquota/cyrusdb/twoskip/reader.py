@@ -24,8 +24,7 @@ from zlib import crc32
 import attrs
 
 from cyrusquota.cyrusdb import _magic
-from cyrusquota.cyrusdb._database import Database, Snapshot
-from cyrusquota.cyrusdb._file import differs, exactly, identity
+from cyrusquota.cyrusdb.database import Database, Snapshot, differs, exactly, identity
 from cyrusquota.errors import AnyPath, DamagedDatabase, OnProblem, Place, source_error
 
 MAGIC = _magic.TWOSKIP

@@ -15,8 +15,8 @@ from itertools import chain
 from operator import lt
 from typing import Callable, Optional
 
-from cyrusquota.cyrusdb.bulk import BATCH, Picks, Record, Sifted, Unusual
-from cyrusquota.cyrusdb.bulk.processes import SHARES, parallel, processors
+from cyrusquota.cyrusdb.parallel import SHARES, parallel, processors
+from cyrusquota.cyrusdb.selection import BATCH, Picks, Record, Sifted, Unusual
 from cyrusquota.errors import AnyPath
 
 #: What the log stores, by key; None where it deletes.

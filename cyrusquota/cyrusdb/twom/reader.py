@@ -23,9 +23,8 @@ from typing import BinaryIO, Callable, Iterator, NamedTuple, NoReturn, Optional
 import attrs
 
 from cyrusquota.cyrusdb import _magic
-from cyrusquota.cyrusdb._database import Database, Snapshot
-from cyrusquota.cyrusdb._file import differs, exactly, identity
-from cyrusquota.cyrusdb._xxh3 import checksum
+from cyrusquota.cyrusdb.database import Database, Snapshot, differs, exactly, identity
+from cyrusquota.cyrusdb.twom.xxh3 import checksum
 from cyrusquota.errors import (
     AnyPath,
     DamagedDatabase,

@@ -17,9 +17,10 @@ from functools import partial
 from typing import Optional
 from zlib import crc32
 
-from cyrusquota.cyrusdb.bulk import Picks, Sifted, Unusual, run
-from cyrusquota.cyrusdb.bulk.run import PROBE, Changes, Deletion
-from cyrusquota.cyrusdb.twoskip import (
+from cyrusquota.cyrusdb import sorted_run as run
+from cyrusquota.cyrusdb.selection import Picks, Sifted, Unusual
+from cyrusquota.cyrusdb.sorted_run import PROBE, Changes, Deletion
+from cyrusquota.cyrusdb.twoskip.reader import (
     _BLANK,
     _COMMIT,
     _DELETE,

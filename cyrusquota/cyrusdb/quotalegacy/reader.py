@@ -19,9 +19,9 @@ from functools import partial
 from typing import Iterator, Optional
 
 from cyrusquota import dirhash
-from cyrusquota.cyrusdb._database import Database, Snapshot
-from cyrusquota.cyrusdb.bulk import BATCH, Picks, Sifted, Unusual, merged
-from cyrusquota.cyrusdb.bulk.processes import SHARES, parallel, processors
+from cyrusquota.cyrusdb.database import Database, Snapshot
+from cyrusquota.cyrusdb.parallel import SHARES, parallel, processors
+from cyrusquota.cyrusdb.selection import BATCH, Picks, Sifted, Unusual, merged
 from cyrusquota.errors import (
     AnyPath,
     DamagedDatabase,

@@ -16,9 +16,9 @@ from typing import Any, Iterator, Optional
 import attrs
 
 from cyrusquota import dirhash
-from cyrusquota.cyrusdb._database import Snapshot
-from cyrusquota.cyrusdb.quotalegacy import _FULL, _PLAIN, _ROOT, _UNFINISHED, _time, _value
-from cyrusquota.cyrusdb.tail._tail import Changes, Lost, Tail
+from cyrusquota.cyrusdb.database import Snapshot
+from cyrusquota.cyrusdb.follow import Changes, Lost, Tail
+from cyrusquota.cyrusdb.quotalegacy.reader import _FULL, _PLAIN, _ROOT, _UNFINISHED, _time, _value
 from cyrusquota.errors import AnyPath
 
 _TOP, _INNER = frozenset((b"quota", b"domain")), frozenset((b"quota",))

@@ -7,7 +7,7 @@ from typing import Optional
 
 import attrs
 
-from cyrusquota.cyrusdb._database import Snapshot
+from cyrusquota.cyrusdb.database import Snapshot
 
 
 class Lost(Exception):

@@ -26,8 +26,7 @@ from pathlib import Path
 from typing import Iterator, NoReturn, Optional
 
 from cyrusquota.cyrusdb import _magic
-from cyrusquota.cyrusdb._database import Database, Snapshot
-from cyrusquota.cyrusdb._file import Identity, differs, identity
+from cyrusquota.cyrusdb.database import Database, Identity, Snapshot, differs, identity
 from cyrusquota.errors import (
     AnyPath,
     DamagedDatabase,

@@ -15,10 +15,10 @@ import time
 from functools import partial
 from typing import Optional
 
-from cyrusquota.cyrusdb._file import identity
-from cyrusquota.cyrusdb.bulk import Picks, Sifted, Unusual, run
-from cyrusquota.cyrusdb.bulk.run import PROBE, Changes, Deletion
-from cyrusquota.cyrusdb.skiplist import (
+from cyrusquota.cyrusdb import sorted_run as run
+from cyrusquota.cyrusdb.database import identity
+from cyrusquota.cyrusdb.selection import Picks, Sifted, Unusual
+from cyrusquota.cyrusdb.skiplist.reader import (
     _ADD,
     _COMMIT,
     _DELETE,
@@ -33,6 +33,7 @@ from cyrusquota.cyrusdb.skiplist import (
     _WORD,
     MAGIC,
 )
+from cyrusquota.cyrusdb.sorted_run import PROBE, Changes, Deletion
 from cyrusquota.errors import AnyPath
 
 # The layout is that of the plain reader.

@@ -12,10 +12,10 @@ import struct
 from functools import partial
 from typing import Optional
 
-from cyrusquota.cyrusdb._xxh3 import checksum
-from cyrusquota.cyrusdb.bulk import Picks, Sifted, Unusual, run
-from cyrusquota.cyrusdb.bulk.run import PROBE, Changes, Deletion
-from cyrusquota.cyrusdb.twom import (
+from cyrusquota.cyrusdb import sorted_run as run
+from cyrusquota.cyrusdb.selection import Picks, Sifted, Unusual
+from cyrusquota.cyrusdb.sorted_run import PROBE, Changes, Deletion
+from cyrusquota.cyrusdb.twom.reader import (
     _ADD,
     _COMMIT,
     _CSUM_EXTERNAL,
@@ -30,6 +30,7 @@ from cyrusquota.cyrusdb.twom import (
     _VERSION,
     MAGIC,
 )
+from cyrusquota.cyrusdb.twom.xxh3 import checksum
 from cyrusquota.errors import AnyPath
 
 # The layout is that of the plain reader, with one structure for the whole head of each level: type,
