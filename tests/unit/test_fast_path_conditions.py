@@ -12,8 +12,10 @@ from zlib import crc32
 import pytest
 
 from cyrusquota.cyrusdb import Sifted
-from cyrusquota.cyrusdb._xxh3 import checksum
-from cyrusquota.cyrusdb.bulk import skiplist, twom, twoskip
+from cyrusquota.cyrusdb.skiplist import scan as skiplist
+from cyrusquota.cyrusdb.twom import scan as twom
+from cyrusquota.cyrusdb.twom.xxh3 import checksum
+from cyrusquota.cyrusdb.twoskip import scan as twoskip
 from cyrusquota.strategies.writers import Writer
 from cyrusquota.strategies.writers.skiplist import SkiplistWriter
 from cyrusquota.strategies.writers.twom import TwomWriter

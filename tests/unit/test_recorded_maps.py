@@ -10,7 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from cyrusquota.cli.export import export
-from cyrusquota.cyrusdb.bulk import skiplist, twom, twoskip
+from cyrusquota.cyrusdb.skiplist import scan as skiplist
+from cyrusquota.cyrusdb.twom import scan as twom
+from cyrusquota.cyrusdb.twoskip import scan as twoskip
 from tests.recorded import FIXTURES, unpacked
 
 MAIN, SITES = FIXTURES / "main", FIXTURES / "sites"

@@ -8,7 +8,8 @@ from typing import Iterator, Optional
 
 import pytest
 
-from cyrusquota.cyrusdb.bulk import Record, Sifted, Unusual, run
+from cyrusquota.cyrusdb import sorted_run as run
+from cyrusquota.cyrusdb.selection import Record, Sifted, Unusual
 
 #: A record here is a key of four letters and a value of three, one a line; nothing from a format.
 SIZE = 8
