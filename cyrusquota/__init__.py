@@ -8,6 +8,8 @@ for root in cyrusquota.read("/var/lib/cyrus/quotas.db"):
 from __future__ import annotations
 
 from cyrusquota import cyrusdb
+from cyrusquota.cyrus.imapdconf import ImapdConf, load
+from cyrusquota.cyrus.names import Naming, Recipient, recipient
 from cyrusquota.errors import (
     BadDump,
     BadReport,
@@ -30,11 +32,9 @@ from cyrusquota.errors import (
     UnsupportedBackend,
     raise_problem,
 )
-from cyrusquota.imapdconf import ImapdConf, load
-from cyrusquota.mailbox import Naming, Recipient, recipient
-from cyrusquota.overquota import LMTPD, Policy, Verdict, verdicts
 from cyrusquota.quota import QuotaRoot, Resource, Usage
-from cyrusquota.source import Source, configured, database, dumped, read, reported
+from cyrusquota.site.source import Source, configured, database, dumped, read, reported
+from cyrusquota.verdicts.overquota import LMTPD, Policy, Verdict, verdicts
 
 __version__ = "0.1.0"
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Callable, Iterable, Iterator
 from unittest import mock
 
-from cyrusquota import cyrusdb, imapdconf
+from cyrusquota import cyrusdb
+from cyrusquota.cyrus import imapdconf
 from cyrusquota.cyrusdb import sql
 from cyrusquota.cyrusdb.quotalegacy import reader as quotalegacy
 from cyrusquota.cyrusdb.twom import reader as twom

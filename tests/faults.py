@@ -10,7 +10,7 @@ import signal
 from typing import Any, Callable, Iterator, Optional
 from unittest import mock
 
-from cyrusquota import directory, lock, publish
+from cyrusquota.publish import atomic, lock, target_directory
 
 #: What does not ask the kernel for anything that can fail.
 _PURE = {"fspath", "geteuid", "strerror"}
@@ -55,7 +55,7 @@ def watched(before: Hook = _nothing, after: Hook = _nothing) -> Iterator[list[st
     """The names of the system calls that the publisher makes within, as they come."""
     made: list[str] = []
     with contextlib.ExitStack() as stack:
-        for module in (directory, lock, publish):
+        for module in (target_directory, lock, atomic):
             calls = _Calls(os, made, before, after)
             stack.enter_context(mock.patch.object(module, "os", calls))
         calls = _Calls(fcntl, made, before, after)

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from cyrusquota import doctor
 from cyrusquota.cli.export import export
 from cyrusquota.doctor import Finding, Host
-from cyrusquota.exim import Exim
+from cyrusquota.mta.exim import Exim
 
 EXIM = Path(__file__).resolve().parents[1] / "exim"
 START, END = "# >>> cyrusquota router\n", "# <<< cyrusquota router\n"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from cyrusquota.errors import OptionError
-from cyrusquota.overquota import Reserve
 from cyrusquota.quota import Resource
+from cyrusquota.verdicts.overquota import Reserve
 
 _AMOUNT = re.compile(
     r"(?:(?P<resource>[A-Za-z-]+)=)?(?P<number>[0-9]{1,18}(?:\.[0-9]{1,9})?)(?P<unit>[KMGT%]?)",

@@ -11,7 +11,7 @@ from cyrusquota import maps
 from cyrusquota.cli._amounts import size
 from cyrusquota.cli._command import Heading, under
 from cyrusquota.cli._source import RawOptions
-from cyrusquota.maps.answers import Answers
+from cyrusquota.maps.values import Answers
 
 _written = under(Heading.WRITTEN)
 _OPTIONS = (

@@ -8,9 +8,9 @@ import attrs
 
 from cyrusquota.cli._source import Chosen
 from cyrusquota.errors import CyrusQuotaError, OnProblem
-from cyrusquota.overquota import enforced
 from cyrusquota.quota import QuotaRoot
-from cyrusquota.summary import Summary
+from cyrusquota.verdicts.overquota import enforced
+from cyrusquota.verdicts.summary import Summary
 
 
 def counting(root: QuotaRoot, chosen: Chosen, on_problem: OnProblem) -> QuotaRoot:

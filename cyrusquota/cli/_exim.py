@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 from typing import Any, Callable, Optional
 
-from cyrusquota import exim
 from cyrusquota.cli._command import Heading, under
 from cyrusquota.cli._complete import file_names
 from cyrusquota.errors import OptionError
-from cyrusquota.exim import Exim
-from cyrusquota.maps.placed import DEFAULT_PATH
+from cyrusquota.maps.installed import DEFAULT_PATH
+from cyrusquota.mta import exim
+from cyrusquota.mta.exim import Exim
 
 _map = under(Heading.MAP)
 _OPTIONS = (

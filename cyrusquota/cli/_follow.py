@@ -13,20 +13,20 @@ from typing import Iterable, Optional
 
 import attrs
 
-from cyrusquota import directory, maps, publish
+from cyrusquota import maps, publish
 from cyrusquota.cli._map import comments, put, teller
 from cyrusquota.cli._notify import Manager
 from cyrusquota.cli._run import complain
 from cyrusquota.cli._source import Chosen
+from cyrusquota.cyrus.names import Recipient
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.follow import Follower, Listing, Question, State, Voice
-from cyrusquota.follow.pace import PacedGuard
-from cyrusquota.guard import Limits, Told
-from cyrusquota.mailbox import Recipient
 from cyrusquota.maps import Entry, Format, KeyForm
-from cyrusquota.maps.answers import Answers
-from cyrusquota.privileges import reading_as
-from cyrusquota.publish import Ownership
+from cyrusquota.maps.values import Answers
+from cyrusquota.publish import Ownership, target_directory
+from cyrusquota.publish.guard import Limits, Told
+from cyrusquota.publish.privileges import reading_as
+from cyrusquota.publish.sliding_guard import PacedGuard
 
 
 @attrs.frozen
@@ -54,7 +54,7 @@ class Export:
         """Until SIGTERM or SIGINT; SIGHUP reads imapd.conf anew."""
         gc.enable()
         # What can never be right should not wait for a service manager to find out.
-        with directory.opened(self.place.output, follow_links=self.place.follow_links):
+        with target_directory.opened(self.place.output, follow_links=self.place.follow_links):
             pass
         voice = Voice(
             complain, complain if verbose else _nothing, with_records=not self.chosen.problems.quiet

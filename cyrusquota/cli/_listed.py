@@ -18,7 +18,7 @@ from cyrusquota.display.sizes import Unit, figure, percent
 from cyrusquota.display.table import Column, Table, joined
 from cyrusquota.errors import printable
 from cyrusquota.quota import QuotaRoot, Resource, Usage
-from cyrusquota.summary import fullest
+from cyrusquota.verdicts.summary import fullest
 
 
 @attrs.frozen

@@ -10,9 +10,9 @@ from cyrusquota import __version__, publish
 from cyrusquota.cli._command import command_again
 from cyrusquota.cli._source import Chosen
 from cyrusquota.errors import HeldBack
-from cyrusquota.guard import Held, Told
 from cyrusquota.maps import Format
-from cyrusquota.maps.placed import STAMP
+from cyrusquota.maps.installed import STAMP
+from cyrusquota.publish.guard import Held, Told
 
 
 def comments(chosen: Chosen, roots: int, entries: int, near: int) -> tuple[str, ...]:

@@ -11,13 +11,13 @@ from cyrusquota import __version__, maps
 from cyrusquota.cli._map import comments, teller
 from cyrusquota.cli._reading import Reading
 from cyrusquota.cli._source import Chosen
-from cyrusquota.guard import Change, Guard, Limits
 from cyrusquota.maps import FORMATS, KeyForm
-from cyrusquota.maps.answers import Answers
-from cyrusquota.maps.placed import PlacedMap
-from cyrusquota.prometheus import Metric, Number, label
+from cyrusquota.maps.installed import PlacedMap
+from cyrusquota.maps.values import Answers
+from cyrusquota.monitoring.prometheus import Metric, Number, label
+from cyrusquota.publish.guard import Change, Guard, Limits
 from cyrusquota.quota import QuotaRoot, Resource
-from cyrusquota.summary import Summary
+from cyrusquota.verdicts.summary import Summary
 
 UP = "cyrusquota_up"
 LAST_SUCCESS = "cyrusquota_last_success_timestamp_seconds"

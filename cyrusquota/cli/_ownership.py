@@ -9,8 +9,8 @@ from typing import Any, Callable, Optional
 import click
 
 from cyrusquota.cli._command import Heading, under
-from cyrusquota.privileges import group_id, user_id
 from cyrusquota.publish import Ownership
+from cyrusquota.publish.privileges import group_id, user_id
 
 _MODE = re.compile("0?[0-7]{1,3}", re.ASCII)
 

@@ -9,7 +9,7 @@ import click
 
 from cyrusquota.cli._command import Command
 from cyrusquota.errors import CyrusQuotaError
-from cyrusquota.nagios import Figure, State, line
+from cyrusquota.monitoring.nagios import Figure, State, line
 
 NAME = "CYRUSQUOTA"
 

@@ -7,15 +7,15 @@ from typing import Callable, Iterator, Optional
 
 import attrs
 
-from cyrusquota import overquota
 from cyrusquota.cli._progress import progress
 from cyrusquota.cli._source import Chosen
+from cyrusquota.cyrus.names import inbox_owner
 from cyrusquota.errors import OnProblem
-from cyrusquota.mailbox import inbox_owner
-from cyrusquota.mailboxes import Inbox
-from cyrusquota.overquota import Reserve, Verdict
-from cyrusquota.privileges import reading_as
+from cyrusquota.publish.privileges import reading_as
 from cyrusquota.quota import QuotaRoot
+from cyrusquota.site.mailboxes import Inbox
+from cyrusquota.verdicts import overquota
+from cyrusquota.verdicts.overquota import Reserve, Verdict
 
 
 @attrs.define

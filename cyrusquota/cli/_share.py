@@ -9,7 +9,7 @@ import click
 
 from cyrusquota.cli._command import Heading, under
 from cyrusquota.errors import OptionError
-from cyrusquota.summary import NEAR
+from cyrusquota.verdicts.summary import NEAR
 
 _SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%?", re.ASCII)
 

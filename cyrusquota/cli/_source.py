@@ -13,20 +13,22 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Optional
 import attrs
 import click
 
-from cyrusquota import cyrusdb, imapdconf, maps, parse, source
+from cyrusquota import cyrusdb, maps, parse
 from cyrusquota.cli._amounts import reserve
 from cyrusquota.cli._command import Heading, under
 from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._run import Problems
+from cyrusquota.cyrus import imapdconf
+from cyrusquota.cyrus.imapdconf import ImapdConf
+from cyrusquota.cyrus.names import Naming
 from cyrusquota.errors import OptionError, source_error
-from cyrusquota.imapdconf import ImapdConf
-from cyrusquota.mailbox import Naming
-from cyrusquota.overquota import LMTPD, LMTPD_STRICT, POLICIES, Policy, Reserve
-from cyrusquota.privileges import reading_as
-from cyrusquota.source import Source
+from cyrusquota.publish.privileges import reading_as
+from cyrusquota.site import source
+from cyrusquota.site.source import Source
+from cyrusquota.verdicts.overquota import LMTPD, LMTPD_STRICT, POLICIES, Policy, Reserve
 
 if TYPE_CHECKING:
-    from cyrusquota.server import Server
+    from cyrusquota.site.server import Server
 
 _where, _who, _how = under(Heading.SOURCE), under(Heading.WHO), under(Heading.RUN)
 _OPTIONS = (
@@ -221,7 +223,7 @@ def _import_all() -> None:
     for parent in (cyrusdb, maps, parse):
         for module in pkgutil.walk_packages(parent.__path__, f"{parent.__name__}."):
             importlib.import_module(module.name)
-    importlib.import_module("cyrusquota.server")
+    importlib.import_module("cyrusquota.site.server")
     for package in _EXTRAS:
         with contextlib.suppress(ImportError):
             importlib.import_module(package)
@@ -242,7 +244,7 @@ def _source(raw: RawOptions, conf: Optional[ImapdConf]) -> Source:
 def _server(raw: RawOptions, conf: Optional[ImapdConf]) -> Optional[Server]:
     if raw.mailboxes is None and conf is None:
         return None
-    from cyrusquota import server
+    from cyrusquota.site import server
 
     if conf is not None and not raw.no_mailboxes:
         return server.configured(conf, raw.mailboxes)

@@ -8,7 +8,7 @@ from typing import Callable, Iterable, Optional
 
 import attrs
 
-from cyrusquota.mailbox import Naming, domain_of, folded, inbox_of, inbox_owner
+from cyrusquota.cyrus.names import Naming, domain_of, folded, inbox_of, inbox_owner
 
 Pattern = Callable[[str], Optional["re.Match[str]"]]
 

@@ -14,9 +14,9 @@ from cyrusquota.cli._plugin import Plugin, tell
 from cyrusquota.cli._reading import Reading, read
 from cyrusquota.cli._source import Chosen, RawOptions, source_options
 from cyrusquota.errors import NoSuchMap, OptionError, printable
-from cyrusquota.maps.placed import DEFAULT_MAX_AGE, DEFAULT_PATH, PlacedMap, placed
-from cyrusquota.nagios import Figure, Range, State, Thresholds
-from cyrusquota.overquota import Reserve
+from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH, PlacedMap, placed
+from cyrusquota.monitoring.nagios import Figure, Range, State, Thresholds
+from cyrusquota.verdicts.overquota import Reserve
 
 #: What can be given a range, with the unit it has.
 _MEASURES = {

@@ -11,14 +11,15 @@ from typing import Optional, Sequence
 
 import click
 
-from cyrusquota import doctor, imapdconf
+from cyrusquota import doctor
 from cyrusquota.cli._command import Command, Example, Heading, under
 from cyrusquota.cli._complete import file_names
 from cyrusquota.cli._exim import exim_options
 from cyrusquota.cli._terminal import Terminal, terminal
+from cyrusquota.cyrus import imapdconf
 from cyrusquota.doctor import Finding, Host, Severity
 from cyrusquota.errors import printable
-from cyrusquota.exim import Exim
+from cyrusquota.mta.exim import Exim
 
 #: There is one while systemd is the init of this machine (sd_booted(3)).
 _SYSTEMD = "/run/systemd/system"

@@ -9,14 +9,14 @@ import click
 
 from cyrusquota.cli._command import Command, Example, Heading, under
 from cyrusquota.cli._exim import exim_options
-from cyrusquota.cli._explained import Explained, as_json, as_text
 from cyrusquota.cli._source import Chosen, RawOptions, source_options
-from cyrusquota.exim import Exim
-from cyrusquota.explain import agreement, answers, user
-from cyrusquota.explain.answers import EximAnswer
+from cyrusquota.explain import agreement, results, user
+from cyrusquota.explain.render import Explained, as_json, as_text
+from cyrusquota.explain.results import EximAnswer
 from cyrusquota.explain.user import User
-from cyrusquota.maps.placed import DEFAULT_MAX_AGE, DEFAULT_PATH
-from cyrusquota.privileges import reading_as
+from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH
+from cyrusquota.mta.exim import Exim
+from cyrusquota.publish.privileges import reading_as
 
 
 @click.command(
@@ -56,10 +56,10 @@ def explain_user(
         found = user.found(
             asked, chosen.source, chosen.server, chosen.policy, chosen.reserve, chosen.problems
         )
-    server = answers.server_answer(found, for_good=_refuses_for_good(chosen))
+    server = results.server_answer(found, for_good=_refuses_for_good(chosen))
     exim = _exim_answer(mta, found, asked, path)
     router = None if exim is None else exim.router
-    table = answers.map_answer(
+    table = results.map_answer(
         found,
         asked,
         path or (DEFAULT_PATH if router is None else router.map),
@@ -84,4 +84,4 @@ def _exim_answer(
     if mta is None:
         return None
     is_address = "@" in asked and "!" not in asked and "/" not in asked
-    return answers.exim_answer(mta, asked if is_address else str(found.address), path)
+    return results.exim_answer(mta, asked if is_address else str(found.address), path)

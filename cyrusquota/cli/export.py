@@ -20,11 +20,11 @@ from cyrusquota.cli._run import complain, run
 from cyrusquota.cli._seconds import Seconds
 from cyrusquota.cli._source import Chosen, RawOptions, source_options
 from cyrusquota.errors import OptionError
-from cyrusquota.guard import Change, Guard, Limits, Told
 from cyrusquota.maps import Format, KeyForm
-from cyrusquota.maps.answers import Answers
-from cyrusquota.privileges import reading_as
-from cyrusquota.refusals import Refusals, refusals
+from cyrusquota.maps.values import Answers
+from cyrusquota.publish.guard import Change, Guard, Limits, Told
+from cyrusquota.publish.privileges import reading_as
+from cyrusquota.verdicts.selection import Refusals, refusals
 
 _LIMITS = Limits()
 _who, _written, _how = under(Heading.WHO), under(Heading.WRITTEN), under(Heading.RUN)

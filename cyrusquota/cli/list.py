@@ -9,7 +9,6 @@ from typing import Callable, Iterable, Iterator, Optional, Union
 import attrs
 import click
 
-from cyrusquota import overquota
 from cyrusquota.cli._command import Command, Example, Heading, under
 from cyrusquota.cli._counting import counting
 from cyrusquota.cli._listed import Csv, Form, ForPeople, JsonLines, Listed
@@ -18,13 +17,14 @@ from cyrusquota.cli._share import share_if_any
 from cyrusquota.cli._source import Chosen, RawOptions, source_options
 from cyrusquota.cli._terminal import Terminal, terminal
 from cyrusquota.cli._wanted import Wanted
+from cyrusquota.cyrus.names import domain_of
 from cyrusquota.display.sizes import Unit
-from cyrusquota.mailbox import domain_of
-from cyrusquota.overquota import Reserve
 from cyrusquota.parse.value import Sieve
-from cyrusquota.privileges import reading_as
+from cyrusquota.publish.privileges import reading_as
 from cyrusquota.quota import QuotaRoot
-from cyrusquota.summary import fullest, near_limit
+from cyrusquota.verdicts import overquota
+from cyrusquota.verdicts.overquota import Reserve
+from cyrusquota.verdicts.summary import fullest, near_limit
 
 #: Lines that are written at once.
 _BATCH = 500

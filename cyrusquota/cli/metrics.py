@@ -25,12 +25,12 @@ from cyrusquota.cli._reading import read
 from cyrusquota.cli._share import near_option
 from cyrusquota.cli._source import RawOptions, source_options
 from cyrusquota.errors import CyrusQuotaError, MapError, MapLocked, NoSuchMap, printable
-from cyrusquota.guard import Limits
 from cyrusquota.maps import FORMATS, KeyForm
-from cyrusquota.maps.answers import Answers
-from cyrusquota.maps.placed import DEFAULT_PATH, PlacedMap, placed
-from cyrusquota.prometheus import Metric, exposition, value_of
-from cyrusquota.summary import Summary
+from cyrusquota.maps.installed import DEFAULT_PATH, PlacedMap, placed
+from cyrusquota.maps.values import Answers
+from cyrusquota.monitoring.prometheus import Metric, exposition, value_of
+from cyrusquota.publish.guard import Limits
+from cyrusquota.verdicts.summary import Summary
 
 #: Seconds for another run to put its file in place, which takes it next to none.
 _PATIENCE = 10.0

@@ -19,11 +19,11 @@ from cyrusquota.cli._share import near_option
 from cyrusquota.cli._source import Chosen, RawOptions, source_options
 from cyrusquota.cli._terminal import terminal
 from cyrusquota.display import page
-from cyrusquota.display.overview import Overview
+from cyrusquota.display.report_model import Overview
 from cyrusquota.display.text import Text
 from cyrusquota.errors import CannotCreateMap, printable
-from cyrusquota.overquota import Reserve
-from cyrusquota.summary import Summary
+from cyrusquota.verdicts.overquota import Reserve
+from cyrusquota.verdicts.summary import Summary
 
 #: Lines that a list may have.
 _MOST = 1_000_000

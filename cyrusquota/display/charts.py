@@ -12,7 +12,7 @@ from typing import Sequence
 import attrs
 
 from cyrusquota.display.markup import text
-from cyrusquota.display.overview import State, Step
+from cyrusquota.display.report_model import State, Step
 
 #: Pixels: of the columns of a histogram, of what is above and below them, of a row of bars.
 _HEIGHT = 260

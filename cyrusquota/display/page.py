@@ -10,12 +10,12 @@ from typing import Iterator, Sequence
 
 from cyrusquota.display.charts import Bars, bars, histogram, meter
 from cyrusquota.display.markup import Heading, name, table, text
-from cyrusquota.display.overview import Figure, Overview, Refusal, State
+from cyrusquota.display.report_model import Figure, Overview, Refusal, State
 from cyrusquota.display.sizes import figure, part, percent, size
 from cyrusquota.display.style import STYLE
 from cyrusquota.display.table import shortened
 from cyrusquota.quota import Resource, Usage
-from cyrusquota.summary import Fullest, Totals
+from cyrusquota.verdicts.summary import Fullest, Totals
 
 _MARK = "<!DOCTYPE html>\n<!-- Written by cyrusquota report; the next run replaces it. -->\n"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"

@@ -9,11 +9,11 @@ from typing import Callable, Iterable, Iterator, Optional, Sequence
 import attrs
 
 from cyrusquota.display.bars import bar
-from cyrusquota.display.overview import Overview, Refusal, State
+from cyrusquota.display.report_model import Overview, Refusal, State
 from cyrusquota.display.sizes import figure, part, percent, size
 from cyrusquota.display.table import GAP, Charset, Column, Table, joined, shortened, width
 from cyrusquota.quota import Resource, Usage
-from cyrusquota.summary import Fullest, Totals
+from cyrusquota.verdicts.summary import Fullest, Totals
 
 #: Columns of a histogram where lines may be as long as they get, and at most.
 _USUAL = 80

@@ -13,11 +13,11 @@ from typing import Iterator, Optional
 
 import attrs
 
-from cyrusquota.doctor import cyrus, placed, schedule
+from cyrusquota.doctor import cyrus, map, schedule
 from cyrusquota.doctor import exim as exim_side
 from cyrusquota.doctor.findings import KINDS, Finding, Kind, Severity, worst
-from cyrusquota.exim import Exim
-from cyrusquota.maps.placed import DEFAULT_MAX_AGE, DEFAULT_PATH
+from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH
+from cyrusquota.mta.exim import Exim
 
 __all__ = ["KINDS", "Finding", "Host", "Kind", "Severity", "examined", "worst"]
 
@@ -45,7 +45,7 @@ def examined(host: Host) -> Iterator[Finding]:
     configured, router, exim = exim_side.configured(host.exim, host.map or DEFAULT_PATH)
     path = host.map or (DEFAULT_PATH if router is None else router.map)
     max_age = DEFAULT_MAX_AGE if router is None else router.max_age
-    found, table = placed.examined(path, max_age, exim, quotas, time.time())
+    found, table = map.examined(path, max_age, exim, quotas, time.time())
     yield from found
     yield from configured
     if exim is not None and router is not None:

@@ -13,7 +13,7 @@ import stat
 from pathlib import Path
 from typing import Callable, Optional
 
-from cyrusquota.privileges import reading_as
+from cyrusquota.publish.privileges import reading_as
 
 
 def closed_to(user: str, path: str) -> Optional[Path]:

@@ -8,7 +8,9 @@ from typing import Callable, Iterable, Iterator, Optional
 
 import attrs
 
-from cyrusquota import imapdconf, server, source
+from cyrusquota.cyrus import imapdconf
+from cyrusquota.cyrus.imapdconf import ImapdConf
+from cyrusquota.cyrus.names import Recipient, folded, recipient
 from cyrusquota.doctor.findings import Finding, finding
 from cyrusquota.errors import (
     ConfigError,
@@ -18,14 +20,13 @@ from cyrusquota.errors import (
     UnsupportedBackend,
     printable,
 )
-from cyrusquota.imapdconf import ImapdConf
-from cyrusquota.mailbox import Recipient, folded, recipient
 from cyrusquota.maps import ALWAYS_EXEMPT
-from cyrusquota.overquota import LMTPD, LMTPD_STRICT, Policy, Reserve, Verdict
 from cyrusquota.quota import QuotaRoot
-from cyrusquota.refusals import refusals
-from cyrusquota.server import Server
-from cyrusquota.source import Source
+from cyrusquota.site import server, source
+from cyrusquota.site.server import Server
+from cyrusquota.site.source import Source
+from cyrusquota.verdicts.overquota import LMTPD, LMTPD_STRICT, Policy, Reserve, Verdict
+from cyrusquota.verdicts.selection import refusals
 
 #: Users whom an alias is likely to lead elsewhere are no good examples.
 _ALIASES = frozenset((ALWAYS_EXEMPT, "root", "abuse", "hostmaster", "webmaster", "cyrus"))

@@ -1,6 +1,6 @@
 """The Exim side: its configuration as `exim -bP` prints it, and what it answers when it is asked.
 
-The router is known by what it does (`cyrusquota.router`), so that every variant in exim/ and what
+The router is known by what it does (`cyrusquota.mta.router`), so that every variant in exim/ and what
 a site has made of one is found.
 """
 
@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from typing import Iterator, Optional, Sequence
 
+from cyrusquota.cyrus.names import Recipient
 from cyrusquota.doctor.cyrus import Quotas
 from cyrusquota.doctor.findings import Finding, finding
 from cyrusquota.errors import EximError, printable
-from cyrusquota.exim import Answer, Exim, Outcome, Router
-from cyrusquota.mailbox import Recipient
-from cyrusquota.maps.placed import PlacedMap
-from cyrusquota.router import OverquotaRouter, overquota_routers
+from cyrusquota.maps.installed import PlacedMap
+from cyrusquota.mta.exim import Answer, Exim, Outcome, Router
+from cyrusquota.mta.router import OverquotaRouter, overquota_routers
 
 _VERIFY = re.compile(r"\bverify *= *recipient\b")
 _ACL = re.compile(r"^ {2}([A-Za-z0-9_-]+):$", re.MULTILINE)

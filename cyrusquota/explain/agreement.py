@@ -12,9 +12,9 @@ from typing import Iterator, Optional
 import attrs
 
 from cyrusquota.display.spans import age
-from cyrusquota.exim import Outcome
-from cyrusquota.explain.answers import EximAnswer, MapAnswer, Reply, ServerAnswer
+from cyrusquota.explain.results import EximAnswer, MapAnswer, Reply, ServerAnswer
 from cyrusquota.explain.user import User
+from cyrusquota.mta.exim import Outcome
 
 #: Seconds within which a map from cron has surely been renewed, with one run missed.
 RECENT = 600

@@ -12,7 +12,7 @@ import itertools
 import re
 from typing import Iterable, Iterator
 
-from cyrusquota.mailbox import (
+from cyrusquota.cyrus.names import (
     Naming,
     Recipient,
     folded,

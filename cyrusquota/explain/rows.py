@@ -10,17 +10,18 @@ import os
 from pathlib import Path
 from typing import AbstractSet, Iterable, Iterator, Sequence
 
-from cyrusquota import cyrusdb, dirhash
+from cyrusquota import cyrusdb
+from cyrusquota.cyrus import dirhash
+from cyrusquota.cyrus.names import split_domain
 from cyrusquota.cyrusdb.quotalegacy.reader import QuotaTree
 from cyrusquota.cyrusdb.selection import Picks
 from cyrusquota.errors import AnyPath, CyrusQuotaError, DataError, OnProblem, Place
 from cyrusquota.explain.names import LONGER
-from cyrusquota.mailbox import split_domain
-from cyrusquota.mailboxes import inboxes
 from cyrusquota.parse import value
 from cyrusquota.quota import QuotaRoot
-from cyrusquota.server import Server
-from cyrusquota.source import Source
+from cyrusquota.site.mailboxes import inboxes
+from cyrusquota.site.server import Server
+from cyrusquota.site.source import Source
 
 
 def roots_named(

@@ -1,6 +1,6 @@
 """One user: which quota root governs his INBOX, and what the server answers for his next message.
 
-Judged with the same rules as all users together (`cyrusquota.overquota`). Only the rows that
+Judged with the same rules as all users together (`cyrusquota.verdicts.overquota`). Only the rows that
 matter are taken from the quota database and from mailboxes.db; the header of the INBOX, which names
 the root that lmtpd goes by, is read always.
 """
@@ -11,7 +11,7 @@ from typing import AbstractSet, Iterator, Mapping, Optional
 
 import attrs
 
-from cyrusquota import overquota
+from cyrusquota.cyrus.names import Naming, Recipient, ancestors, recipient
 from cyrusquota.errors import (
     BadValue,
     CyrusQuotaError,
@@ -22,12 +22,12 @@ from cyrusquota.errors import (
 )
 from cyrusquota.explain.names import address, inbox_names, nearest, wanted_part
 from cyrusquota.explain.rows import inboxes_in, names_in, roots_named
-from cyrusquota.mailbox import Naming, Recipient, ancestors, recipient
-from cyrusquota.mailboxes import Inbox
-from cyrusquota.overquota import Policy, Reserve, Verdict
 from cyrusquota.quota import QuotaRoot, Resource
-from cyrusquota.server import Server
-from cyrusquota.source import Source
+from cyrusquota.site.mailboxes import Inbox
+from cyrusquota.site.server import Server
+from cyrusquota.site.source import Source
+from cyrusquota.verdicts import overquota
+from cyrusquota.verdicts.overquota import Policy, Reserve, Verdict
 
 
 @attrs.frozen

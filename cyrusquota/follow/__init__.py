@@ -6,10 +6,10 @@ changes that `cyrusquota.cyrusdb.tail` finds, `listing` has the entries of the m
 
 from __future__ import annotations
 
-from cyrusquota.follow.listing import Listing
 from cyrusquota.follow.loop import Follower
+from cyrusquota.follow.map_entries import Listing
+from cyrusquota.follow.notices import Voice
 from cyrusquota.follow.scan import Question, Scan, scanned
 from cyrusquota.follow.state import State
-from cyrusquota.follow.voice import Voice
 
 __all__ = ["Follower", "Listing", "Question", "Scan", "State", "Voice", "scanned"]

@@ -26,11 +26,11 @@ from cyrusquota.cyrusdb import tail
 from cyrusquota.cyrusdb.quotalegacy.follow import TreeTail
 from cyrusquota.cyrusdb.tail import Changes, Lost, Tail
 from cyrusquota.errors import CyrusQuotaError, HeldBack, MapLocked
-from cyrusquota.follow.forked import Failed, Forked, Outcome, Work, Working
-from cyrusquota.follow.listing import Listing
+from cyrusquota.follow.map_entries import Listing
+from cyrusquota.follow.notices import Voice
 from cyrusquota.follow.scan import Question, Scan, scanned
 from cyrusquota.follow.state import State
-from cyrusquota.follow.voice import Voice
+from cyrusquota.follow.worker import Failed, Forked, Outcome, Work, Working
 
 #: Seconds: between two maps, until a map is renewed, until a failed one is tried again, and until
 #: one that was held back is.

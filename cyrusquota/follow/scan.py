@@ -7,17 +7,19 @@ from typing import Iterator, Optional
 
 import attrs
 
-from cyrusquota import cyrusdb, mailboxes, overquota, source
+from cyrusquota import cyrusdb
+from cyrusquota.cyrus.names import Recipient, inbox_of, inbox_owner
 from cyrusquota.cyrusdb import Snapshot, tail
 from cyrusquota.errors import CyrusQuotaError, DataError, OnProblem
-from cyrusquota.follow.names import Names
-from cyrusquota.mailbox import Recipient, inbox_of, inbox_owner
-from cyrusquota.mailboxes import Inbox
-from cyrusquota.maps.answers import Answers
-from cyrusquota.overquota import Policy, is_delivered_to
+from cyrusquota.follow.digest_set import Names
+from cyrusquota.maps.values import Answers
 from cyrusquota.quota import QuotaRoot
-from cyrusquota.server import Server
-from cyrusquota.source import Source
+from cyrusquota.site import mailboxes, source
+from cyrusquota.site.mailboxes import Inbox
+from cyrusquota.site.server import Server
+from cyrusquota.site.source import Source
+from cyrusquota.verdicts import overquota
+from cyrusquota.verdicts.overquota import Policy, is_delivered_to
 
 
 @attrs.frozen

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import Mapping, Optional
 
-from cyrusquota import mailboxes
+from cyrusquota.cyrus.names import inbox_of, inbox_owner, recipient
 from cyrusquota.errors import CyrusQuotaError
-from cyrusquota.follow.listing import Listing
+from cyrusquota.follow.map_entries import Listing
 from cyrusquota.follow.scan import Question, Scan, Standing
-from cyrusquota.mailbox import inbox_of, inbox_owner, recipient
-from cyrusquota.overquota import is_delivered_to
 from cyrusquota.parse import value as values
+from cyrusquota.site import mailboxes
+from cyrusquota.verdicts.overquota import is_delivered_to
 
 ByKey = Mapping[bytes, Optional[bytes]]
 

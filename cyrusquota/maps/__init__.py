@@ -9,8 +9,8 @@ import enum
 import importlib
 from typing import Iterable, Iterator, Mapping, cast
 
+from cyrusquota.cyrus.names import Recipient
 from cyrusquota.errors import OptionError
-from cyrusquota.mailbox import Recipient
 from cyrusquota.maps._entry import Entry, Format, Row
 from cyrusquota.maps.message import DEFAULT_MESSAGE, DEFAULT_REFUSAL, MAX_MESSAGE
 from cyrusquota.maps.redirect import deferral

@@ -17,8 +17,8 @@ from typing import BinaryIO, Callable, Iterable, Iterator, Optional
 
 import attrs
 
+from cyrusquota.cyrus.names import internal_name
 from cyrusquota.errors import BadReport, OnProblem, Place, raise_problem
-from cyrusquota.mailbox import internal_name
 from cyrusquota.parse.value import Sieve
 from cyrusquota.quota import KIB, QuotaRoot, Resource, Usage
 

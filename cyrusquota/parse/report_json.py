@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from typing import BinaryIO, Iterator, Optional
 
+from cyrusquota.cyrus.names import internal_name
 from cyrusquota.errors import BadReport, OnProblem, Place
-from cyrusquota.mailbox import internal_name
 from cyrusquota.parse import json_members
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 

@@ -14,7 +14,7 @@ from typing import Iterable, Mapping, NamedTuple, Optional, Sequence
 
 import attrs
 
-from cyrusquota import dlist
+from cyrusquota.cyrus import dlist
 from cyrusquota.errors import BadValue, CyrusQuotaError, DataError, OnProblem, Place, raise_problem
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 

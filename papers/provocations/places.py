@@ -102,7 +102,7 @@ PROVOCATIONS = (
         "The file system is mounted read-only, often after an error on the disk.",
         "Look into the kernel's log, and mount it for writing.",
         names={"map:": "MAP:", "mount . ": "mount DIRECTORY "},
-        meanwhile=failing("cyrusquota.directory.Directory.create", errno.EROFS),
+        meanwhile=failing("cyrusquota.publish.target_directory.Directory.create", errno.EROFS),
     ),
     Provocation(
         "cyrusquota-export --dump - -o .",

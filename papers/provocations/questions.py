@@ -26,7 +26,7 @@ def _script(name: str, text: str) -> ContextManager[object]:
 
 def _slow() -> ContextManager[object]:
     return mock.patch(
-        "cyrusquota.exim.subprocess.run", side_effect=subprocess.TimeoutExpired("exim", 1)
+        "cyrusquota.mta.exim.subprocess.run", side_effect=subprocess.TimeoutExpired("exim", 1)
     )
 
 
@@ -177,6 +177,6 @@ PROVOCATIONS = (
         "Look into the kernel's log (dmesg).",
         names={"map: cannot": "MAP: cannot", "Input/output error": "REASON"},
         files=_MAP,
-        meanwhile=failing("cyrusquota.maps.placed._must_be_plain", errno.EIO),
+        meanwhile=failing("cyrusquota.maps.installed._must_be_plain", errno.EIO),
     ),
 )

@@ -13,9 +13,9 @@ from typing import Iterator
 
 import pytest
 
-from cyrusquota import privileges, publish
+from cyrusquota import publish
 from cyrusquota.errors import CannotCreateMap, MapError, MapForbidden, OptionError
-from cyrusquota.publish import Outcome, Ownership
+from cyrusquota.publish import Outcome, Ownership, privileges
 from tests.faults import ended, forked
 
 OLD = b"# ours\nold: x\n"

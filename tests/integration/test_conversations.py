@@ -8,8 +8,8 @@ from typing import Iterator
 import pytest
 
 import cyrusquota
-from cyrusquota import server
-from cyrusquota.conversations import Totals
+from cyrusquota.site import server
+from cyrusquota.site.conversations import Totals
 
 from . import commands
 from .cyrus import DOMAIN, Cyrus

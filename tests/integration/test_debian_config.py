@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from cyrusquota.exim import Exim
+from cyrusquota.mta.exim import Exim
 from tests.site import Site
 
 from . import exim

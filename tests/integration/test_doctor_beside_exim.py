@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from cyrusquota.doctor import Finding, Severity
-from cyrusquota.maps.placed import placed
+from cyrusquota.maps.installed import placed
 from tests.exim_faults import CONDITION, EXIM_CASES, ROUTER, rewritten
 from tests.site import Site
 

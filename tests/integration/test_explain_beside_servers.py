@@ -11,9 +11,9 @@ from typing import Any, Iterator
 import pytest
 
 import cyrusquota
-from cyrusquota import server
-from cyrusquota.explain import answers, user
-from cyrusquota.overquota import LMTPD, LMTPD_STRICT, SMMAPD, Policy, Reserve
+from cyrusquota.explain import results, user
+from cyrusquota.site import server
+from cyrusquota.verdicts.overquota import LMTPD, LMTPD_STRICT, SMMAPD, Policy, Reserve
 
 from . import commands, exim
 from .cyrus import DOMAIN, Cyrus
@@ -87,7 +87,7 @@ def _code(cyrus: Cyrus, asked: str, policy: Policy) -> int:
     except cyrusquota.NoSuchUser:
         return 550
     assert problems == []
-    return int(answers.server_answer(found).reply.value[:3])
+    return int(results.server_answer(found).reply.value[:3])
 
 
 @pytest.mark.parametrize(("policy", "strict"), [(LMTPD, False), (LMTPD_STRICT, True)])

@@ -9,7 +9,9 @@ from typing import Iterator
 import pytest
 
 import cyrusquota
-from cyrusquota import maps, overquota, server
+from cyrusquota import maps
+from cyrusquota.site import server
+from cyrusquota.verdicts import overquota
 
 from .cyrus import DOMAIN, Cyrus
 

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import cyrusquota
-from cyrusquota import overquota
-from cyrusquota.overquota import LMTPD, LMTPD_STRICT, SMMAPD, Policy
+from cyrusquota.verdicts import overquota
+from cyrusquota.verdicts.overquota import LMTPD, LMTPD_STRICT, SMMAPD, Policy
 
 from .cyrus import Cyrus
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Iterable
 
 import cyrusquota
-from cyrusquota import overquota, server
-from cyrusquota.overquota import LMTPD, SMMAPD, Policy
+from cyrusquota.site import server
+from cyrusquota.verdicts import overquota
+from cyrusquota.verdicts.overquota import LMTPD, SMMAPD, Policy
 
 from .cyrus import DOMAIN, Cyrus
 

@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyrusquota import strategies
+from cyrusquota.cyrus.names import Naming
 from cyrusquota.display import page
 from cyrusquota.display.bars import bar
-from cyrusquota.display.overview import Overview
+from cyrusquota.display.report_model import Overview
 from cyrusquota.display.table import Charset, width
 from cyrusquota.display.text import Text
 from cyrusquota.errors import CyrusQuotaError, printable
-from cyrusquota.mailbox import Naming
-from cyrusquota.overquota import verdicts
 from cyrusquota.quota import QuotaRoot, Usage
-from cyrusquota.summary import Summary
+from cyrusquota.verdicts.overquota import verdicts
+from cyrusquota.verdicts.summary import Summary
 
 _WHEN = datetime.datetime(2020, 2, 29, 23, 59, tzinfo=datetime.timezone.utc)
 _NASTY = (

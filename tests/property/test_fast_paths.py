@@ -14,7 +14,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cyrusquota import cyrusdb, overquota, source
+from cyrusquota import cyrusdb
+from cyrusquota.cyrus.names import Naming
 from cyrusquota.cyrusdb import flat
 from cyrusquota.cyrusdb import selection as bulk
 from cyrusquota.cyrusdb import sorted_run as run
@@ -23,12 +24,11 @@ from cyrusquota.cyrusdb.skiplist import scan as skiplist
 from cyrusquota.cyrusdb.twom import scan as twom
 from cyrusquota.cyrusdb.twoskip import scan as twoskip
 from cyrusquota.errors import CyrusQuotaError
-from cyrusquota.mailbox import Naming
-from cyrusquota.overquota import LMTPD, POLICIES, Policy, Reserve
 from cyrusquota.parse import dump, report, value
 from cyrusquota.parse.value import Sieve
 from cyrusquota.quota import QuotaRoot, Resource
-from cyrusquota.source import Source
+from cyrusquota.site import source
+from cyrusquota.site.source import Source
 from cyrusquota.strategies import text as printed
 from cyrusquota.strategies import values as values_and_usages
 from cyrusquota.strategies._databases import MAKERS
@@ -38,6 +38,8 @@ from cyrusquota.strategies.writers import Writer, close
 from cyrusquota.strategies.writers.skiplist import SkiplistWriter
 from cyrusquota.strategies.writers.twom import TwomWriter
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
+from cyrusquota.verdicts import overquota
+from cyrusquota.verdicts.overquota import LMTPD, POLICIES, Policy, Reserve
 
 from ..recorded import FIXTURES, unpacked
 from .strategies import EDITS, anything, edited, mutated, nasty

@@ -18,17 +18,18 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from cyrusquota import overquota, source
+from cyrusquota.cyrus.names import Naming, Recipient
 from cyrusquota.cyrusdb.quotalegacy import follow as tree
 from cyrusquota.follow import Follower, Listing, Question, State, Voice
-from cyrusquota.follow.forked import Failed, Outcome, Work
-from cyrusquota.mailbox import Naming, Recipient
+from cyrusquota.follow.worker import Failed, Outcome, Work
 from cyrusquota.maps import Entry, KeyForm, cdb, entries, lsearch, postfix
-from cyrusquota.maps.answers import Answers
-from cyrusquota.overquota import LMTPD, Reserve
+from cyrusquota.maps.values import Answers
 from cyrusquota.quota import Resource
-from cyrusquota.server import listed
+from cyrusquota.site import source
+from cyrusquota.site.server import listed
 from cyrusquota.strategies.writers import WRITERS, Writer, close
+from cyrusquota.verdicts import overquota
+from cyrusquota.verdicts.overquota import LMTPD, Reserve
 
 _QUOTAS = (
     *(b"user.a", b"user.b", b"user.c", b"user.c.sub", b"user.d", b"user", b"shared"),

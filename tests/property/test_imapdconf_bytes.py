@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyrusquota import source
+from cyrusquota.cyrus.imapdconf import ImapdConf, load
 from cyrusquota.errors import ConfigError
-from cyrusquota.imapdconf import ImapdConf, load
+from cyrusquota.site import source
 from tests.property.strategies import NASTY, anything
 
 _name = st.from_regex(r"\A[a-z0-9_-]{1,12}\Z")

@@ -7,7 +7,7 @@ from typing import Optional
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyrusquota.mailbox import Naming, inbox_owner, internal_name, recipient
+from cyrusquota.cyrus.names import Naming, inbox_owner, internal_name, recipient
 from cyrusquota.maps import KeyForm, entries, lsearch
 
 _text = st.binary(max_size=30).map(lambda raw: raw.decode("utf-8", "surrogateescape"))

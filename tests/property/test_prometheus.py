@@ -7,7 +7,7 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cyrusquota.prometheus import Metric, exposition, label, value_of
+from cyrusquota.monitoring.prometheus import Metric, exposition, label, value_of
 from cyrusquota.quota import QuotaRoot, Usage
 from tests.exposed import exposed
 

@@ -13,18 +13,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cyrusquota import overquota, server, source
+from cyrusquota.cyrus.names import Naming
 from cyrusquota.cyrusdb import sorted_run as run
 from cyrusquota.cyrusdb.twoskip import scan as twoskip
 from cyrusquota.errors import CyrusQuotaError
-from cyrusquota.mailbox import Naming
-from cyrusquota.mailboxes import RowsOf, inboxes
-from cyrusquota.overquota import LMTPD, LMTPD_STRICT, SMMAPD, Policy, Reserve
 from cyrusquota.quota import QuotaRoot, Resource
-from cyrusquota.refusals import Refusals, refusals
-from cyrusquota.server import Server
-from cyrusquota.source import Counted, Source
+from cyrusquota.site import server, source
+from cyrusquota.site.mailboxes import RowsOf, inboxes
+from cyrusquota.site.server import Server
+from cyrusquota.site.source import Counted, Source
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
+from cyrusquota.verdicts import overquota
+from cyrusquota.verdicts.overquota import LMTPD, LMTPD_STRICT, SMMAPD, Policy, Reserve
+from cyrusquota.verdicts.selection import Refusals, refusals
 
 USERS = ("a", "b", "c^d", "Jane", "jane", "x!y", "m\udcfcller")
 DOMAINS = ("", "example.org!", "b.example!")

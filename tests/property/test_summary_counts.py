@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyrusquota import strategies
-from cyrusquota.mailbox import domain_of
-from cyrusquota.overquota import POLICIES, Policy
+from cyrusquota.cyrus.names import domain_of
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 from cyrusquota.strategies._figures import used
-from cyrusquota.summary import STEPS, Summary
+from cyrusquota.verdicts.overquota import POLICIES, Policy
+from cyrusquota.verdicts.summary import STEPS, Summary
 
 _small = st.integers(0, 30)
 _usage = st.builds(Usage, used=_small, limit=st.none() | _small) | st.builds(

@@ -13,9 +13,9 @@ from cyrusquota.cli._listed import Csv, ForPeople, Listed
 from cyrusquota.cli._terminal import Terminal
 from cyrusquota.display.sizes import Unit
 from cyrusquota.display.table import Charset, shortened, width
-from cyrusquota.overquota import LMTPD
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 from cyrusquota.strategies import quota_roots
+from cyrusquota.verdicts.overquota import LMTPD
 
 _text = st.text(max_size=60)
 _charset = st.sampled_from(["utf-8", "ascii", "latin-1", "cp437"]).map(Charset)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cyrusquota import dirhash
+from cyrusquota.cyrus import dirhash
 
 
 # Hand-worked with the rule of cyrus-imapd's lib/util.c.

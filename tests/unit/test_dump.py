@@ -8,7 +8,7 @@ import pytest
 
 from cyrusquota.errors import BadDump, CyrusQuotaError
 from cyrusquota.parse import dump
-from cyrusquota.source import dumped
+from cyrusquota.site.source import dumped
 from tests.recorded import TWOSKIP, main_roots
 
 

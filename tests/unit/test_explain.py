@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cyrusquota.cli.main import cyrusquota
+from cyrusquota.cyrus.names import Naming
 from cyrusquota.display.spans import age
 from cyrusquota.explain.names import inbox_names, nearest
-from cyrusquota.mailbox import Naming
 
 OFF = Naming(virtdomains=False)
 ON = Naming(virtdomains=True, defaultdomain="example.net")

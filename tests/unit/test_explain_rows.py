@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from cyrusquota import imapdconf, server, source
+from cyrusquota.cyrus import imapdconf
+from cyrusquota.cyrus.names import inbox_owner
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.explain.names import LONGER
 from cyrusquota.explain.rows import inboxes_in, names_in, roots_named
-from cyrusquota.mailbox import inbox_owner
-from cyrusquota.source import Source
+from cyrusquota.site import server, source
+from cyrusquota.site.source import Source
 from tests.recorded import FIXTURES, unpacked
 
 MAIN = FIXTURES / "main"

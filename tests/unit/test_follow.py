@@ -11,19 +11,19 @@ from typing import Optional
 
 import pytest
 
-from cyrusquota import source
 from cyrusquota.cli._notify import Manager
+from cyrusquota.cyrus.names import Recipient
 from cyrusquota.errors import CyrusQuotaError, HeldBack, MapLocked, map_error
 from cyrusquota.follow import Follower, Listing, Question, Scan, State, Voice
-from cyrusquota.follow.forked import Failed, Forked, Outcome, Work
-from cyrusquota.follow.names import Names
-from cyrusquota.follow.pace import WINDOW, PacedGuard
-from cyrusquota.guard import Limits, Told
-from cyrusquota.mailbox import Recipient
+from cyrusquota.follow.digest_set import Names
+from cyrusquota.follow.worker import Failed, Forked, Outcome, Work
 from cyrusquota.maps import Entry, entries, lsearch
-from cyrusquota.maps.answers import Answers
-from cyrusquota.overquota import LMTPD
+from cyrusquota.maps.values import Answers
+from cyrusquota.publish.guard import Limits, Told
+from cyrusquota.publish.sliding_guard import WINDOW, PacedGuard
+from cyrusquota.site import source
 from cyrusquota.strategies.writers import WRITERS, Writer
+from cyrusquota.verdicts.overquota import LMTPD
 
 FULL, FINE = b"%(S (2048 1))", b"%(S (12 1))"
 

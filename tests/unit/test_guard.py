@@ -7,8 +7,8 @@ from typing import Optional
 import pytest
 
 from cyrusquota.errors import OptionError
-from cyrusquota.guard import Change, Guard, Limit, Limits, Told, held
 from cyrusquota.maps import Entry, lsearch
+from cyrusquota.publish.guard import Change, Guard, Limit, Limits, Told, held
 
 
 def told(*numbers: int, roots: Optional[int] = 25_000, source: str = "quotas.db") -> Told:

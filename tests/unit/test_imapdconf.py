@@ -7,9 +7,9 @@ from typing import Callable
 
 import pytest
 
+from cyrusquota.cyrus.imapdconf import ImapdConf, load
+from cyrusquota.cyrus.names import Naming
 from cyrusquota.errors import ConfigError
-from cyrusquota.imapdconf import ImapdConf, load
-from cyrusquota.mailbox import Naming
 
 Write = Callable[..., ImapdConf]
 

@@ -14,8 +14,8 @@ from typing import Callable
 
 import pytest
 
-from cyrusquota import conversations
 from cyrusquota.cli import main
+from cyrusquota.site import conversations
 from tests.recorded import TWOSKIP
 from tests.unit.terminals import on_terminal
 

@@ -6,7 +6,7 @@ from typing import Optional
 
 import pytest
 
-from cyrusquota.mailbox import (
+from cyrusquota.cyrus.names import (
     Naming,
     Recipient,
     domain_of,

@@ -10,16 +10,16 @@ from typing import Iterable, Optional
 import pytest
 
 import cyrusquota
-from cyrusquota import cyrusdb, server
+from cyrusquota import cyrusdb
 from cyrusquota.errors import BadDump, CyrusQuotaError
-from cyrusquota.mailboxes import (
+from cyrusquota.site import mailbox_list, server
+from cyrusquota.site.mailboxes import (
     Inbox,
     Layout,
     header_path,
     header_root,
     inboxes,
 )
-from cyrusquota.parse import mboxlist
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "mailboxes"
 EXPECTED = json.loads((FIXTURES / "expected-users.json").read_text())
@@ -61,7 +61,7 @@ def test_a_recorded_database_gives_its_users(name: str) -> None:
 @pytest.mark.parametrize("path", DUMPS)
 def test_a_dump_gives_its_users(path: str) -> None:
     with (FIXTURES / path).open("rb") as stream:
-        _assert_expected(mboxlist.dumped(stream), DUMPS[path])
+        _assert_expected(mailbox_list.dumped(stream), DUMPS[path])
 
 
 def test_a_dump_of_2_2_has_no_types(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_dump_of_2_2_has_no_types(tmp_path: Path) -> None:
         b"user.jane\tdefault\tjane\tlrswipcda\t\nuser.far\tbackend!default\tfar\tlrs\t\n"
     )
     with dump.open("rb") as stream:
-        found = {inbox.name: inbox.is_live for inbox in mboxlist.dumped(stream)}
+        found = {inbox.name: inbox.is_live for inbox in mailbox_list.dumped(stream)}
     assert found == {"user.jane": True, "user.far": False}
 
 
@@ -79,7 +79,7 @@ def test_a_json_dump_with_a_row_that_is_none_reports_it(tmp_path: Path) -> None:
     dump.write_bytes(b'{\n"user.jane": 5,\n"user.bob": {"mbtype": "e", "partition": "p"}\n}\n')
     problems: list[CyrusQuotaError] = []
     with dump.open("rb") as stream:
-        found = list(mboxlist.dumped(stream, on_problem=problems.append))
+        found = list(mailbox_list.dumped(stream, on_problem=problems.append))
     assert [inbox.name for inbox in found] == ["user.bob"]
     assert [type(problem) for problem in problems] == [BadDump]
 
@@ -133,7 +133,7 @@ def test_a_row_that_names_a_server_is_not_live() -> None:
     row = (b"Nuser\x1fjane", b"%(T e I abc P default S imap1)")
     assert [inbox.is_live for inbox in inboxes([row])] == [False]
     dump = io.BytesIO(b'{\n"user.jane": {"mbtype": "e", "partition": "p", "server": "imap1"}\n}\n')
-    assert [inbox.is_live for inbox in mboxlist.dumped(dump)] == [False]
+    assert [inbox.is_live for inbox in mailbox_list.dumped(dump)] == [False]
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_what_is_no_header_is_refused(content: bytes) -> None:
 def test_the_server_says_which_header_cannot_be_read(tmp_path: Path) -> None:
     conf = tmp_path / "imapd.conf"
     conf.write_text(f"configdirectory: {tmp_path}\npartition-p: {tmp_path}\n")
-    found = cyrusquota.server.configured(cyrusquota.load(conf))
+    found = cyrusquota.site.server.configured(cyrusquota.load(conf))
     with pytest.raises(cyrusquota.NoSuchSource, match=r"cyrus\.header"):
         found.header_root(Inbox("user.jane", True, "p"))
     with pytest.raises(cyrusquota.SourceError, match="elsewhere"):

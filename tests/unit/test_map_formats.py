@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyrusquota.cli._amounts import size
+from cyrusquota.cyrus.names import Recipient
 from cyrusquota.errors import OptionError
-from cyrusquota.mailbox import Recipient
 from cyrusquota.maps import FORMATS, Entry, KeyForm, cdb, entries, lsearch, postfix
-from cyrusquota.maps.answers import Answers
-from cyrusquota.overquota import LMTPD, Reserve, Verdict
+from cyrusquota.maps.values import Answers
 from cyrusquota.quota import QuotaRoot, Resource, Usage
+from cyrusquota.verdicts.overquota import LMTPD, Reserve, Verdict
 
 DEFERRAL = b":defer: 4.2.2 The user's mailbox is full. Please try re-sending your e-mail later."
 REFUSAL = b":fail: 552 5.2.2 The user's mailbox is full."

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cyrusquota import maps
+from cyrusquota.cyrus.names import Recipient
 from cyrusquota.errors import OptionError
-from cyrusquota.mailbox import Recipient
 from cyrusquota.maps import Entry, KeyForm, deferral, entries
 
 JANE, MAX = Recipient("jane"), Recipient("max", "example.org")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyrusquota.errors import OptionError
-from cyrusquota.nagios import Figure, Range, State, Thresholds, line
+from cyrusquota.monitoring.nagios import Figure, Range, State, Thresholds, line
 
 #: The table of examples in the guidelines, each with values that raise an alert and that do not.
 EXAMPLES = [

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from cyrusquota.cyrus.names import Naming, Recipient
 from cyrusquota.errors import CyrusQuotaError
-from cyrusquota.mailbox import Naming, Recipient
-from cyrusquota.overquota import (
+from cyrusquota.quota import QuotaRoot, Resource, Usage
+from cyrusquota.verdicts.overquota import (
     LMTPD,
     LMTPD_STRICT,
     SMMAPD,
@@ -18,7 +19,6 @@ from cyrusquota.overquota import (
     sieve,
     verdicts,
 )
-from cyrusquota.quota import QuotaRoot, Resource, Usage
 from tests.recorded import Expected, main_roots
 
 #: The users among the recorded roots whom a real lmtpd refused, and whom an address leads to (so

@@ -10,7 +10,7 @@ import pytest
 
 from cyrusquota.errors import ForeignMap, MapError, MapForbidden, NoSuchMap
 from cyrusquota.maps import FORMATS, Entry
-from cyrusquota.maps.placed import placed
+from cyrusquota.maps.installed import placed
 
 HEADER = (
     "Written by cyrusquota-export 0.1.0; do not edit, the next run replaces it.",

@@ -17,7 +17,7 @@ from unittest import mock
 
 import pytest
 
-from cyrusquota import directory, lock, publish
+from cyrusquota import publish
 from cyrusquota.errors import (
     CannotCreateMap,
     HeldBack,
@@ -26,8 +26,8 @@ from cyrusquota.errors import (
     MapLocked,
     OptionError,
 )
-from cyrusquota.guard import Held
-from cyrusquota.publish import Outcome, Ownership
+from cyrusquota.publish import Outcome, Ownership, lock, target_directory
+from cyrusquota.publish.guard import Held
 from tests.faults import ended, failing, forked, killing, watched
 
 OLD, NEW = b"# ours\nold: x\n", b"# ours\nnew: x\nother: x\n"
@@ -553,7 +553,7 @@ def test_every_version_that_a_reader_can_open_is_whole(place: Path, kills: int) 
 
 def test_directory_names_are_looked_up_once(old: Path) -> None:
     """Whatever the map's path leads to later, a run stays in the directory it has checked."""
-    with directory.opened(old) as held:
+    with target_directory.opened(old) as held:
         old.parent.rename(old.parent.with_name("moved"))
         found = held.in_place()
         assert found is not None

@@ -9,9 +9,10 @@ from typing import Callable, Optional
 
 import pytest
 
-from cyrusquota import cyrusdb, source
+from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb.quotalegacy import reader as quotalegacy
 from cyrusquota.errors import BadValue, CyrusQuotaError, DamagedDatabase, NoSuchSource
+from cyrusquota.site import source
 from cyrusquota.strategies.writers.quotalegacy import letter
 from tests.recorded import FIXTURES, main_roots, unpacked
 

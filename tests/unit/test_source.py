@@ -10,7 +10,8 @@ from typing import Callable
 import pytest
 
 import cyrusquota
-from cyrusquota import source
+from cyrusquota.cyrus.imapdconf import load
+from cyrusquota.cyrus.names import Naming
 from cyrusquota.errors import (
     BadDump,
     BadReport,
@@ -20,9 +21,8 @@ from cyrusquota.errors import (
     NoSuchSource,
     UnsupportedBackend,
 )
-from cyrusquota.imapdconf import load
-from cyrusquota.mailbox import Naming
 from cyrusquota.quota import QuotaRoot, Usage
+from cyrusquota.site import source
 from tests.recorded import TWOSKIP, main_roots, unpacked
 
 Configured = Callable[..., source.Source]

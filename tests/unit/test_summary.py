@@ -6,9 +6,9 @@ import tracemalloc
 
 import pytest
 
-from cyrusquota.overquota import SMMAPD
 from cyrusquota.quota import QuotaRoot, Resource, Usage
-from cyrusquota.summary import Fullest, Summary, Totals
+from cyrusquota.verdicts.overquota import SMMAPD
+from cyrusquota.verdicts.summary import Fullest, Summary, Totals
 from tests.recorded import main_roots
 
 MIB = 1 << 20

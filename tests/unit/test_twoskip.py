@@ -9,9 +9,10 @@ from typing import Callable, Optional
 
 import pytest
 
-from cyrusquota import cyrusdb, source
+from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb import Snapshot
 from cyrusquota.errors import BadValue, CyrusQuotaError, DamagedDatabase
+from cyrusquota.site import source
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
 from tests.damage import resealed, with_header
 from tests.recorded import FIXTURES, TWOSKIP, jsonl, latin1, main_roots, stages

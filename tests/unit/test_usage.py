@@ -209,7 +209,7 @@ def cli(
 ) -> Cli:
     """Run a command line in an empty directory, without an imapd.conf."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("cyrusquota.imapdconf.DEFAULT_PATH", str(tmp_path / "no-imapd.conf"))
+    monkeypatch.setattr("cyrusquota.cyrus.imapdconf.DEFAULT_PATH", str(tmp_path / "no-imapd.conf"))
 
     def call(line: str) -> Ran:
         name, *arguments = shlex.split(line)
@@ -395,7 +395,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "quotas.db").write_bytes(b"user.jane\t2000 1\nuser.max\t5 1\n")
     rows = (b"user.jane\t0 default jane\tlrs\t\n", b"user.max\t0 default max\tlrs\t\n")
     (tmp_path / "mailboxes.db").write_bytes(b"".join(rows))
-    monkeypatch.setattr("cyrusquota.exim.installed", lambda: None)
+    monkeypatch.setattr("cyrusquota.mta.exim.installed", lambda: None)
     for module in ("_source", "export", "_reading", "list", "explain"):
         monkeypatch.setattr(
             f"cyrusquota.cli.{module}.reading_as", lambda user: contextlib.nullcontext()
@@ -407,7 +407,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_every_example_runs(
     name: str, line: str, cli: Cli, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cyrusquota.imapdconf.DEFAULT_PATH", str(site / "imapd.conf"))
+    monkeypatch.setattr("cyrusquota.cyrus.imapdconf.DEFAULT_PATH", str(site / "imapd.conf"))
     monkeypatch.setattr("cyrusquota.cli.check.DEFAULT_PATH", str(site / "overquota"))
     followed = mock.Mock()
     monkeypatch.setattr(_follow.Export, "run", followed)

@@ -8,12 +8,15 @@ from typing import Optional
 import attrs
 import pytest
 
-from cyrusquota import overquota, server
 from cyrusquota.cli._amounts import reserve
-from cyrusquota.conversations import Totals
+from cyrusquota.cyrus.names import Naming
 from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, OptionError
-from cyrusquota.mailbox import Naming
-from cyrusquota.overquota import (
+from cyrusquota.quota import QuotaRoot, Resource, Usage
+from cyrusquota.site import server
+from cyrusquota.site.conversations import Totals
+from cyrusquota.site.server import Server
+from cyrusquota.verdicts import overquota
+from cyrusquota.verdicts.overquota import (
     LMTPD,
     LMTPD_STRICT,
     SMMAPD,
@@ -23,8 +26,6 @@ from cyrusquota.overquota import (
     Unresolved,
     Verdict,
 )
-from cyrusquota.quota import QuotaRoot, Resource, Usage
-from cyrusquota.server import Server
 
 MIB = 1 << 20
 FULL = Usage(11, 10)
@@ -120,7 +121,7 @@ class _Mailboxes:
         header.write_bytes(b"\xa1\x02\x8b\x0da\nb\nc\n%b\tid\n" % (root or "").encode())
 
     def server(self) -> Server:
-        from cyrusquota import imapdconf
+        from cyrusquota.cyrus import imapdconf
 
         conf = self.directory / "imapd.conf"
         totals = "yes" if self.uses_totals else "no"

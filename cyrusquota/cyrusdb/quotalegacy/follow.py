@@ -15,7 +15,7 @@ from typing import Any, Iterator, Optional
 
 import attrs
 
-from cyrusquota import dirhash
+from cyrusquota.cyrus import dirhash
 from cyrusquota.cyrusdb.database import Snapshot
 from cyrusquota.cyrusdb.follow import Changes, Lost, Tail
 from cyrusquota.cyrusdb.quotalegacy.reader import _FULL, _PLAIN, _ROOT, _UNFINISHED, _time, _value

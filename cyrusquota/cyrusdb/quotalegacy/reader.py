@@ -18,7 +18,7 @@ import string
 from functools import partial
 from typing import Iterator, Optional
 
-from cyrusquota import dirhash
+from cyrusquota.cyrus import dirhash
 from cyrusquota.cyrusdb.database import Database, Snapshot
 from cyrusquota.cyrusdb.parallel import SHARES, parallel, processors
 from cyrusquota.cyrusdb.selection import BATCH, Picks, Sifted, Unusual, merged

@@ -11,6 +11,8 @@ from typing import BinaryIO, Callable, Iterable, Iterator, Optional
 import attrs
 
 from cyrusquota import cyrusdb
+from cyrusquota.cyrus.imapdconf import ImapdConf
+from cyrusquota.cyrus.names import Naming
 from cyrusquota.errors import (
     AnyPath,
     ConfigError,
@@ -22,8 +24,6 @@ from cyrusquota.errors import (
     raise_problem,
     shown,
 )
-from cyrusquota.imapdconf import ImapdConf
-from cyrusquota.mailbox import Naming
 from cyrusquota.parse import value
 from cyrusquota.parse.value import Sieve
 from cyrusquota.quota import QuotaRoot

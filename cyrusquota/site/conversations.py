@@ -14,9 +14,9 @@ from typing import Optional
 import attrs
 
 from cyrusquota import cyrusdb
+from cyrusquota.cyrus.names import inbox_owner
 from cyrusquota.errors import NoSuchSource
-from cyrusquota.mailbox import inbox_owner
-from cyrusquota.mailboxes import Inbox, directory_letter
+from cyrusquota.site.mailboxes import Inbox, directory_letter
 
 _KEY = b"Q"
 #: Read exactly as Cyrus does: whatever deviates counts as nothing.

@@ -13,8 +13,8 @@ from typing import Mapping, Optional
 
 import attrs
 
+from cyrusquota.cyrus.names import BUILT_IN_DOMAIN, Naming
 from cyrusquota.errors import AnyPath, ConfigError, Place, printable, shown
-from cyrusquota.mailbox import BUILT_IN_DOMAIN, Naming
 
 DEFAULT_PATH = "/etc/imapd.conf"
 

@@ -11,7 +11,7 @@ from cyrusquota.display.sizes import figure, percent
 from cyrusquota.display.spans import age
 from cyrusquota.errors import printable
 from cyrusquota.explain.agreement import Difference
-from cyrusquota.explain.answers import EximAnswer, MapAnswer, Reply, ServerAnswer
+from cyrusquota.explain.results import EximAnswer, MapAnswer, Reply, ServerAnswer
 from cyrusquota.explain.user import User
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 

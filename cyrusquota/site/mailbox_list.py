@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import BinaryIO, Iterator
 
+from cyrusquota.cyrus.names import inbox_owner
 from cyrusquota.errors import BadDump, OnProblem, Place, raise_problem
-from cyrusquota.mailbox import inbox_owner
-from cyrusquota.mailboxes import LEGACY, MAIL, Inbox, inboxes
 from cyrusquota.parse import dump, json_members
+from cyrusquota.site.mailboxes import LEGACY, MAIL, Inbox, inboxes
 
 #: 2.2: `NAME TAB PARTITION TAB ACL`.
 _UNTYPED = re.compile(rb"[^ \t]+(?=\t)")

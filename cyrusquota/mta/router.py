@@ -12,7 +12,7 @@ from typing import Iterator, Optional, Sequence
 
 import attrs
 
-from cyrusquota.exim import Exim, Router
+from cyrusquota.mta.exim import Exim, Router
 
 #: The options by which a router may come to ask a file.
 _ASKING = ("condition", "data", "address_data", "set", "local_parts", "require_files")

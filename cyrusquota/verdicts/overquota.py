@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Iterable, Iterator, Mapping, Optional
 
 import attrs
 
-from cyrusquota.errors import CyrusQuotaError, OnProblem, raise_problem
-from cyrusquota.mailbox import (
+from cyrusquota.cyrus.names import (
     Naming,
     Recipient,
     ancestors,
@@ -32,12 +31,13 @@ from cyrusquota.mailbox import (
     inbox_owner,
     recipient,
 )
+from cyrusquota.errors import CyrusQuotaError, OnProblem, raise_problem
 from cyrusquota.parse.value import Margin, Sieve
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 
 if TYPE_CHECKING:
-    from cyrusquota.mailboxes import Inbox
-    from cyrusquota.server import Server
+    from cyrusquota.site.mailboxes import Inbox
+    from cyrusquota.site.server import Server
 
 
 @attrs.frozen

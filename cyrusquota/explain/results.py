@@ -7,14 +7,14 @@ from typing import Iterator, Optional
 
 import attrs
 
+from cyrusquota.cyrus.names import folded
 from cyrusquota.errors import CyrusQuotaError, MapError
-from cyrusquota.exim import Answer, Exim, Outcome
 from cyrusquota.explain.user import User
-from cyrusquota.mailbox import folded
-from cyrusquota.maps.placed import DEFAULT_MAX_AGE, DEFAULT_PATH, PlacedMap, placed
-from cyrusquota.overquota import SMMAPD
+from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH, PlacedMap, placed
+from cyrusquota.mta.exim import Answer, Exim, Outcome
+from cyrusquota.mta.router import OverquotaRouter, overquota_routers
 from cyrusquota.quota import Resource
-from cyrusquota.router import OverquotaRouter, overquota_routers
+from cyrusquota.verdicts.overquota import SMMAPD
 
 
 class Reply(enum.Enum):

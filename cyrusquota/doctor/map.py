@@ -14,10 +14,10 @@ from cyrusquota.doctor import access
 from cyrusquota.doctor.cyrus import Quotas
 from cyrusquota.doctor.findings import Finding, finding
 from cyrusquota.errors import ForeignMap, MapError, MapForbidden, NoSuchMap
-from cyrusquota.exim import Exim
-from cyrusquota.guard import Change, Limits, Told, held
 from cyrusquota.maps import FORMATS, KeyForm
-from cyrusquota.maps.placed import DEFAULT_MAX_AGE, PlacedMap, placed
+from cyrusquota.maps.installed import DEFAULT_MAX_AGE, PlacedMap, placed
+from cyrusquota.mta.exim import Exim
+from cyrusquota.publish.guard import Change, Limits, Told, held
 
 #: A clock may be this many seconds ahead of ours, on a file system of another host.
 _AHEAD = 60

@@ -12,7 +12,7 @@ from typing import Callable, Optional
 
 import attrs
 
-from cyrusquota.guard import Held, Limits, Told, held
+from cyrusquota.publish.guard import Held, Limits, Told, held
 
 #: Seconds: the limits count for what changes in this time, or up to twice as long.
 WINDOW = 300.0

@@ -14,8 +14,8 @@ import stat
 import time
 from typing import Iterator, Optional
 
-from cyrusquota.directory import Directory, closed
 from cyrusquota.errors import CannotCreateMap, MapLocked, explained, printable
+from cyrusquota.publish.target_directory import Directory, closed
 
 #: Seconds between two tries.
 _PAUSE = 0.05

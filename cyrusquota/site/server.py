@@ -13,8 +13,8 @@ from typing import Callable, Iterable, Iterator, Optional
 
 import attrs
 
-from cyrusquota import conversations, cyrusdb
-from cyrusquota.conversations import Totals
+from cyrusquota import cyrusdb
+from cyrusquota.cyrus.imapdconf import ImapdConf
 from cyrusquota.errors import (
     AnyPath,
     DamagedDatabase,
@@ -26,9 +26,9 @@ from cyrusquota.errors import (
     raise_problem,
     source_error,
 )
-from cyrusquota.imapdconf import ImapdConf
-from cyrusquota.mailboxes import Inbox, Layout, RowsOf, header_path, header_root, inboxes
-from cyrusquota.parse import mboxlist
+from cyrusquota.site import conversations, mailbox_list
+from cyrusquota.site.conversations import Totals
+from cyrusquota.site.mailboxes import Inbox, Layout, RowsOf, header_path, header_root, inboxes
 
 
 @attrs.define
@@ -152,6 +152,6 @@ def _reader(path: AnyPath) -> Callable[[OnProblem], Iterator[Inbox]]:
                 yield from inboxes(db)
             return
         with Path(path).open("rb") as stream:
-            yield from mboxlist.dumped(stream, source=str(path), on_problem=on_problem)
+            yield from mailbox_list.dumped(stream, source=str(path), on_problem=on_problem)
 
     return read

@@ -6,7 +6,7 @@ from typing import Callable, Iterable, Iterator, Optional
 
 import attrs
 
-from cyrusquota.mailbox import Recipient
+from cyrusquota.cyrus.names import Recipient
 from cyrusquota.maps import Entry, Row
 
 #: The entries that give a recipient a value: one, or none for somebody who is never listed.

@@ -6,10 +6,10 @@ from typing import Iterable, Iterator, Optional
 
 import attrs
 
-from cyrusquota.mailbox import Recipient
+from cyrusquota.cyrus.names import Recipient
 from cyrusquota.maps import DEFAULT_MESSAGE, DEFAULT_REFUSAL, Format
-from cyrusquota.overquota import Reserve, Verdict
 from cyrusquota.quota import QuotaRoot, Resource
+from cyrusquota.verdicts.overquota import Reserve, Verdict
 
 
 @attrs.frozen

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Callable, Iterable, Optional
 
 import attrs
 
-from cyrusquota import overquota
 from cyrusquota.errors import CyrusQuotaError, OnProblem, raise_problem
-from cyrusquota.overquota import Policy, Reserve, Verdict
 from cyrusquota.quota import QuotaRoot
-from cyrusquota.source import Counted, Source
+from cyrusquota.site.source import Counted, Source
+from cyrusquota.verdicts import overquota
+from cyrusquota.verdicts.overquota import Policy, Reserve, Verdict
 
 if TYPE_CHECKING:
-    from cyrusquota.server import Server
+    from cyrusquota.site.server import Server
 
 #: Passes roots on to whoever asked for them, and may watch them pass.
 Watch = Callable[[Counted], Iterable[QuotaRoot]]

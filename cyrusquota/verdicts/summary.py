@@ -13,9 +13,9 @@ from typing import Container, Iterable, Iterator, Optional
 
 import attrs
 
-from cyrusquota.mailbox import domain_of, inbox_owner
-from cyrusquota.overquota import LMTPD, Policy
+from cyrusquota.cyrus.names import domain_of, inbox_owner
 from cyrusquota.quota import QuotaRoot, Resource, Usage
+from cyrusquota.verdicts.overquota import LMTPD, Policy
 
 #: Percent of the limit from which on a root is near it.
 NEAR = 90.0

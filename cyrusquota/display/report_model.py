@@ -8,11 +8,11 @@ from typing import Iterator, Optional, Sequence
 
 import attrs
 
+from cyrusquota.cyrus.names import inbox_owner
 from cyrusquota.display.sizes import part, size
-from cyrusquota.mailbox import inbox_owner
-from cyrusquota.overquota import Verdict
 from cyrusquota.quota import Resource, Usage
-from cyrusquota.summary import STEP, STEPS, Fullest, Summary, Totals
+from cyrusquota.verdicts.overquota import Verdict
+from cyrusquota.verdicts.summary import STEP, STEPS, Fullest, Summary, Totals
 
 
 class State(enum.Enum):

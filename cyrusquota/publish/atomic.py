@@ -29,12 +29,12 @@ from typing import Callable, Iterator, Optional, Union
 
 import attrs
 
-from cyrusquota import directory
-from cyrusquota.directory import Directory, InPlace, closed
 from cyrusquota.errors import AnyPath, CannotCreateMap, HeldBack, explained, printable
-from cyrusquota.guard import Held
-from cyrusquota.lock import locked
-from cyrusquota.privileges import group_id, user_id
+from cyrusquota.publish import target_directory
+from cyrusquota.publish.guard import Held
+from cyrusquota.publish.lock import locked
+from cyrusquota.publish.privileges import group_id, user_id
+from cyrusquota.publish.target_directory import Directory, InPlace, closed
 
 
 class Outcome(enum.Enum):
@@ -86,7 +86,7 @@ class Claim:
 
         Where the map in place says the same already (`body` gives what counts of it) and belongs
         to whom it should, only its modification time is renewed. `is_ours` tells whether what is
-        in place may be replaced at all, `guard` (see `cyrusquota.guard`) whether by `content`.
+        in place may be replaced at all, `guard` (see `cyrusquota.publish.guard`) whether by `content`.
         Raises `MapError` or one of its kinds, or `OptionError` for an unknown owner; the map in
         place is then untouched, its modification time included.
         """
@@ -128,7 +128,7 @@ def claim(path: AnyPath, *, wait: float = 0.0, follow_links: bool = False) -> It
     kinds of `MapError` where no map can be put. Where `path` is a symbolic link, the file it
     leads to is meant with `follow_links`; `put` refuses to replace a link otherwise.
     """
-    with directory.opened(path, follow_links=follow_links) as held, locked(held, wait):
+    with target_directory.opened(path, follow_links=follow_links) as held, locked(held, wait):
         with explained(held.path.with_name(_temporary(held))):
             held.discard(_temporary(held))
         yield Claim(held)
@@ -152,7 +152,7 @@ def publish(
 
 def in_place(path: AnyPath, *, follow_links: bool = False) -> Optional[bytes]:
     """The map at `path`, or None where there is none. Raises `MapError`."""
-    with directory.opened(path, follow_links=follow_links) as held:
+    with target_directory.opened(path, follow_links=follow_links) as held:
         return Claim(held).in_place()
 
 
@@ -182,7 +182,7 @@ def _replace(
                 os.fchown(fd, *ids)
             # After fchown, which may clear bits.
             os.fchmod(fd, mode)
-            directory.set_label(fd, label)
+            target_directory.set_label(fd, label)
             os.fsync(fd)
         finally:
             closed(fd)

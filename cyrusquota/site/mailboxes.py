@@ -14,8 +14,8 @@ from typing import Callable, Iterable, Iterator, Optional, Sequence
 
 import attrs
 
-from cyrusquota import dirhash, dlist
-from cyrusquota.mailbox import split_domain
+from cyrusquota.cyrus import dirhash, dlist
+from cyrusquota.cyrus.names import split_domain
 
 #: Since 3.6: `N` for a row by name, 0x1D behind the domain, 0x1F between levels, dots literal.
 _NEW_KEY = re.compile(rb"N(?:([^\x1d\x1f]+)\x1d)?user\x1f([^\x1d\x1f]+)", re.DOTALL)

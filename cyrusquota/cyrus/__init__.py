@@ -1,0 +1,1 @@
+"""How Cyrus writes names, lists and its configuration; nothing here reads a database."""

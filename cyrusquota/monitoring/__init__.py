@@ -1,0 +1,1 @@
+"""The formats of monitoring systems: Nagios plugins and Prometheus."""

@@ -1,0 +1,7 @@
+"""Put a map in place: atomic, locked, guarded."""
+
+from __future__ import annotations
+
+from cyrusquota.publish.atomic import Claim, Outcome, Ownership, claim, in_place, publish
+
+__all__ = ["Claim", "Outcome", "Ownership", "claim", "in_place", "publish"]

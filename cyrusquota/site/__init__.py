@@ -1,0 +1,1 @@
+"""What one Cyrus server holds: where its quotas are, its mailboxes, their headers and totals."""
