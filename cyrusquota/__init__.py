@@ -33,7 +33,7 @@ from cyrusquota.errors import (
     raise_problem,
 )
 from cyrusquota.quota import QuotaRoot, Resource, Usage
-from cyrusquota.site.source import Source, configured, database, dumped, read, reported
+from cyrusquota.site.source import Source, from_config, from_database, from_dump, from_report, read
 from cyrusquota.verdicts.overquota import LMTPD, Policy, Verdict, verdicts
 
 __version__ = "0.1.0"
@@ -68,14 +68,14 @@ __all__ = [
     "UnsupportedBackend",
     "Usage",
     "Verdict",
-    "configured",
+    "from_config",
     "cyrusdb",
-    "database",
-    "dumped",
+    "from_database",
+    "from_dump",
     "load",
     "raise_problem",
     "read",
     "recipient",
-    "reported",
+    "from_report",
     "verdicts",
 ]

@@ -174,7 +174,7 @@ class Place:
         if self.offset is not None:
             parts.append(f"offset {self.offset}")
         if self.key is not None:
-            parts.append(f"quota root {shown(self.key)}")
+            parts.append(f"quota root {quote(self.key)}")
         return ", ".join(parts)
 
 
@@ -204,7 +204,7 @@ class DataError(CyrusQuotaError):
         text = f"expected {self.expected}"
         if self.found is not None:
             column = self.place.column
-            text += f", found {shown(self.found, 0 if column is None else column - 1)}"
+            text += f", found {quote(self.found, 0 if column is None else column - 1)}"
         where = str(self.place)
         text = f"{where}: {text}" if where else text
         return f"{text}; {self.advice}" if self.advice else text
@@ -269,7 +269,7 @@ def printable(found: Union[bytes, str]) -> str:
     return "".join(out)
 
 
-def shown(found: bytes, around: int = 0) -> str:
+def quote(found: bytes, around: int = 0) -> str:
     """`found` in quotes for a message, at most `SHOWN` bytes of it, the byte `around` included."""
     start = max(0, min(around - SHOWN // 2, len(found) - SHOWN))
     piece = found[start : start + SHOWN]
@@ -303,7 +303,7 @@ def _first_missing(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def explained(path: AnyPath) -> Iterator[None]:
+def map_os_errors(path: AnyPath) -> Iterator[None]:
     """Turn an operating-system error met while putting the map `path` in place into ours."""
     try:
         yield

@@ -11,7 +11,7 @@ from cyrusquota import maps
 from cyrusquota.cli._amounts import size
 from cyrusquota.cli._command import Heading, under
 from cyrusquota.cli._source import RawOptions
-from cyrusquota.maps.values import Answers
+from cyrusquota.maps.values import MapValues
 
 _written = under(Heading.WRITTEN)
 _OPTIONS = (
@@ -44,7 +44,7 @@ _OPTIONS = (
 
 
 def answer_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command with `raw` the options, and `answers`, which is what they come to."""
+    """Give a command with `raw` the options, and `map_values`, which is what they come to."""
 
     @functools.wraps(command)
     def wrapped(
@@ -56,9 +56,9 @@ def answer_options(command: Callable[..., Any]) -> Callable[..., Any]:
         **options: Any,
     ) -> Any:
         least = 0 if headroom is None else size("--headroom", headroom)
-        answers = Answers(maps.FORMATS[map_format], message, refuse, raw.reserve, least)
-        answers.check()
-        return command(raw=raw, answers=answers, **options)
+        map_values = MapValues(maps.FORMATS[map_format], message, refuse, raw.reserve, least)
+        map_values.check()
+        return command(raw=raw, map_values=map_values, **options)
 
     for option in reversed(_OPTIONS):
         wrapped = option(wrapped)

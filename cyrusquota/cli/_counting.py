@@ -15,10 +15,10 @@ from cyrusquota.verdicts.summary import Summary
 
 def counting(root: QuotaRoot, chosen: Chosen, on_problem: OnProblem) -> QuotaRoot:
     """`root` with conversations totals where they count, as far as they can be read."""
-    if chosen.server is None:
+    if chosen.site is None:
         return root
     try:
-        return enforced(root, chosen.server, on_problem)
+        return enforced(root, chosen.site, on_problem)
     except CyrusQuotaError as error:
         on_problem(error)
         return root

@@ -14,19 +14,19 @@ from typing import Iterable, Optional
 import attrs
 
 from cyrusquota import maps, publish
-from cyrusquota.cli._map import comments, put, teller
+from cyrusquota.cli._map import comments, put, summarizer
 from cyrusquota.cli._notify import Manager
 from cyrusquota.cli._run import complain
 from cyrusquota.cli._source import Chosen
 from cyrusquota.cyrus.names import Recipient
 from cyrusquota.errors import CyrusQuotaError
-from cyrusquota.follow import Follower, Listing, Question, State, Voice
+from cyrusquota.follow import FollowConfig, Follower, MapEntries, Notices, State
 from cyrusquota.maps import Entry, Format, KeyForm
-from cyrusquota.maps.values import Answers
+from cyrusquota.maps.values import MapValues
 from cyrusquota.publish import Ownership, target_directory
-from cyrusquota.publish.guard import Limits, Told
+from cyrusquota.publish.guard import Limits, MapSummary
 from cyrusquota.publish.privileges import reading_as
-from cyrusquota.publish.sliding_guard import PacedGuard
+from cyrusquota.publish.sliding_guard import SlidingGuard
 
 
 @attrs.frozen
@@ -46,7 +46,7 @@ class Export:
     chosen: Chosen
     exempt: tuple[str, ...]
     form: KeyForm
-    answers: Answers
+    map_values: MapValues
     place: Place
     limits: Limits
 
@@ -56,23 +56,23 @@ class Export:
         # What can never be right should not wait for a service manager to find out.
         with target_directory.opened(self.place.output, follow_links=self.place.follow_links):
             pass
-        voice = Voice(
+        notices = Notices(
             complain, complain if verbose else _nothing, with_records=not self.chosen.problems.quiet
         )
         publisher = _Publisher(self, self.chosen)
         follower = Follower(
-            _question(self.chosen, self.answers),
-            listing=self._listing,
+            _config(self.chosen, self.map_values),
+            map_entries=self._listing,
             publish=publisher.publish,
-            voice=voice,
+            notices=notices,
             poll=poll,
             rights=lambda: reading_as(self.chosen.user),
         )
         with _Signals() as signals, contextlib.closing(follower):
-            _Service(follower, publisher, voice, signals).run()
+            _Service(follower, publisher, notices, signals).run()
 
-    def _listing(self) -> Listing:
-        return Listing(self._entries, self.answers.format.row)
+    def _listing(self) -> MapEntries:
+        return MapEntries(self._entries, self.map_values.format.row)
 
     def _entries(self, to: Recipient, value: bytes) -> Iterable[Entry]:
         return maps.entries(((to, value),), form=self.form, exempt=self.exempt)
@@ -82,8 +82,8 @@ def _nothing(line: str) -> None:
     pass
 
 
-def _question(chosen: Chosen, answers: Answers) -> Question:
-    return Question(chosen.source, chosen.server, chosen.policy, answers)
+def _config(chosen: Chosen, map_values: MapValues) -> FollowConfig:
+    return FollowConfig(chosen.source, chosen.site, chosen.policy, map_values)
 
 
 @attrs.define
@@ -93,39 +93,41 @@ class _Publisher:
     export: Export
     chosen: Chosen
     summary: str = "reading the source"
-    _guard: Optional[PacedGuard] = None
+    _guard: Optional[SlidingGuard] = None
     _contents: _Contents = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._contents = _Contents(self.export.answers.format)
+        self._contents = _Contents(self.export.map_values.format)
 
     def publish(self, state: State) -> None:
         """Raises `MapError` or one of its kinds where that cannot be done."""
-        place, listing, contents = self.export.place, state.listing, self._contents
-        written = self.export.answers.format
-        texts = comments(self.chosen, state.roots, len(listing), listing.near)
-        begin, body = written.document((), texts), listing.body()
-        content = begin + body if written.IS_TEXT else written.document(listing.entries(), texts)
-        contents.know(content, body, Told.by(written.header(begin), listing.keys()))
+        place, map_entries, contents = self.export.place, state.map_entries, self._contents
+        written = self.export.map_values.format
+        texts = comments(self.chosen, state.roots, len(map_entries), map_entries.near)
+        begin, body = written.document((), texts), map_entries.body()
+        content = (
+            begin + body if written.IS_TEXT else written.document(map_entries.entries(), texts)
+        )
+        contents.know(content, body, MapSummary.by(written.header(begin), map_entries.keys()))
         with publish.claim(place.output, wait=place.wait, follow_links=place.follow_links) as claim:
             guard = self._guard
             if guard is None or not claim.in_place():
                 # Who removes the map accepts whatever comes.
-                guard = self._guard = PacedGuard(contents.told, self.export.limits)
+                guard = self._guard = SlidingGuard(contents.summarize, self.export.limits)
             outcome = put(
                 claim, content, place.ownership, guard, place.output, written, contents.body
             )
         if outcome is publish.Outcome.WRITTEN:
             contents.in_place(content)
             guard.accepted(content)
-        self.summary = f"{state.roots} quota roots, {len(listing)} entries"
+        self.summary = f"{state.roots} quota roots, {len(map_entries)} entries"
 
 
 @attrs.frozen
 class _Known:
     content: bytes
     body: bytes
-    told: Told
+    summarize: MapSummary
 
 
 class _Contents:
@@ -136,16 +138,16 @@ class _Contents:
         self._old: Optional[_Known] = None
         self._new: Optional[_Known] = None
 
-    def know(self, content: bytes, body: bytes, told: Told) -> None:
+    def know(self, content: bytes, body: bytes, summarize: MapSummary) -> None:
         """This is going to be the map."""
-        self._new = _Known(content, body, told)
+        self._new = _Known(content, body, summarize)
 
     def in_place(self, content: bytes) -> None:
         """This is the map now."""
         self._old = self._of(content)
 
-    def told(self, content: bytes) -> Told:
-        return self._of(content).told
+    def summarize(self, content: bytes) -> MapSummary:
+        return self._of(content).summarize
 
     def body(self, content: bytes) -> bytes:
         return self._of(content).body
@@ -154,7 +156,7 @@ class _Contents:
         for known in (self._new, self._old):
             if known is not None and known.content == content:
                 return known
-        self._old = _Known(content, self._format.body(content), teller(self._format)(content))
+        self._old = _Known(content, self._format.body(content), summarizer(self._format)(content))
         return self._old
 
 
@@ -199,7 +201,7 @@ class _Signals:
 class _Service:
     follower: Follower
     publisher: _Publisher
-    voice: Voice
+    notices: Notices
     signals: _Signals
     manager: Manager = attrs.field(factory=Manager)
 
@@ -227,15 +229,15 @@ class _Service:
         assert again is not None
         try:
             chosen = again()
-            question = _question(chosen, self.publisher.export.answers)
+            config = _config(chosen, self.publisher.export.map_values)
         except CyrusQuotaError as error:
-            self.voice.wrong("configuration", str(error))
+            self.notices.wrong("configuration", str(error))
         else:
-            self.voice.right("configuration")
+            self.notices.right("configuration")
             self.publisher.chosen = chosen
-            self.follower.ask(question)
+            self.follower.ask(config)
         self.manager.tell(READY=1)
 
     def _status(self) -> str:
-        wrong = self.voice.first_wrong()
+        wrong = self.notices.first_wrong()
         return wrong if wrong is not None else self.publisher.summary

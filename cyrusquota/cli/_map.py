@@ -12,7 +12,7 @@ from cyrusquota.cli._source import Chosen
 from cyrusquota.errors import HeldBack
 from cyrusquota.maps import Format
 from cyrusquota.maps.installed import STAMP
-from cyrusquota.publish.guard import Held, Told
+from cyrusquota.publish.guard import MapSummary, Rejection
 
 
 def comments(chosen: Chosen, roots: int, entries: int, near: int) -> tuple[str, ...]:
@@ -28,16 +28,16 @@ def comments(chosen: Chosen, roots: int, entries: int, near: int) -> tuple[str, 
     )
 
 
-def teller(written: Format) -> Callable[[bytes], Told]:
+def summarizer(written: Format) -> Callable[[bytes], MapSummary]:
     """What tells what a map of a format says of itself."""
-    return lambda content: Told.by(written.header(content), written.keys(content))
+    return lambda content: MapSummary.by(written.header(content), written.keys(content))
 
 
 def put(
     claim: publish.Claim,
     content: bytes,
     ownership: publish.Ownership,
-    guard: Callable[[bytes, bytes], Optional[Held]],
+    guard: Callable[[bytes, bytes], Optional[Rejection]],
     output: str,
     written: Format,
     body: Optional[Callable[[bytes], bytes]] = None,

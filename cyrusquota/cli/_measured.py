@@ -8,12 +8,12 @@ from typing import Iterator, Mapping, Optional
 import attrs
 
 from cyrusquota import __version__, maps
-from cyrusquota.cli._map import comments, teller
+from cyrusquota.cli._map import comments, summarizer
 from cyrusquota.cli._reading import Reading
 from cyrusquota.cli._source import Chosen
 from cyrusquota.maps import FORMATS, KeyForm
-from cyrusquota.maps.installed import PlacedMap
-from cyrusquota.maps.values import Answers
+from cyrusquota.maps.installed import InstalledMap
+from cyrusquota.maps.values import MapValues
 from cyrusquota.monitoring.prometheus import Metric, Number, label
 from cyrusquota.publish.guard import Change, Guard, Limits
 from cyrusquota.quota import QuotaRoot, Resource
@@ -95,16 +95,18 @@ def of_each(roots: Mapping[str, QuotaRoot]) -> Iterator[Metric]:
             yield Metric(f"cyrusquota_root_{name}", about, samples)
 
 
-def of_map(placed: Optional[PlacedMap]) -> Iterator[Metric]:
+def of_map(installed_map: Optional[InstalledMap]) -> Iterator[Metric]:
     """What can be told of the map in place, of which there may be none."""
     about = "Whether there is a map in place (1), or none that can be read (0)."
-    yield Metric.single("cyrusquota_map_found", about, +(placed is not None))
-    if placed is not None:
-        yield Metric.single("cyrusquota_map_entries", "Entries of the map.", placed.entries)
+    yield Metric.single("cyrusquota_map_found", about, +(installed_map is not None))
+    if installed_map is not None:
+        yield Metric.single("cyrusquota_map_entries", "Entries of the map.", installed_map.entries)
         about = "When the map was last renewed, in seconds since 1970."
-        yield Metric.single("cyrusquota_map_timestamp_seconds", about, round(placed.renewed, 3))
+        yield Metric.single(
+            "cyrusquota_map_timestamp_seconds", about, round(installed_map.renewed, 3)
+        )
         about = "How old the map was at the time of this run."
-        yield Metric.single("cyrusquota_map_age_seconds", about, round(placed.age(), 3))
+        yield Metric.single("cyrusquota_map_age_seconds", about, round(installed_map.age(), 3))
 
 
 @attrs.frozen
@@ -113,20 +115,25 @@ class Watch:
 
     form: KeyForm
     exempt: tuple[str, ...]
-    answers: Answers
+    map_values: MapValues
     limits: Limits
 
-    def metrics(self, chosen: Chosen, reading: Reading, placed: PlacedMap) -> Iterator[Metric]:
+    def metrics(
+        self, chosen: Chosen, reading: Reading, installed_map: InstalledMap
+    ) -> Iterator[Metric]:
         """What the guard would say to the map that an export would write now."""
-        written, told = FORMATS[placed.format], teller(FORMATS[placed.format])
-        values = attrs.evolve(self.answers, format=written).values(reading.verdicts)
+        written, summarize = (
+            FORMATS[installed_map.format],
+            summarizer(FORMATS[installed_map.format]),
+        )
+        values = attrs.evolve(self.map_values, format=written).values(reading.verdicts)
         entries = maps.entries(values, form=self.form, exempt=self.exempt)
         texts = comments(chosen, reading.roots, len(entries), reading.near)
         content = written.document(entries, texts)
-        held = Guard(told, self.limits)(placed.content, content)
+        held = Guard(summarize, self.limits)(installed_map.content, content)
         about = "Whether an export would now be held back by its guard (1) or not (0)."
         yield Metric.single("cyrusquota_map_held_back", about, +(held is not None))
-        change = Change.between(placed.keys, told(content).keys)
+        change = Change.between(installed_map.keys, summarize(content).keys)
         counts = {"added": change.added, "removed": change.removed}
         about = "Entries by which a map written now would differ from the one in place."
         samples = [({"change": name}, count) for name, count in counts.items()]

@@ -55,20 +55,20 @@ def read(
 
     `reserve` takes the place of the one chosen. Raises what keeps the source from being read.
     """
-    reading, server, begun = Reading(), chosen.server, time.monotonic()
+    reading, site, begun = Reading(), chosen.site, time.monotonic()
 
     def roots() -> Iterator[QuotaRoot]:
         counted = chosen.source.counted(None, chosen.problems)
         for root in progress(counted, lambda: counted.count):
             reading.roots = counted.count
             see(root)
-            reading.users += server is None and inbox_owner(root.name) is not None
+            reading.users += site is None and inbox_owner(root.name) is not None
             yield root
 
     def inboxes(on_problem: OnProblem) -> Iterator[Inbox]:
-        assert server is not None
+        assert site is not None
         users = 0
-        for inbox in server.inboxes(on_problem):
+        for inbox in site.inboxes(on_problem):
             users += overquota.is_delivered_to(inbox)
             yield inbox
         # Not added: where totals count, they are read once more.
@@ -80,7 +80,7 @@ def read(
             chosen.source.naming,
             chosen.policy,
             reserve=chosen.reserve if reserve is None else reserve,
-            server=None if server is None else attrs.evolve(server, read=inboxes),
+            site=None if site is None else attrs.evolve(site, read=inboxes),
             on_problem=chosen.problems,
         )
         reading.verdicts.extend(found)

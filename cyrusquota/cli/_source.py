@@ -28,7 +28,7 @@ from cyrusquota.site.source import Source
 from cyrusquota.verdicts.overquota import LMTPD, LMTPD_STRICT, POLICIES, Policy, Reserve
 
 if TYPE_CHECKING:
-    from cyrusquota.site.server import Server
+    from cyrusquota.site.site import Site
 
 _where, _who, _how = under(Heading.SOURCE), under(Heading.WHO), under(Heading.RUN)
 _OPTIONS = (
@@ -105,7 +105,7 @@ class Chosen:
     """What the options come to."""
 
     source: Source
-    server: Optional[Server]
+    site: Optional[Site]
     policy: Policy
     reserve: Reserve
     problems: Problems
@@ -223,7 +223,7 @@ def _import_all() -> None:
     for parent in (cyrusdb, maps, parse):
         for module in pkgutil.walk_packages(parent.__path__, f"{parent.__name__}."):
             importlib.import_module(module.name)
-    importlib.import_module("cyrusquota.site.server")
+    importlib.import_module("cyrusquota.site.site")
     for package in _EXTRAS:
         with contextlib.suppress(ImportError):
             importlib.import_module(package)
@@ -232,28 +232,28 @@ def _import_all() -> None:
 def _source(raw: RawOptions, conf: Optional[ImapdConf]) -> Source:
     naming = Naming() if conf is None else conf.naming
     if raw.db is not None:
-        return source.database(raw.db, raw.backend, naming)
+        return source.from_database(raw.db, raw.backend, naming)
     if raw.quota_output is not None:
-        return source.reported(*_stream(raw.quota_output), naming)
+        return source.from_report(*_stream(raw.quota_output), naming)
     if raw.dump is not None:
-        return source.dumped(*_stream(raw.dump), naming)
+        return source.from_dump(*_stream(raw.dump), naming)
     assert conf is not None
-    return source.configured(conf)
+    return source.from_config(conf)
 
 
-def _server(raw: RawOptions, conf: Optional[ImapdConf]) -> Optional[Server]:
+def _server(raw: RawOptions, conf: Optional[ImapdConf]) -> Optional[Site]:
     if raw.mailboxes is None and conf is None:
         return None
-    from cyrusquota.site import server
+    from cyrusquota.site.site import Site
 
     if conf is not None and not raw.no_mailboxes:
-        return server.configured(conf, raw.mailboxes)
+        return Site.from_config(conf, raw.mailboxes)
     if conf is not None and conf.switch("quota_use_conversations", False):
         raise OptionError(
             f"--no-mailboxes: {conf.path} has quota_use_conversations on, and the totals that"
             " count then are found through mailboxes.db; leave --no-mailboxes out"
         )
-    return None if raw.mailboxes is None else server.listed(raw.mailboxes)
+    return None if raw.mailboxes is None else Site.from_mailboxes(raw.mailboxes)
 
 
 def _policy(raw: RawOptions, conf: Optional[ImapdConf]) -> Policy:

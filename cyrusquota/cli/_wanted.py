@@ -8,13 +8,13 @@ from typing import Callable, Iterable, Optional
 
 import attrs
 
-from cyrusquota.cyrus.names import Naming, domain_of, folded, inbox_of, inbox_owner
+from cyrusquota.cyrus.names import Naming, ascii_lower, domain_of, inbox_of, inbox_owner
 
 Pattern = Callable[[str], Optional["re.Match[str]"]]
 
 
 def _pattern(text: str) -> Pattern:
-    return re.compile(fnmatch.translate(folded(text))).match
+    return re.compile(fnmatch.translate(ascii_lower(text))).match
 
 
 @attrs.frozen
@@ -28,14 +28,14 @@ class Wanted:
     @classmethod
     def of(cls, naming: Naming, domains: Iterable[str], patterns: Iterable[str]) -> Wanted:
         """From the domains and glob patterns on the command line."""
-        return cls(naming, frozenset(map(folded, domains)), tuple(map(_pattern, patterns)))
+        return cls(naming, frozenset(map(ascii_lower, domains)), tuple(map(_pattern, patterns)))
 
     def has(self, name: str) -> bool:
         """Whether the root `name` is wanted."""
         return self._is_in_domain(name) and self._fits(name)
 
     def _domain(self, name: str) -> str:
-        return folded(domain_of(name) or self.naming.defaultdomain or "")
+        return ascii_lower(domain_of(name) or self.naming.defaultdomain or "")
 
     def _is_in_domain(self, name: str) -> bool:
         return not self.domains or self._domain(name) in self.domains
@@ -43,7 +43,7 @@ class Wanted:
     def _fits(self, name: str) -> bool:
         if not self.patterns:
             return True
-        spellings = [folded(name), *self._user(name)]
+        spellings = [ascii_lower(name), *self._user(name)]
         return any(fits(spelling) for fits in self.patterns for spelling in spellings)
 
     def _user(self, name: str) -> list[str]:
@@ -52,7 +52,7 @@ class Wanted:
         owner = inbox_owner(inbox) if inbox is not None else None
         if owner is None:
             return []
-        local, domain = folded(owner[1]), self._domain(name)
+        local, domain = ascii_lower(owner[1]), self._domain(name)
         if owner[0] is None and "@" in local:
             local = local.rpartition("@")[0]
         return [local, f"{local}@{domain}"] if domain else [local]

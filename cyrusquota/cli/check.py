@@ -14,7 +14,7 @@ from cyrusquota.cli._plugin import Plugin, tell
 from cyrusquota.cli._reading import Reading, read
 from cyrusquota.cli._source import Chosen, RawOptions, source_options
 from cyrusquota.errors import NoSuchMap, OptionError, printable
-from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH, PlacedMap, placed
+from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH, InstalledMap, installed_map
 from cyrusquota.monitoring.nagios import Figure, Range, State, Thresholds
 from cyrusquota.verdicts.overquota import Reserve
 
@@ -109,13 +109,13 @@ class _Answer:
     chosen: Chosen
     reading: Reading
     limits: Mapping[str, Thresholds]
-    _map: Optional[PlacedMap] = None
+    _map: Optional[InstalledMap] = None
     _missing: str = ""
 
     def see_map(self, path: str, *, is_wanted: bool) -> None:
         """Take in the map at `path`. Raises `MapError` for one that cannot be read."""
         try:
-            self._map = placed(path)
+            self._map = installed_map(path)
         except NoSuchMap as error:
             self._missing = str(error) if is_wanted else ""
 

@@ -54,7 +54,7 @@ def explain_user(
     chosen = raw.load()
     with reading_as(chosen.user):
         found = user.found(
-            asked, chosen.source, chosen.server, chosen.policy, chosen.reserve, chosen.problems
+            asked, chosen.source, chosen.site, chosen.policy, chosen.reserve, chosen.problems
         )
     server = results.server_answer(found, for_good=_refuses_for_good(chosen))
     exim = _exim_answer(mta, found, asked, path)

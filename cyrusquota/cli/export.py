@@ -13,7 +13,7 @@ from cyrusquota import __version__, maps, publish
 from cyrusquota.cli._answers import answer_options
 from cyrusquota.cli._command import Command, Example, Heading, under
 from cyrusquota.cli._complete import file_names
-from cyrusquota.cli._map import comments, put, teller
+from cyrusquota.cli._map import comments, put, summarizer
 from cyrusquota.cli._ownership import ownership_options
 from cyrusquota.cli._progress import progress
 from cyrusquota.cli._run import complain, run
@@ -21,8 +21,8 @@ from cyrusquota.cli._seconds import Seconds
 from cyrusquota.cli._source import Chosen, RawOptions, source_options
 from cyrusquota.errors import OptionError
 from cyrusquota.maps import Format, KeyForm
-from cyrusquota.maps.values import Answers
-from cyrusquota.publish.guard import Change, Guard, Limits, Told
+from cyrusquota.maps.values import MapValues
+from cyrusquota.publish.guard import Change, Guard, Limits, MapSummary
 from cyrusquota.publish.privileges import reading_as
 from cyrusquota.verdicts.selection import Refusals, refusals
 
@@ -109,7 +109,7 @@ _who, _written, _how = under(Heading.WHO), under(Heading.WRITTEN), under(Heading
 @click.version_option(__version__, help="Show the version and exit.")
 def export(
     raw: RawOptions,
-    answers: Answers,
+    map_values: MapValues,
     exempt: tuple[str, ...],
     output: Optional[str],
     key: str,
@@ -128,8 +128,8 @@ def export(
     It reads the quota database that /etc/imapd.conf names, or the one given, and lists exactly the
     users whose next message lmtpd would refuse. It prints nothing when all is well.
     """
-    told = teller(answers.format)
-    guard = Guard(told, Limits.of(max_change), accept_change)
+    summarize = summarizer(map_values.format)
+    guard = Guard(summarize, Limits.of(max_change), accept_change)
     output = None if output == "-" else output
     if follow:
         _check_follow(raw, output, is_single=dry_run or accept_change is not None)
@@ -137,26 +137,26 @@ def export(
         from cyrusquota.cli._follow import Export, Place
 
         place = Place(output, ownership, wait, follow_links)
-        export = Export(raw.load(), exempt, KeyForm(key), answers, place, guard.limits)
+        export = Export(raw.load(), exempt, KeyForm(key), map_values, place, guard.limits)
         export.run(poll, verbose)
         return
     chosen = raw.load()
-    listing = _Listing(chosen, exempt, KeyForm(key), answers)
+    listing = _Listing(chosen, exempt, KeyForm(key), map_values)
     if output is None:
         content = listing.content()
-        _tell_changes(None, content, guard, answers.format) if dry_run else sys.stdout.buffer.write(
-            content
-        )
+        _tell_changes(
+            None, content, guard, map_values.format
+        ) if dry_run else sys.stdout.buffer.write(content)
     elif dry_run:
         old = publish.in_place(output, follow_links=follow_links)
-        _tell_changes(old, listing.content(old), guard, answers.format)
+        _tell_changes(old, listing.content(old), guard, map_values.format)
     else:
         with publish.claim(output, wait=wait, follow_links=follow_links) as claim:
             old = claim.in_place()
             content = listing.content(old)
-            outcome = put(claim, content, ownership, guard, output, answers.format)
+            outcome = put(claim, content, ownership, guard, output, map_values.format)
         if verbose:
-            complain(f"{output} {outcome.value}: {_numbers(told, old, content)}")
+            complain(f"{output} {outcome.value}: {_numbers(summarize, old, content)}")
     if verbose:
         complain(f"{listing.summary}, {chosen.problems.count} problems")
 
@@ -179,29 +179,29 @@ class _Listing:
     chosen: Chosen
     exempt: tuple[str, ...]
     form: KeyForm
-    answers: Answers
+    map_values: MapValues
     summary: str = ""
 
     def content(self, old: Optional[bytes] = None) -> bytes:
         """The map; `old`, the one in place, tells how long reading may take."""
-        told = Told.by(self.answers.format.header(old or b""), frozenset())
+        summarize = MapSummary.by(self.map_values.format.header(old or b""), frozenset())
         with reading_as(self.chosen.user):
-            found = self._read(told.roots)
-        values = self.answers.values(found.verdicts)
+            found = self._read(summarize.roots)
+        values = self.map_values.values(found.verdicts)
         entries = maps.entries(values, form=self.form, exempt=self.exempt)
         name = self.chosen.source.name
         self.summary = f"{found.roots} quota roots read from {name}, {len(entries)} entries"
         near = sum(not verdict.over for verdict in found.verdicts)
         texts = comments(self.chosen, found.roots, len(entries), near)
-        return self.answers.format.document(entries, texts)
+        return self.map_values.format.document(entries, texts)
 
     def _read(self, expected: Optional[int]) -> Refusals:
         source, problems = self.chosen.source, self.chosen.problems
         found = refusals(
             source,
             self.chosen.policy,
-            self.answers.wanted,
-            self.chosen.server,
+            self.map_values.wanted,
+            self.chosen.site,
             problems,
             lambda counted: progress(counted, lambda: counted.count, expected),
         )
@@ -225,8 +225,8 @@ def _tell_changes(old: Optional[bytes], content: bytes, guard: Guard, written: F
         click.echo(f"and would be held back: {held.reason}")
 
 
-def _numbers(told: Callable[[bytes], Told], old: Optional[bytes], content: bytes) -> str:
-    change = Change.between(told(old or b"").keys, told(content).keys)
+def _numbers(summarize: Callable[[bytes], MapSummary], old: Optional[bytes], content: bytes) -> str:
+    change = Change.between(summarize(old or b"").keys, summarize(content).keys)
     return f"{change.added} entries added, {change.removed} removed, {change.kept} kept"
 
 

@@ -19,7 +19,7 @@ from cyrusquota.cli._terminal import Terminal, terminal
 from cyrusquota.cli._wanted import Wanted
 from cyrusquota.cyrus.names import domain_of
 from cyrusquota.display.sizes import Unit
-from cyrusquota.parse.value import Sieve
+from cyrusquota.parse.value import Prefilter
 from cyrusquota.publish.privileges import reading_as
 from cyrusquota.quota import QuotaRoot
 from cyrusquota.verdicts import overquota
@@ -140,8 +140,8 @@ def list_roots(
     is_streamed = to.is_one and rank is None and form != "table"
     with reading_as(chosen.user):
         judged = _Judged(chosen, wanted, near)
-        sieve = None if rank is None or not over else judged.sieve()
-        listed = judged.roots(sieve, has_bar=not is_streamed)
+        prefilter = None if rank is None or not over else judged.prefilter()
+        listed = judged.roots(prefilter, has_bar=not is_streamed)
         if over:
             listed = (one for one in listed if one.over)
         elif near is not None:
@@ -173,16 +173,16 @@ class _Judged:
     wanted: Wanted
     near: Optional[float]
 
-    def sieve(self) -> Optional[Sieve]:
+    def prefilter(self) -> Optional[Prefilter]:
         """Lets those through that are over, in less time; None where totals may count instead."""
-        server = self.chosen.server
-        if server is not None and server.uses_totals:
+        site = self.chosen.site
+        if site is not None and site.uses_totals:
             return None
-        return overquota.sieve(self.chosen.policy, Reserve())
+        return overquota.prefilter(self.chosen.policy, Reserve())
 
-    def roots(self, sieve: Optional[Sieve], *, has_bar: bool) -> Iterator[Listed]:
-        """Every root by whose name it is wanted; without `sieve` in the order of the source."""
-        roots = self.chosen.source.counted(sieve, self.chosen.problems)
+    def roots(self, prefilter: Optional[Prefilter], *, has_bar: bool) -> Iterator[Listed]:
+        """Every root by whose name it is wanted; without `prefilter` in the order of the source."""
+        roots = self.chosen.source.counted(prefilter, self.chosen.problems)
         for root in progress(roots, lambda: roots.count) if has_bar else roots:
             if self.wanted.has(root.name):
                 yield self._listed(root)

@@ -26,8 +26,8 @@ from cyrusquota.cli._share import near_option
 from cyrusquota.cli._source import RawOptions, source_options
 from cyrusquota.errors import CyrusQuotaError, MapError, MapLocked, NoSuchMap, printable
 from cyrusquota.maps import FORMATS, KeyForm
-from cyrusquota.maps.installed import DEFAULT_PATH, PlacedMap, placed
-from cyrusquota.maps.values import Answers
+from cyrusquota.maps.installed import DEFAULT_PATH, InstalledMap, installed_map
+from cyrusquota.maps.values import MapValues
 from cyrusquota.monitoring.prometheus import Metric, exposition, value_of
 from cyrusquota.publish.guard import Limits
 from cyrusquota.verdicts.summary import Summary
@@ -41,13 +41,13 @@ _OURS = b"# HELP cyrusquota_"
 class _Map:
     """The map in place, if there is one, and what keeps it from being read, if anything does."""
 
-    placed: Optional[PlacedMap] = None
+    installed_map: Optional[InstalledMap] = None
     error: Optional[MapError] = None
 
     @classmethod
     def at(cls, path: str) -> _Map:
         try:
-            return cls(placed(path))
+            return cls(installed_map(path))
         except NoSuchMap:
             return cls()
         except MapError as error:
@@ -144,8 +144,8 @@ def metrics(
     and cyrusquota_last_success_timestamp_seconds keeps its value.
     """
     least = 0 if headroom is None else size("--headroom", headroom)
-    answers = Answers(FORMATS["lsearch"], reserve=raw.reserve, headroom=least)
-    watch = Watch(KeyForm(key), exempt, answers, Limits.of(max_change))
+    map_values = MapValues(FORMATS["lsearch"], reserve=raw.reserve, headroom=least)
+    watch = Watch(KeyForm(key), exempt, map_values, Limits.of(max_change))
     output = None if output == "-" else output
     found = _Map.at(map_path)
     try:
@@ -153,7 +153,7 @@ def metrics(
     except Exception:
         with contextlib.suppress(CyrusQuotaError, OSError):
             last = _last_success(output, follow_links)
-            told = [*_measured.always(False, last), *_measured.of_map(found.placed)]
+            told = [*_measured.always(False, last), *_measured.of_map(found.installed_map)]
             _put(told, output, follow_links)
         raise
     _put(told, output, follow_links)
@@ -166,14 +166,14 @@ def _metrics(
 ) -> Iterator[Metric]:
     chosen = raw.load()
     seen = Seen(chosen, Summary(chosen.policy, near, keep=0), {} if per_user else None)
-    reading = read(chosen, watch.answers.wanted, seen)
+    reading = read(chosen, watch.map_values.wanted, seen)
     yield from _measured.always(True, _measured.now())
     yield from _measured.of_roots(seen.summary)
     yield from _measured.of_users(reading, chosen.problems.count)
     yield from _measured.of_each(seen.by_root or {})
-    yield from _measured.of_map(found.placed)
-    if found.placed is not None:
-        yield from watch.metrics(chosen, reading, found.placed)
+    yield from _measured.of_map(found.installed_map)
+    if found.installed_map is not None:
+        yield from watch.metrics(chosen, reading, found.installed_map)
 
 
 def _put(metrics: Iterable[Metric], output: Optional[str], follow_links: bool) -> None:

@@ -128,7 +128,7 @@ def _overview(chosen: Chosen, summary: Summary, rows: int) -> Overview:
         when=datetime.datetime.now().astimezone(),
         summary=summary,
         refused=[verdict for verdict in reading.verdicts if verdict.over],
-        inboxes=None if chosen.server is None else reading.users,
+        inboxes=None if chosen.site is None else reading.users,
         reserved=None if chosen.reserve == Reserve() else reading.near,
         problems=chosen.problems.count,
         rows=rows,
@@ -137,5 +137,5 @@ def _overview(chosen: Chosen, summary: Summary, rows: int) -> Overview:
 
 
 def _named(chosen: Chosen) -> str:
-    host = chosen.server.servername if chosen.server is not None else None
+    host = chosen.site.servername if chosen.site is not None else None
     return chosen.source.name if host is None else f"{chosen.source.name} on {host}"

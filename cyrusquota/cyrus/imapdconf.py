@@ -14,7 +14,7 @@ from typing import Mapping, Optional
 import attrs
 
 from cyrusquota.cyrus.names import BUILT_IN_DOMAIN, Naming
-from cyrusquota.errors import AnyPath, ConfigError, Place, printable, shown
+from cyrusquota.errors import AnyPath, ConfigError, Place, printable, quote
 
 DEFAULT_PATH = "/etc/imapd.conf"
 
@@ -131,7 +131,7 @@ class ImapdConf:
     def _bad(self, name: str, value: str, expected: str) -> ConfigError:
         return ConfigError(
             f"{printable(self.path)}: option {name}: expected {expected},"
-            f" found {shown(value.encode('utf-8', 'surrogateescape'))}; {_CORRECT}"
+            f" found {quote(value.encode('utf-8', 'surrogateescape'))}; {_CORRECT}"
         )
 
 
@@ -169,7 +169,7 @@ class _Reading:
         option = _OPTION.fullmatch(line)
         value = option["value"].strip(_BLANK) if option is not None else ""
         if option is None or not value:
-            found = shown(line.encode("utf-8", "surrogateescape"))
+            found = quote(line.encode("utf-8", "surrogateescape"))
             raise ConfigError(f"{place}: expected 'option: value', found {found}; {_CORRECT}")
         self._set(option["name"].lower(), value, place)
 

@@ -126,10 +126,10 @@ def recipient(name: str, naming: Naming) -> Optional[Recipient]:
     to = Recipient(local, domain or None)
     if not _LOCAL_PART.fullmatch(local) or not str(to).isprintable():
         return None
-    return None if naming.downcase and str(to) != folded(str(to)) else to
+    return None if naming.downcase and str(to) != ascii_lower(str(to)) else to
 
 
-def folded(text: str) -> str:
+def ascii_lower(text: str) -> str:
     """`text` with ASCII capitals folded, which is all that Cyrus (and Exim) folds."""
     return text.translate(_LOWER)
 

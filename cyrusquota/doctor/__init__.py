@@ -1,6 +1,6 @@
 """Look at everything that the map's way from Cyrus to Exim depends on, and say what is wrong.
 
-One module for each of the four that are looked at (`cyrus`, `placed`, `exim`, `schedule`), and the
+One module for each of the four that are looked at (`cyrus`, `installed_map`, `exim`, `schedule`), and the
 table of all that they may find (`findings`). Nothing is written, locked, delivered or reloaded;
 what may not be read is a finding, not an error.
 """

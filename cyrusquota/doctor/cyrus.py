@@ -10,7 +10,7 @@ import attrs
 
 from cyrusquota.cyrus import imapdconf
 from cyrusquota.cyrus.imapdconf import ImapdConf
-from cyrusquota.cyrus.names import Recipient, folded, recipient
+from cyrusquota.cyrus.names import Recipient, ascii_lower, recipient
 from cyrusquota.doctor.findings import Finding, finding
 from cyrusquota.errors import (
     ConfigError,
@@ -22,8 +22,8 @@ from cyrusquota.errors import (
 )
 from cyrusquota.maps import ALWAYS_EXEMPT
 from cyrusquota.quota import QuotaRoot
-from cyrusquota.site import server, source
-from cyrusquota.site.server import Server
+from cyrusquota.site import source
+from cyrusquota.site.site import Site
 from cyrusquota.site.source import Source
 from cyrusquota.verdicts.overquota import LMTPD, LMTPD_STRICT, Policy, Reserve, Verdict
 from cyrusquota.verdicts.selection import refusals
@@ -108,7 +108,7 @@ class _Reading:
                 f"cyr_dbtool {self.conf.quota_path} sql show | cyrusquota-export --dump - -o FILE",
             )
             return
-        quotas = source.configured(self.conf)
+        quotas = source.from_config(self.conf)
         yield from self._rights(quotas)
         try:
             yield from self._judged(quotas)
@@ -123,7 +123,7 @@ class _Reading:
             yield finding("quota-db-open", f"{path}: any user may write it", f"chmod o-w {path}")
 
     def _judged(self, quotas: Source) -> Iterator[Finding]:
-        host = server.configured(self.conf)
+        host = Site.from_config(self.conf)
         policy = LMTPD_STRICT if self.conf.switch("lmtp_strict_quota", False) else LMTPD
         note: OnProblem = self._problems.append
         found = refusals(quotas, policy, Reserve(), host, note, watch=_watched)
@@ -132,15 +132,15 @@ class _Reading:
         yield from self._told(self.quotas)
 
     def _users(
-        self, host: Server, quotas: Source, verdicts: Iterable[Verdict]
+        self, host: Site, quotas: Source, verdicts: Iterable[Verdict]
     ) -> tuple[Recipient, ...]:
         """Some users who have room; no more of mailboxes.db is read than it takes."""
-        bad = {folded(str(verdict.recipient)) for verdict in verdicts}
+        bad = {ascii_lower(str(verdict.recipient)) for verdict in verdicts}
         good: list[Recipient] = []
         for inbox in host.inboxes(self._problems.append):
             self._has_users = self._has_users or inbox.is_live
             to = recipient(inbox.name, quotas.naming) if inbox.is_live else None
-            if to is not None and folded(str(to)) not in bad and to.local not in _ALIASES:
+            if to is not None and ascii_lower(str(to)) not in bad and to.local not in _ALIASES:
                 good.append(to)
                 if len(good) == _GOOD:
                     break

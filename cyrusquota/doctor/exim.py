@@ -13,7 +13,7 @@ from cyrusquota.cyrus.names import Recipient
 from cyrusquota.doctor.cyrus import Quotas
 from cyrusquota.doctor.findings import Finding, finding
 from cyrusquota.errors import EximError, printable
-from cyrusquota.maps.installed import PlacedMap
+from cyrusquota.maps.installed import InstalledMap
 from cyrusquota.mta.exim import Answer, Exim, Outcome, Router
 from cyrusquota.mta.router import OverquotaRouter, overquota_routers
 
@@ -115,7 +115,7 @@ def tried(
     exim: Exim,
     router: OverquotaRouter,
     path: str,
-    table: Optional[PlacedMap],
+    table: Optional[InstalledMap],
     quotas: Optional[Quotas],
     domain: Optional[str],
 ) -> list[Finding]:
@@ -130,7 +130,7 @@ def _tried(
     exim: Exim,
     router: OverquotaRouter,
     path: str,
-    table: Optional[PlacedMap],
+    table: Optional[InstalledMap],
     quotas: Optional[Quotas],
     domain: Optional[str],
 ) -> Iterator[Finding]:
@@ -152,7 +152,7 @@ def _address(to: Recipient, domain: Optional[str]) -> str:
     return str(to) if to.domain is not None or domain is None else f"{to.local}@{domain}"
 
 
-def _has(table: PlacedMap, to: Recipient) -> bool:
+def _has(table: InstalledMap, to: Recipient) -> bool:
     value = table.value(str(to))
     return value is not None and not value.startswith(b"free=")
 
@@ -171,7 +171,7 @@ def _place(exim: Exim, router: OverquotaRouter, good: Sequence[str]) -> Iterator
         yield finding("router", f"{said}; which router delivers is not known")
 
 
-def _matched(router: OverquotaRouter, table: PlacedMap) -> Iterator[Finding]:
+def _matched(router: OverquotaRouter, table: InstalledMap) -> Iterator[Finding]:
     """Whether the router understands what is in the map."""
     name, kind = f"router {router.router.name}", router.lookup
     if table.format == "postfix" or kind not in (None, table.format):
@@ -187,7 +187,7 @@ def _matched(router: OverquotaRouter, table: PlacedMap) -> Iterator[Finding]:
 def _full(
     exim: Exim,
     router: OverquotaRouter,
-    table: PlacedMap,
+    table: InstalledMap,
     to: Optional[Recipient],
     domain: Optional[str],
 ) -> Iterator[Finding]:

@@ -15,9 +15,9 @@ from cyrusquota.doctor.cyrus import Quotas
 from cyrusquota.doctor.findings import Finding, finding
 from cyrusquota.errors import ForeignMap, MapError, MapForbidden, NoSuchMap
 from cyrusquota.maps import FORMATS, KeyForm
-from cyrusquota.maps.installed import DEFAULT_MAX_AGE, PlacedMap, placed
+from cyrusquota.maps.installed import DEFAULT_MAX_AGE, InstalledMap, installed_map
 from cyrusquota.mta.exim import Exim
-from cyrusquota.publish.guard import Change, Limits, Told, held
+from cyrusquota.publish.guard import Change, Limits, MapSummary, check_change
 
 #: A clock may be this many seconds ahead of ours, on a file system of another host.
 _AHEAD = 60
@@ -26,11 +26,11 @@ _RUN = "run by hand: cyrusquota-export -v -o"
 
 def examined(
     path: str, max_age: Optional[int], exim: Optional[Exim], quotas: Optional[Quotas], now: float
-) -> tuple[list[Finding], Optional[PlacedMap]]:
+) -> tuple[list[Finding], Optional[InstalledMap]]:
     """What is found at `path`, and the map if it can be read."""
     rights = list(_rights(path, exim))
     try:
-        table = placed(path)
+        table = installed_map(path)
     except NoSuchMap as error:
         return [_failed("map-missing", error)], None
     except MapForbidden as error:
@@ -48,7 +48,7 @@ def _failed(kind: str, error: MapError) -> Finding:
     return finding(kind, said, do)
 
 
-def _age(table: PlacedMap, max_age: Optional[int], now: float) -> Iterator[Finding]:
+def _age(table: InstalledMap, max_age: Optional[int], now: float) -> Iterator[Finding]:
     old = table.age(now)
     limit = None if table.format == "postfix" else max_age
     late = (DEFAULT_MAX_AGE if limit is None else limit) / 2
@@ -112,7 +112,7 @@ def _is_open(path: Path) -> bool:
     return by_group or bool(status.st_mode & stat.S_IWOTH)
 
 
-def _contents(table: PlacedMap, quotas: Quotas) -> Iterator[Finding]:
+def _contents(table: InstalledMap, quotas: Quotas) -> Iterator[Finding]:
     source = table.header.get("source")
     if source != quotas.source:
         yield finding(
@@ -121,8 +121,8 @@ def _contents(table: PlacedMap, quotas: Quotas) -> Iterator[Finding]:
         return
     new = _keys_now(table, quotas)
     change = Change.between(table.keys, new)
-    told = Told(new, quotas.roots, quotas.source)
-    verdict = held(Told.by(table.header, table.keys), told, Limits())
+    told = MapSummary(new, quotas.roots, quotas.source)
+    verdict = check_change(MapSummary.by(table.header, table.keys), told, Limits())
     if verdict is not None:
         yield finding("map-held", f"{table.path}: {verdict.reason}")
     elif change.count and not table.count("near") and _same_policy(table, quotas):
@@ -133,7 +133,7 @@ def _contents(table: PlacedMap, quotas: Quotas) -> Iterator[Finding]:
         )
 
 
-def _keys_now(table: PlacedMap, quotas: Quotas) -> set[bytes]:
+def _keys_now(table: InstalledMap, quotas: Quotas) -> set[bytes]:
     """The keys that an export would write now, spelled as the map's format spells them."""
     old = table.keys
     is_local = bool(old) and table.format != "postfix" and not any(b"@" in key for key in old)
@@ -143,5 +143,5 @@ def _keys_now(table: PlacedMap, quotas: Quotas) -> set[bytes]:
     return written.keys(written.document(maps.entries(values, form=form), ()))
 
 
-def _same_policy(table: PlacedMap, quotas: Quotas) -> bool:
+def _same_policy(table: InstalledMap, quotas: Quotas) -> bool:
     return table.header.get("policy") == quotas.policy.name

@@ -38,8 +38,8 @@ def differences(
 
 def _map(user: User, server: ServerAnswer, table: MapAnswer) -> Iterator[Difference]:
     refuses = server.reply.refuses_as_full
-    if table.placed is None or (not table.is_believed and (refuses or table.refuses)):
-        if refuses or table.placed is not None:
+    if table.installed_map is None or (not table.is_believed and (refuses or table.refuses)):
+        if refuses or table.installed_map is not None:
             yield _disbelieved(server, table)
     elif refuses and not table.refuses:
         yield _missing(user, server, table)
@@ -51,7 +51,7 @@ def _map(user: User, server: ServerAnswer, table: MapAnswer) -> Iterator[Differe
 
 
 def _disbelieved(server: ServerAnswer, table: MapAnswer) -> Difference:
-    if table.placed is None:
+    if table.installed_map is None:
         what = f"{server.daemon} refuses, and there is no map that Exim could go by"
         why, _, do = str(table.problem).partition("; ")
         return Difference(what, why, do)
@@ -85,8 +85,8 @@ def _missing(user: User, server: ServerAnswer, table: MapAnswer) -> Difference:
 
 def _listed(user: User, server: ServerAnswer, table: MapAnswer) -> Difference:
     what = f"{server.daemon} accepts, and the map has an entry"
-    assert table.placed is not None
-    if user.listed is not None or table.placed.count("near"):
+    assert table.installed_map is not None
+    if user.listed is not None or table.installed_map.count("near"):
         return Difference(
             what,
             "the map was written with --reserve, and also lists users who are nearly full",
@@ -156,7 +156,7 @@ def _since(table: MapAnswer) -> str:
 
 
 def _source(table: MapAnswer) -> str:
-    return table.placed.header.get("source", "?") if table.placed is not None else "?"
+    return table.installed_map.header.get("source", "?") if table.installed_map is not None else "?"
 
 
 def _run(table: MapAnswer) -> str:

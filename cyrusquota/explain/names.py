@@ -15,7 +15,7 @@ from typing import Iterable, Iterator
 from cyrusquota.cyrus.names import (
     Naming,
     Recipient,
-    folded,
+    ascii_lower,
     inbox_of,
     inbox_owner,
     internal_name,
@@ -57,7 +57,7 @@ def _by_address(asked: str, naming: Naming) -> Iterator[str]:
     quoted = _QUOTED.fullmatch(local)
     local = _PAIR.sub(r"\1", quoted[1]) if quoted is not None else local.partition("+")[0]
     if naming.downcase:
-        local, domain = folded(local), folded(domain)
+        local, domain = ascii_lower(local), ascii_lower(domain)
     if not local:
         return
     inbox = "user." + local.replace(".", "^")
@@ -87,13 +87,13 @@ def _resembling(wanted: str, names: Iterable[str]) -> Iterator[str]:
         owner = inbox_owner(name)
         if owner is None or abs(len(owner[1]) - len(wanted)) > LONGER:
             continue
-        if len(letters ^ set(folded(owner[1]))) <= _OTHER_LETTERS:
+        if len(letters ^ set(ascii_lower(owner[1]))) <= _OTHER_LETTERS:
             yield name
 
 
 def wanted_part(asked: str) -> str:
     """What of `asked` to compare with local parts."""
-    return folded(re.split("[@+]", re.split("[!/]", asked)[-1])[0])
+    return ascii_lower(re.split("[@+]", re.split("[!/]", asked)[-1])[0])
 
 
 def nearest(asked: str, names: Iterable[str], naming: Naming) -> list[str]:
@@ -102,6 +102,6 @@ def nearest(asked: str, names: Iterable[str], naming: Naming) -> list[str]:
     known: dict[str, set[str]] = {}
     for name in itertools.islice(_resembling(wanted, names), _COMPARED):
         to = address(name, naming)
-        known.setdefault(folded(to.local), set()).add(str(to))
+        known.setdefault(ascii_lower(to.local), set()).add(str(to))
     alike = difflib.get_close_matches(wanted, known, n=_OFFERED, cutoff=0.7)
     return [shown for local in alike for shown in sorted(known[local])][:_OFFERED]

@@ -98,18 +98,18 @@ def _server(server: ServerAnswer) -> str:
 
 def _map(table: MapAnswer) -> Iterator[str]:
     start = f"{'map':{_WIDTH}}"
-    if table.placed is None:
+    if table.installed_map is None:
         yield f"{start}{table.problem}"
     elif table.key is None or table.value is None:
         yield f"{start}no entry for {' or '.join(table.looked_for)}"
     else:
         yield f"{start}{table.key}: {table.value.decode('utf-8', 'surrogateescape')}"
-    if table.placed is not None:
+    if table.installed_map is not None:
         yield f"{'':{_WIDTH}}{table.path}, renewed {age(table.age)} ago{_dates(table)}"
 
 
 def _dates(table: MapAnswer) -> str:
-    written = table.placed.written if table.placed is not None else None
+    written = table.installed_map.written if table.installed_map is not None else None
     text = "" if written is None else f", the same since {written:%Y-%m-%d %H:%M}"
     if not table.is_believed:
         text += f"; too old, as the router believes it for {age(table.max_age or 0)}"
@@ -183,19 +183,19 @@ def _figures(root: QuotaRoot, user: User) -> dict[str, object]:
 
 
 def _map_object(table: MapAnswer) -> dict[str, object]:
-    placed = table.placed
+    installed_map = table.installed_map
     value = None if table.value is None else table.value.decode("utf-8", "replace")
     found: dict[str, object] = {"path": table.path, "looked_for": table.looked_for}
     found.update(key=table.key, value=value, believed=table.is_believed, max_age=table.max_age)
-    if placed is None:
+    if installed_map is None:
         return {**found, "problem": str(table.problem)}
-    written = placed.written
+    written = installed_map.written
     return {
         **found,
-        "format": placed.format,
-        "renewed": int(placed.renewed),
+        "format": installed_map.format,
+        "renewed": int(installed_map.renewed),
         "written": None if written is None else int(written.timestamp()),
-        "age": round(time.time() - placed.renewed),
+        "age": round(time.time() - installed_map.renewed),
     }
 
 

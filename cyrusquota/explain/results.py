@@ -7,10 +7,10 @@ from typing import Iterator, Optional
 
 import attrs
 
-from cyrusquota.cyrus.names import folded
+from cyrusquota.cyrus.names import ascii_lower
 from cyrusquota.errors import CyrusQuotaError, MapError
 from cyrusquota.explain.user import User
-from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH, PlacedMap, placed
+from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH, InstalledMap, installed_map
 from cyrusquota.mta.exim import Answer, Exim, Outcome
 from cyrusquota.mta.router import OverquotaRouter, overquota_routers
 from cyrusquota.quota import Resource
@@ -90,7 +90,7 @@ class MapAnswer:
 
     path: str
     looked_for: tuple[str, ...]
-    placed: Optional[PlacedMap] = None
+    installed_map: Optional[InstalledMap] = None
     problem: Optional[MapError] = None
     key: Optional[str] = None
     value: Optional[bytes] = None
@@ -100,7 +100,7 @@ class MapAnswer:
     @property
     def is_believed(self) -> bool:
         """Whether the router goes by it."""
-        if self.placed is None:
+        if self.installed_map is None:
             return False
         return self.max_age is None or self.age < self.max_age
 
@@ -116,7 +116,7 @@ def map_answer(
     """What the map at `path` says of `user`, who was asked for as `asked`."""
     keys = tuple(dict.fromkeys(_keys(user, asked)))
     try:
-        found = placed(path)
+        found = installed_map(path)
     except MapError as error:
         return MapAnswer(path, keys, problem=error, max_age=max_age)
     if found.format == "postfix":
@@ -132,11 +132,11 @@ def map_answer(
 def _keys(user: User, asked: str) -> Iterator[str]:
     """What an export may have listed the user as, and what the MTA may look for."""
     if user.recipient is not None:
-        yield folded(str(user.recipient))
+        yield ascii_lower(str(user.recipient))
     local, at, domain = asked.rpartition("@")
     if at and "!" not in asked and "/" not in asked:
-        yield folded(f"{local.partition('+')[0]}@{domain}")
-    yield folded(user.address.local)
+        yield ascii_lower(f"{local.partition('+')[0]}@{domain}")
+    yield ascii_lower(user.address.local)
 
 
 @attrs.frozen

@@ -20,7 +20,7 @@ from cyrusquota.explain.names import LONGER
 from cyrusquota.parse import value
 from cyrusquota.quota import QuotaRoot
 from cyrusquota.site.mailboxes import inboxes
-from cyrusquota.site.server import Server
+from cyrusquota.site.site import Site
 from cyrusquota.site.source import Source
 
 
@@ -32,12 +32,12 @@ def roots_named(
         return {root.name: root for root in source.roots(on_problem) if root.name in names}
     found = {}
 
-    def placed(problem: CyrusQuotaError) -> None:
+    def installed_map(problem: CyrusQuotaError) -> None:
         place = Place(source.name)
         on_problem(problem.at(place) if isinstance(problem, DataError) else problem)
 
     for key, data in _rows(source, names, on_problem):
-        root = value.quota_root(key, data, on_problem=placed)
+        root = value.quota_root(key, data, on_problem=installed_map)
         if root is not None:
             found[root.name] = root
     return found
@@ -66,11 +66,11 @@ def names_in(source: Source, size: int, on_problem: OnProblem) -> Iterator[str]:
             yield key.decode("utf-8", "surrogateescape")
 
 
-def inboxes_in(server: Server, size: int, on_problem: OnProblem) -> Iterator[str]:
-    """The INBOXes of `server` by name, without most that are not about `size` long."""
-    path = server.path
+def inboxes_in(site: Site, size: int, on_problem: OnProblem) -> Iterator[str]:
+    """The INBOXes of `site` by name, without most that are not about `size` long."""
+    path = site.path
     if path is None or cyrusdb.guess(path) is None:
-        yield from (inbox.name for inbox in server.inboxes(on_problem))
+        yield from (inbox.name for inbox in site.inboxes(on_problem))
         return
     found = cyrusdb.sift(path, _sized(size), on_problem=on_problem)
     yield from (inbox.name for inbox in inboxes(found.kept))

@@ -24,7 +24,7 @@ from cyrusquota.explain.names import address, inbox_names, nearest, wanted_part
 from cyrusquota.explain.rows import inboxes_in, names_in, roots_named
 from cyrusquota.quota import QuotaRoot, Resource
 from cyrusquota.site.mailboxes import Inbox
-from cyrusquota.site.server import Server
+from cyrusquota.site.site import Site
 from cyrusquota.site.source import Source
 from cyrusquota.verdicts import overquota
 from cyrusquota.verdicts.overquota import Policy, Reserve, Verdict
@@ -70,7 +70,7 @@ def check(asked: str) -> None:
 def found(
     asked: str,
     source: Source,
-    server: Optional[Server],
+    site: Optional[Site],
     policy: Policy,
     reserve: Reserve,
     on_problem: OnProblem,
@@ -78,7 +78,7 @@ def found(
     """The user whom `asked` means. Raises `NoSuchUser`, and what reading the source raises."""
     check(asked)
     names = inbox_names(asked, source.naming)
-    return _Search(asked, names, source, server, policy, reserve, on_problem).user()
+    return _Search(asked, names, source, site, policy, reserve, on_problem).user()
 
 
 @attrs.define
@@ -86,7 +86,7 @@ class _Search:
     asked: str
     names: tuple[str, ...]
     source: Source
-    server: Optional[Server]
+    site: Optional[Site]
     policy: Policy
     reserve: Reserve
     on_problem: OnProblem
@@ -107,7 +107,7 @@ class _Search:
             address(name, naming),
             recipient(name, naming),
             inbox,
-            self.server is not None,
+            self.site is not None,
             self.policy,
             nearest=nearest,
             named=named,
@@ -117,23 +117,23 @@ class _Search:
 
     def _inbox(self) -> Optional[Inbox]:
         """The INBOX row that the first name with a live one has, or with any."""
-        if self.server is None:
+        if self.site is None:
             return None
-        rows = {one.name: one for one in self._inboxes(self.server, set(self.names))}
+        rows = {one.name: one for one in self._inboxes(self.site, set(self.names))}
         ordered = [rows[name] for name in self.names if name in rows]
         return next((one for one in ordered if one.is_live), ordered[0] if ordered else None)
 
-    def _inboxes(self, server: Server, names: AbstractSet[str]) -> Iterator[Inbox]:
+    def _inboxes(self, site: Site, names: AbstractSet[str]) -> Iterator[Inbox]:
         # Since 3.0, lmtpd does not get to user.jane@example^org, the way of 2.x.
-        for inbox in server.named(names, self.on_problem):
+        for inbox in site.named(names, self.on_problem):
             if inbox.name in names and not (inbox.is_modern and "@" in inbox.name):
                 yield inbox
 
     def _named(self, inbox: Optional[Inbox]) -> tuple[Optional[str], Optional[CyrusQuotaError]]:
-        if inbox is None or self.server is None or not inbox.is_live:
+        if inbox is None or self.site is None or not inbox.is_live:
             return None, None
         try:
-            return self.server.header_root(inbox), None
+            return self.site.header_root(inbox), None
         except CyrusQuotaError as error:
             return None, error
 
@@ -164,11 +164,11 @@ class _Search:
 
     def _unknown(self) -> NoSuchUser:
         looked = " and ".join(self.names)
-        said = "has an INBOX or a quota root" if self.server is not None else "has a quota root"
+        said = "has an INBOX or a quota root" if self.site is not None else "has a quota root"
         size, naming = len(wanted_part(self.asked)), self.source.naming
         alike = nearest(self.asked, names_in(self.source, size, self.on_problem), naming)
-        if not alike and self.server is not None:
-            alike = nearest(self.asked, inboxes_in(self.server, size, self.on_problem), naming)
+        if not alike and self.site is not None:
+            alike = nearest(self.asked, inboxes_in(self.site, size, self.on_problem), naming)
         advice = f"did you mean {' or '.join(alike)}?" if alike else "see how the name is written"
         return NoSuchUser(
             f"{printable(self.asked)}: nobody of that name {said} here; looked for"
@@ -183,18 +183,18 @@ class _Search:
         if unread is not None:
             return attrs.evolve(user, problem=unread)
         stored = None if name is None else roots.get(name)
-        server = None if self.server is None else self.server.alone(user.inbox)
+        site = None if self.site is None else self.site.alone(user.inbox)
         root, problem = stored, None
-        if stored is not None and server is not None:
+        if stored is not None and site is not None:
             try:
-                root = overquota.enforced(stored, server)
+                root = overquota.enforced(stored, site)
             except CyrusQuotaError as error:
                 problem = error
-        listed = self._listed(roots, user, server)
+        listed = self._listed(roots, user, site)
         return attrs.evolve(user, root=root, stored=stored, problem=problem, listed=listed)
 
     def _listed(
-        self, roots: Mapping[str, QuotaRoot], user: User, server: Optional[Server]
+        self, roots: Mapping[str, QuotaRoot], user: User, site: Optional[Site]
     ) -> Optional[Verdict]:
         problems: list[CyrusQuotaError] = []
         verdicts = overquota.verdicts(
@@ -202,7 +202,7 @@ class _Search:
             self.source.naming,
             self.policy,
             reserve=self.reserve,
-            server=server,
+            site=site,
             on_problem=problems.append,
         )
         return next((one for one in verdicts if one.recipient == user.recipient), None)

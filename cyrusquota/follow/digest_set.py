@@ -12,7 +12,7 @@ _SIZE = 16
 _KEY = os.urandom(_SIZE)
 
 
-class Names:
+class DigestSet:
     """A set that holds digests, for a million names of which few ever change."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:

@@ -26,11 +26,11 @@ from cyrusquota.cyrusdb import tail
 from cyrusquota.cyrusdb.quotalegacy.follow import TreeTail
 from cyrusquota.cyrusdb.tail import Changes, Lost, Tail
 from cyrusquota.errors import CyrusQuotaError, HeldBack, MapLocked
-from cyrusquota.follow.map_entries import Listing
-from cyrusquota.follow.notices import Voice
-from cyrusquota.follow.scan import Question, Scan, scanned
+from cyrusquota.follow.map_entries import MapEntries
+from cyrusquota.follow.notices import Notices
+from cyrusquota.follow.scan import FollowConfig, Scan, scanned
 from cyrusquota.follow.state import State
-from cyrusquota.follow.worker import Failed, Forked, Outcome, Work, Working
+from cyrusquota.follow.worker import Failed, ForkedWorker, Outcome, Work, Worker
 
 #: Seconds: between two maps, until a map is renewed, until a failed one is tried again, and until
 #: one that was held back is.
@@ -68,9 +68,9 @@ class _Tails:
             self.mailboxes.close()
 
 
-def opened(question: Question) -> _Tails:
-    """The tails of what `question` is about. Raises `SourceError` or `Lost`."""
-    source, server = question.source, question.server
+def opened(config: FollowConfig) -> _Tails:
+    """The tails of what `config` is about. Raises `SourceError` or `Lost`."""
+    source, site = config.source, config.site
     assert source.path is not None
     quota: Tail
     if source.fulldirhash is not None:
@@ -82,7 +82,7 @@ def opened(question: Question) -> _Tails:
     else:
         quota = tail.opened(source.path)
     try:
-        path = None if server is None else server.path
+        path = None if site is None else site.path
         return _Tails(quota, None if path is None else tail.opened(path))
     except BaseException:
         quota.close()
@@ -94,20 +94,20 @@ class Follower:
 
     def __init__(
         self,
-        question: Question,
+        config: FollowConfig,
         *,
-        listing: Callable[[], Listing],
+        map_entries: Callable[[], MapEntries],
         publish: Callable[[State], None],
-        voice: Voice,
+        notices: Notices,
         poll: float = 0.5,
         clock: Callable[[], float] = time.monotonic,
-        start: Callable[[Work], Working] = Forked,
+        start: Callable[[Work], Worker] = ForkedWorker,
         rights: Callable[[], ContextManager[None]] = contextlib.nullcontext,
     ) -> None:
-        self._question = question
-        self._new_listing = listing
+        self._config = config
+        self._new_listing = map_entries
         self._publish = publish
-        self._voice = voice
+        self._voice = notices
         self._poll = poll
         self._clock = clock
         self._start = start
@@ -115,7 +115,7 @@ class Follower:
         self.state: Optional[State] = None
         #: None while what changes cannot be followed.
         self._tails: Optional[_Tails] = None
-        self._scanning: Optional[Working] = None
+        self._scanning: Optional[Worker] = None
         self._next_tails: Optional[_Tails] = None
         self._scan_started = self._scan_ended = self._scan_not_before = 0.0
         self._wants_scan = True
@@ -138,9 +138,9 @@ class Follower:
         """Whether the state is that of the source."""
         return self._tails is not None and self.state is not None
 
-    def ask(self, question: Question) -> None:
+    def ask(self, config: FollowConfig) -> None:
         """Follow this from now on, after a full reading; the map in place stays until then."""
-        self._question = question
+        self._config = config
         self._lose()
         self._stop_scanning()
         self._failures, self._scan_not_before = 0, self._clock()
@@ -183,11 +183,11 @@ class Follower:
         if self._scanning is not None or not self._wants_scan or now < self._scan_due():
             return
         self._scan_started = now
-        question = self._question
+        config = self._config
         try:
             with self._rights():
-                self._next_tails = opened(question)
-                self._scanning = self._start(lambda: scanned(question))
+                self._next_tails = opened(config)
+                self._scanning = self._start(lambda: scanned(config))
         except (CyrusQuotaError, Lost, OSError) as error:
             self._stop_scanning()
             self._scan_failed(str(error))
@@ -216,7 +216,7 @@ class Follower:
             self._scan_not_before = self._scan_ended + AGAIN
             return
         try:
-            self.state = State(self._question, outcome, self._new_listing())
+            self.state = State(self._config, outcome, self._new_listing())
         except CyrusQuotaError as error:
             tails.close()
             self._scan_failed(str(error))
@@ -290,7 +290,7 @@ class Follower:
         return self.is_current and state is not None and self._published != self._version(state)
 
     def _version(self, state: State) -> tuple[int, int]:
-        return self._scans, state.listing.version
+        return self._scans, state.map_entries.version
 
     def _publish_if_due(self) -> None:
         now, state = self._clock(), self.state

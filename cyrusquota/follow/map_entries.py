@@ -19,7 +19,7 @@ class _Listed:
     row: Row
 
 
-class Listing:
+class MapEntries:
     """What a map says, by the name of the user whom it is about.
 
     Users whose mail goes by one key share an entry as long as the same is to be said of all of

@@ -10,7 +10,7 @@ MAX_PROBLEMS = 20
 _NUMBERS = re.compile("[0-9]+")
 
 
-class Voice:
+class Notices:
     """What is wrong at present, by topic. `say` is for everybody, `tell` for who wants to know."""
 
     def __init__(

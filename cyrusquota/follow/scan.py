@@ -11,19 +11,19 @@ from cyrusquota import cyrusdb
 from cyrusquota.cyrus.names import Recipient, inbox_of, inbox_owner
 from cyrusquota.cyrusdb import Snapshot, tail
 from cyrusquota.errors import CyrusQuotaError, DataError, OnProblem
-from cyrusquota.follow.digest_set import Names
-from cyrusquota.maps.values import Answers
+from cyrusquota.follow.digest_set import DigestSet
+from cyrusquota.maps.values import MapValues
 from cyrusquota.quota import QuotaRoot
 from cyrusquota.site import mailboxes, source
 from cyrusquota.site.mailboxes import Inbox
-from cyrusquota.site.server import Server
+from cyrusquota.site.site import Site
 from cyrusquota.site.source import Source
 from cyrusquota.verdicts import overquota
 from cyrusquota.verdicts.overquota import Policy, is_delivered_to
 
 
 @attrs.frozen
-class Standing:
+class RootStatus:
     """Whether a root is full, whether it is near that, and what the map says then."""
 
     over: bool = False
@@ -36,26 +36,26 @@ class Standing:
 
 
 @attrs.frozen
-class Question:
+class FollowConfig:
     """What is to be known all the time: who, of these roots and mailboxes, by this policy.
 
-    `answers` say what a map tells of each.
+    `map_values` say what a map tells of each.
     """
 
     source: Source
-    server: Optional[Server]
+    site: Optional[Site]
     policy: Policy
-    answers: Answers
+    map_values: MapValues
 
-    def standing(self, root: QuotaRoot) -> Standing:
-        over, near = bool(self.policy.over(root)), bool(self.answers.wanted.near(root))
-        value = self.answers.value(root, over, is_certain=over) if over or near else b""
-        return Standing(over, near, value)
+    def status(self, root: QuotaRoot) -> RootStatus:
+        over, near = bool(self.policy.over(root)), bool(self.map_values.wanted.near(root))
+        value = self.map_values.value(root, over, is_certain=over) if over or near else b""
+        return RootStatus(over, near, value)
 
     @property
     def is_by_root(self) -> bool:
         """Whether a changed root or INBOX tells all about its user."""
-        return not overquota.needs_all(self.source.naming, self.server)
+        return not overquota.needs_all(self.source.naming, self.site)
 
 
 @attrs.frozen
@@ -69,11 +69,11 @@ class Scan:
     inherited. `unread` are keys whose record could not be read.
     """
 
-    own: dict[str, Standing]
-    others: dict[str, Standing]
+    own: dict[str, RootStatus]
+    others: dict[str, RootStatus]
     fixed: tuple[tuple[Recipient, bytes, bool], ...]
-    live: Optional[Names]
-    owners: Optional[Names]
+    live: Optional[DigestSet]
+    owners: Optional[DigestSet]
     roots: int
     problems: tuple[str, ...]
     unread: frozenset[bytes]
@@ -81,16 +81,16 @@ class Scan:
     mailboxes: Optional[Snapshot]
 
 
-def scanned(question: Question) -> Scan:
+def scanned(config: FollowConfig) -> Scan:
     """Read everything; raises whatever keeps that from being done."""
-    return _Reading(question).scan()
+    return _Reading(config).scan()
 
 
 @attrs.define
 class _Reading:
-    question: Question
-    own: dict[str, Standing] = attrs.field(factory=dict)
-    others: dict[str, Standing] = attrs.field(factory=dict)
+    config: FollowConfig
+    own: dict[str, RootStatus] = attrs.field(factory=dict)
+    others: dict[str, RootStatus] = attrs.field(factory=dict)
     problems: list[str] = attrs.field(factory=list)
     unread: set[bytes] = attrs.field(factory=set)
     owners: list[str] = attrs.field(factory=list)
@@ -100,34 +100,34 @@ class _Reading:
     mailboxes: Optional[Snapshot] = None
 
     def scan(self) -> Scan:
-        question, server = self.question, self.question.server
+        config, site = self.config, self.config.site
         found = overquota.verdicts(
             self._roots(),
-            question.source.naming,
-            question.policy,
-            reserve=question.answers.wanted,
-            server=None if server is None else attrs.evolve(server, read=self._inboxes),
+            config.source.naming,
+            config.policy,
+            reserve=config.map_values.wanted,
+            site=None if site is None else attrs.evolve(site, read=self._inboxes),
             on_problem=self._problem,
         )
         verdicts = [
             verdict
             for verdict in found
-            if not question.is_by_root or inbox_owner(verdict.root.name) is None
+            if not config.is_by_root or inbox_owner(verdict.root.name) is None
         ]
         fixed = tuple(
             (to, value, bool(verdict.over))
-            for verdict, (to, value) in zip(verdicts, question.answers.values(verdicts))
+            for verdict, (to, value) in zip(verdicts, config.map_values.values(verdicts))
         )
         if not self.roots and self.problems:
-            raise question.source.unreadable()
-        is_inherited = any(standing.is_bad for standing in self.others.values())
+            raise config.source.unreadable()
+        is_inherited = any(status.is_bad for status in self.others.values())
         assert self.quota is not None
         return Scan(
-            self.own if question.is_by_root else {},
+            self.own if config.is_by_root else {},
             self.others,
             fixed,
-            None if server is None else Names(self.live),
-            Names(self.owners) if is_inherited else None,
+            None if site is None else DigestSet(self.live),
+            DigestSet(self.owners) if is_inherited else None,
             self.roots,
             tuple(self.problems),
             frozenset(self.unread),
@@ -141,7 +141,7 @@ class _Reading:
             self.unread.add(problem.place.key)
 
     def _roots(self) -> Iterator[QuotaRoot]:
-        opened = self.question.source.opened
+        opened = self.config.source.opened
         assert opened is not None
         with opened(self._problem) as db:
             for root in source.roots_in(db, self._problem):
@@ -153,24 +153,24 @@ class _Reading:
         self.roots += 1
         if inbox_owner(root.name) is not None:
             self.owners.append(root.name)
-            standing = self.question.standing(root)
-            if standing.is_bad:
-                self.own[root.name] = standing
+            status = self.config.status(root)
+            if status.is_bad:
+                self.own[root.name] = status
         elif inbox_of(root.name) is None:
-            self.others[root.name] = self.question.standing(root)
+            self.others[root.name] = self.config.status(root)
 
     def _inboxes(self, on_problem: OnProblem) -> Iterator[Inbox]:
-        server = self.question.server
-        assert server is not None
-        for inbox in self._rows(server, on_problem):
+        site = self.config.site
+        assert site is not None
+        for inbox in self._rows(site, on_problem):
             if is_delivered_to(inbox):
                 self.live.append(inbox.name)
             yield inbox
 
-    def _rows(self, server: Server, on_problem: OnProblem) -> Iterator[Inbox]:
-        path = server.path
+    def _rows(self, site: Site, on_problem: OnProblem) -> Iterator[Inbox]:
+        path = site.path
         if path is None or not os.path.exists(path) or not tail.is_followed(path):
-            yield from server.inboxes(on_problem)
+            yield from site.inboxes(on_problem)
             return
         with cyrusdb.open(path, on_problem=on_problem) as db:
             yield from mailboxes.inboxes(db)

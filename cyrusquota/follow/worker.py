@@ -33,7 +33,7 @@ Outcome = Union[Scan, Failed]
 Work = Callable[[], Scan]
 
 
-class Working(Protocol):
+class Worker(Protocol):
     """Work that was started."""
 
     def outcome(self) -> Optional[Outcome]:
@@ -47,7 +47,7 @@ class Working(Protocol):
         """What can be read from when there is more to do for `outcome`."""
 
 
-class Forked:
+class ForkedWorker:
     """Work that a child process does."""
 
     def __init__(self, work: Work) -> None:

@@ -36,7 +36,7 @@ STAMP = "%Y-%m-%dT%H:%M:%S%z"
 
 
 @attrs.frozen
-class PlacedMap:
+class InstalledMap:
     """A map of ours in its place: where, in which format, what it says of itself, what it says.
 
     `status` is that of the file, a link followed.
@@ -87,13 +87,13 @@ class PlacedMap:
         return FORMATS[self.format].value(self.content, spelled)
 
 
-def placed(path: AnyPath = DEFAULT_PATH) -> PlacedMap:
+def installed_map(path: AnyPath = DEFAULT_PATH) -> InstalledMap:
     """The map at `path`. Raises `NoSuchMap`, `MapForbidden`, `ForeignMap` or `MapError`."""
     content, status = _read(path)
     where = printable(str(path))
     for name, form in FORMATS.items():
         if form.is_format_of(content):
-            return PlacedMap(str(path), name, form.header(content), content, status)
+            return InstalledMap(str(path), name, form.header(content), content, status)
     if not content:
         raise ForeignMap(f"{where}: is empty, which no map of cyrusquota is; {_advice(path)}")
     raise ForeignMap(

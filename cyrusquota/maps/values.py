@@ -13,7 +13,7 @@ from cyrusquota.verdicts.overquota import Reserve, Verdict
 
 
 @attrs.frozen
-class Answers:
+class MapValues:
     """The values that a map in `format` has for full and for nearly full users.
 
     `message` is the administrator's own text. With `refuse` those who are certainly full are

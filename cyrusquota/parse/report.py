@@ -19,7 +19,7 @@ import attrs
 
 from cyrusquota.cyrus.names import internal_name
 from cyrusquota.errors import BadReport, OnProblem, Place, raise_problem
-from cyrusquota.parse.value import Sieve
+from cyrusquota.parse.value import Prefilter
 from cyrusquota.quota import KIB, QuotaRoot, Resource, Usage
 
 _HEADER = re.compile(rb" *Quota +% Used +Used +(?P<resource>Resource +)?Root\s*")
@@ -222,13 +222,13 @@ _MANY_OTHERS = 1 << 16
 
 def sifted(
     stream: BinaryIO,
-    sieve: Sieve,
+    prefilter: Prefilter,
     passed: Callable[[int], None],
     *,
     source: str = "-",
     on_problem: OnProblem = raise_problem,
 ) -> Iterator[QuotaRoot]:
-    """Those roots of a report that `sieve` wants; `passed` is told how many others there are.
+    """Those roots of a report that `prefilter` wants; `passed` is told how many others there are.
 
     Rows that are not the ordinary four of a root go the way of `roots`.
     """
@@ -254,7 +254,7 @@ def sifted(
                 yield from _grouped(_rows(_tail(data, start, stream), lines), lines)
                 return
             yield from _grouped(_rows(io.BytesIO(others[start]), lines), lines)
-            yield from _wanted(parts[start * _STEP : end * _STEP], sieve, passed)
+            yield from _wanted(parts[start * _STEP : end * _STEP], prefilter, passed)
             lines.number += len(Resource) * (end - start)
     yield from _grouped(_rows(_continued(rest, stream), lines), lines)
 
@@ -282,13 +282,13 @@ def _continued(rest: bytes, stream: BinaryIO) -> Iterator[bytes]:
 
 
 def _wanted(
-    parts: list[Optional[bytes]], sieve: Sieve, passed: Callable[[int], None]
+    parts: list[Optional[bytes]], prefilter: Prefilter, passed: Callable[[int], None]
 ) -> Iterator[QuotaRoot]:
-    """The roots that `sieve` wants of those that `split` has made `parts` of."""
+    """The roots that `prefilter` wants of those that `split` has made `parts` of."""
     names = parts[_NAME::_STEP]
     wanted = set[int]()
     for resource, (limit, used) in _COLUMNS.items():
-        line = sieve.line(resource)
+        line = prefilter.line(resource)
         if line is not None:
             limits, amounts = parts[limit::_STEP], parts[used::_STEP]
             wanted.update(line.crossed(zip(amounts, limits), resource.unit))

@@ -211,7 +211,7 @@ _MANY = 1 << 14
 
 
 @attrs.frozen
-class Sieve:
+class Prefilter:
     """Tells which of many values may stand for a root that is beyond one of the `margins`.
 
     The shape of a value is what is left of it when all its digits are made the same. There are few

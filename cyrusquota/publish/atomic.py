@@ -29,12 +29,12 @@ from typing import Callable, Iterator, Optional, Union
 
 import attrs
 
-from cyrusquota.errors import AnyPath, CannotCreateMap, HeldBack, explained, printable
+from cyrusquota.errors import AnyPath, CannotCreateMap, HeldBack, map_os_errors, printable
 from cyrusquota.publish import target_directory
-from cyrusquota.publish.guard import Held
+from cyrusquota.publish.guard import Rejection
 from cyrusquota.publish.lock import locked
 from cyrusquota.publish.privileges import group_id, user_id
-from cyrusquota.publish.target_directory import Directory, InPlace, closed
+from cyrusquota.publish.target_directory import Directory, InPlace, close_quietly
 
 
 class Outcome(enum.Enum):
@@ -57,7 +57,7 @@ def _anything(old: bytes) -> bool:
     return True
 
 
-def _unguarded(old: bytes, new: bytes) -> Optional[Held]:
+def _unguarded(old: bytes, new: bytes) -> Optional[Rejection]:
     return None
 
 
@@ -69,7 +69,7 @@ class Claim:
 
     def in_place(self) -> Optional[bytes]:
         """The map in place, or None where there is none. Raises `MapError`."""
-        with explained(self._directory.path):
+        with map_os_errors(self._directory.path):
             old = self._directory.in_place()
         return None if old is None else old.content
 
@@ -80,7 +80,7 @@ class Claim:
         *,
         body: Callable[[bytes], bytes] = bytes,
         is_ours: Callable[[bytes], bool] = _anything,
-        guard: Callable[[bytes, bytes], Optional[Held]] = _unguarded,
+        guard: Callable[[bytes, bytes], Optional[Rejection]] = _unguarded,
     ) -> Outcome:
         """Make `content` the map, by renaming a finished and synced file over the one in place.
 
@@ -91,7 +91,7 @@ class Claim:
         place is then untouched, its modification time included.
         """
         ids = _ids(ownership)
-        with explained(self._directory.path):
+        with map_os_errors(self._directory.path):
             old = self._directory.in_place()
             # An empty file says nothing that could be lost.
             if old is not None and old.content:
@@ -108,7 +108,7 @@ class Claim:
         old: bytes,
         new: bytes,
         is_ours: Callable[[bytes], bool],
-        guard: Callable[[bytes, bytes], Optional[Held]],
+        guard: Callable[[bytes, bytes], Optional[Rejection]],
     ) -> None:
         where = printable(str(self._directory.path))
         if not is_ours(old):
@@ -129,7 +129,7 @@ def claim(path: AnyPath, *, wait: float = 0.0, follow_links: bool = False) -> It
     leads to is meant with `follow_links`; `put` refuses to replace a link otherwise.
     """
     with target_directory.opened(path, follow_links=follow_links) as held, locked(held, wait):
-        with explained(held.path.with_name(_temporary(held))):
+        with map_os_errors(held.path.with_name(_temporary(held))):
             held.discard(_temporary(held))
         yield Claim(held)
 
@@ -141,7 +141,7 @@ def publish(
     *,
     body: Callable[[bytes], bytes] = bytes,
     is_ours: Callable[[bytes], bool] = _anything,
-    guard: Callable[[bytes, bytes], Optional[Held]] = _unguarded,
+    guard: Callable[[bytes, bytes], Optional[Rejection]] = _unguarded,
     follow_links: bool = False,
     wait: float = 0.0,
 ) -> Outcome:
@@ -185,7 +185,7 @@ def _replace(
             target_directory.set_label(fd, label)
             os.fsync(fd)
         finally:
-            closed(fd)
+            close_quietly(fd)
         held.rename(temporary)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -21,7 +21,7 @@ OFF = "off"
 
 
 @attrs.frozen
-class Told:
+class MapSummary:
     """What a map tells of itself: its keys, how many quota roots it comes from, and whence."""
 
     keys: AbstractSet[bytes]
@@ -29,7 +29,7 @@ class Told:
     source: Optional[str] = None
 
     @classmethod
-    def by(cls, header: Mapping[str, str], keys: AbstractSet[bytes]) -> Told:
+    def by(cls, header: Mapping[str, str], keys: AbstractSet[bytes]) -> MapSummary:
         """From the `roots` and `source` of a map's header, and its keys."""
         roots = header.get("roots", "")
         known = int(roots) if re.fullmatch("[0-9]{1,18}", roots, re.ASCII) else None
@@ -104,7 +104,7 @@ class Limits:
 
 
 @attrs.frozen
-class Held:
+class Rejection:
     """Why a new map is held back, what to do, and the ceiling that would let it pass, if any."""
 
     reason: str
@@ -116,24 +116,26 @@ class Held:
 class Guard:
     """The guard as `cyrusquota.publish` takes it.
 
-    `told` reads what a map says of itself. `accept`, for one run, takes the place of the limits:
+    `summarize` reads what a map says of itself. `accept`, for one run, takes the place of the limits:
     so many changes pass, and not one more.
     """
 
-    told: Callable[[bytes], Told]
+    summarize: Callable[[bytes], MapSummary]
     limits: Limits = Limits()
     accept: Optional[int] = None
 
-    def __call__(self, old: bytes, new: bytes) -> Optional[Held]:
+    def __call__(self, old: bytes, new: bytes) -> Optional[Rejection]:
         """Why `new` may not replace `old`, or None if it may."""
-        return held(self.told(old), self.told(new), self.limits, self.accept)
+        return check_change(self.summarize(old), self.summarize(new), self.limits, self.accept)
 
 
-def held(old: Told, new: Told, limits: Limits, accept: Optional[int] = None) -> Optional[Held]:
+def check_change(
+    old: MapSummary, new: MapSummary, limits: Limits, accept: Optional[int] = None
+) -> Optional[Rejection]:
     """Why a map that tells `new` may not replace one that tells `old`, or None if it may."""
     before = len(old.keys) if old.roots is None else old.roots
     if new.roots == 0 and before >= limits.many_roots:
-        return Held(
+        return Rejection(
             f"{_name(new)} lists not one quota root, and the map in place came from {before}"
             f"{_elsewhere(old, new)}; the map in place stays and is not renewed",
             "see to the source, or remove the map if there are no quotas any more",
@@ -143,7 +145,7 @@ def held(old: Told, new: Told, limits: Limits, accept: Optional[int] = None) -> 
     if exceeded is None:
         return None
     ceiling = _rounded_up(change.count)
-    return Held(
+    return Rejection(
         f"{change.added} entries would be added to the {len(old.keys)} in place and"
         f" {change.removed} removed, more than {exceeded} allows{_elsewhere(old, new)};"
         " the map in place stays and is not renewed",
@@ -191,10 +193,10 @@ def _rounded_up(count: int) -> int:
     return -(-count // step) * step
 
 
-def _name(told: Told) -> str:
-    return told.source or "the source"
+def _name(summarize: MapSummary) -> str:
+    return summarize.source or "the source"
 
 
-def _elsewhere(old: Told, new: Told) -> str:
+def _elsewhere(old: MapSummary, new: MapSummary) -> str:
     same = old.source is None or new.source is None or old.source == new.source
     return "" if same else f" (the map in place was made from {old.source})"

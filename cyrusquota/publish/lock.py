@@ -14,8 +14,8 @@ import stat
 import time
 from typing import Iterator, Optional
 
-from cyrusquota.errors import CannotCreateMap, MapLocked, explained, printable
-from cyrusquota.publish.target_directory import Directory, closed
+from cyrusquota.errors import CannotCreateMap, MapLocked, map_os_errors, printable
+from cyrusquota.publish.target_directory import Directory, close_quietly
 
 #: Seconds between two tries.
 _PAUSE = 0.05
@@ -25,7 +25,7 @@ _PAUSE = 0.05
 def locked(directory: Directory, wait: float = 0.0) -> Iterator[None]:
     """Hold the lock of the map in `directory`; after `wait` seconds without it, `MapLocked`."""
     name = f".{directory.name}.lock"
-    with explained(directory.path.with_name(name)):
+    with map_os_errors(directory.path.with_name(name)):
         fd = _acquired(directory, name, wait)
     try:
         yield
@@ -35,7 +35,7 @@ def locked(directory: Directory, wait: float = 0.0) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 directory.discard(name)
         finally:
-            closed(fd)
+            close_quietly(fd)
 
 
 def _acquired(directory: Directory, name: str, wait: float) -> int:
@@ -68,7 +68,7 @@ def _tried(directory: Directory, name: str) -> Optional[int]:
     except BlockingIOError:
         pass
     except BaseException:
-        closed(fd)
+        close_quietly(fd)
         raise
-    closed(fd)
+    close_quietly(fd)
     return None

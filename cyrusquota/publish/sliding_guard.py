@@ -12,40 +12,40 @@ from typing import Callable, Optional
 
 import attrs
 
-from cyrusquota.publish.guard import Held, Limits, Told, held
+from cyrusquota.publish.guard import Limits, MapSummary, Rejection, check_change
 
 #: Seconds: the limits count for what changes in this time, or up to twice as long.
 WINDOW = 300.0
 
 
-class PacedGuard:
+class SlidingGuard:
     """A guard as `cyrusquota.publish` takes it; tell it of each map that was put in place."""
 
     def __init__(
         self,
-        told: Callable[[bytes], Told],
+        summarize: Callable[[bytes], MapSummary],
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._told = told
+        self._told = summarize
         self._limits = limits
         self._clock = clock
         #: The map that was accepted last, and what two earlier ones told, the older one first.
         self._accepted: Optional[bytes] = None
-        self._before: Optional[Told] = None
-        self._later: Optional[Told] = None
+        self._before: Optional[MapSummary] = None
+        self._later: Optional[MapSummary] = None
         self._turned = 0.0
 
-    def __call__(self, old: bytes, new: bytes) -> Optional[Held]:
+    def __call__(self, old: bytes, new: bytes) -> Optional[Rejection]:
         """Why `new` may not replace `old`, or None if it may."""
         if old != self._accepted:
             # Somebody else has put it there, and so accepts it.
             self.accepted(old, begin=True)
         now, before = self._told(new), self._before
-        reason = held(self._told(old), now, self._limits)
+        reason = check_change(self._told(old), now, self._limits)
         if reason is not None or before is None:
             return reason
-        reason = held(before, now, self._limits)
+        reason = check_change(before, now, self._limits)
         if reason is None:
             return None
         minutes = max(1, round((self._clock() - self._turned + WINDOW) / 60))

@@ -16,7 +16,7 @@ from typing import Iterator, Optional
 
 import attrs
 
-from cyrusquota.errors import AnyPath, CannotCreateMap, MapForbidden, explained, printable
+from cyrusquota.errors import AnyPath, CannotCreateMap, MapForbidden, map_os_errors, printable
 
 _LABEL = "security.selinux"
 _CHUNK = 1 << 20
@@ -64,7 +64,7 @@ class Directory:
             _must_be_plain(self.path, status)
             return InPlace(_content(fd), status, label(fd))
         finally:
-            closed(fd)
+            close_quietly(fd)
 
     def create(self, name: str) -> int:
         """The descriptor of a new file `name`, which nobody else can open yet."""
@@ -99,17 +99,17 @@ def opened(path: AnyPath, *, follow_links: bool = False) -> Iterator[Directory]:
     user may remove the files of others.
     """
     target = Path(os.path.realpath(path) if follow_links else path)
-    with explained(target):
+    with map_os_errors(target):
         # "." and "/" have no name to put a file under.
         if target.name in ("", ".."):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         fd = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with explained(target):
+        with map_os_errors(target):
             _must_be_safe(target.parent, os.fstat(fd))
         yield Directory(target, fd)
     finally:
-        closed(fd)
+        close_quietly(fd)
 
 
 def label(fd: int) -> Optional[bytes]:
@@ -130,7 +130,7 @@ def set_label(fd: int, wanted: Optional[bytes]) -> None:
         os.setxattr(fd, _LABEL, wanted)
 
 
-def closed(fd: int) -> None:
+def close_quietly(fd: int) -> None:
     """Close a descriptor that nothing depends on any more."""
     with contextlib.suppress(OSError):
         os.close(fd)

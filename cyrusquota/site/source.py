@@ -21,11 +21,11 @@ from cyrusquota.errors import (
     OnProblem,
     Place,
     printable,
+    quote,
     raise_problem,
-    shown,
 )
 from cyrusquota.parse import value
-from cyrusquota.parse.value import Sieve
+from cyrusquota.parse.value import Prefilter
 from cyrusquota.quota import QuotaRoot
 
 #: Told how many quota roots were read and not wanted.
@@ -43,7 +43,7 @@ class Source:
     naming: Naming
     _read: Callable[[OnProblem], Iterator[QuotaRoot]]
     #: Gives what a sieve wants, and is to tell how many other roots there were.
-    _sift: Callable[[Sieve, OnProblem, Passed], Iterator[QuotaRoot]]
+    _sift: Callable[[Prefilter, OnProblem, Passed], Iterator[QuotaRoot]]
     opened: Optional[Callable[[OnProblem], cyrusdb.Database]] = None
     #: Where that is, and for a configured quotalegacy tree, whether fulldirhash is on.
     path: Optional[AnyPath] = None
@@ -59,14 +59,14 @@ class Source:
         return DataError(f"quota roots in {self.name}", advice=advice)
 
     def counted(
-        self, sieve: Optional[Sieve] = None, on_problem: OnProblem = raise_problem
+        self, prefilter: Optional[Prefilter] = None, on_problem: OnProblem = raise_problem
     ) -> Counted:
-        """The quota roots that `sieve` may want (all without one), in any order; all count."""
+        """The quota roots that `prefilter` may want (all without one), in any order; all count."""
         counted = Counted()
-        if sieve is None:
+        if prefilter is None:
             counted.pass_on(self._read(on_problem))
         else:
-            counted.pass_on(self._sift(sieve, on_problem, counted.add))
+            counted.pass_on(self._sift(prefilter, on_problem, counted.add))
         return counted
 
 
@@ -100,10 +100,10 @@ def read(
     `cyrusdb.open`; a record that cannot be read is handed to `on_problem`, as `BadValue` or
     `DamagedDatabase`, which by default raises it.
     """
-    return database(path, backend).roots(on_problem)
+    return from_database(path, backend).roots(on_problem)
 
 
-def database(
+def from_database(
     path: AnyPath, backend: Optional[str] = None, naming: Optional[Naming] = None
 ) -> Source:
     """The database at `path`, whatever imapd.conf says of another."""
@@ -115,8 +115,8 @@ def database(
         with opened(on_problem) as db:
             yield from _roots(db, str(path), on_problem)
 
-    def wanted(sieve: Sieve, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
-        found = cyrusdb.sift(path, sieve, backend, on_problem=on_problem)
+    def wanted(prefilter: Prefilter, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
+        found = cyrusdb.sift(path, prefilter, backend, on_problem=on_problem)
         passed(found.records - len(found.kept))
         yield from _roots(found.kept, str(path), on_problem)
 
@@ -124,7 +124,7 @@ def database(
     return Source(name, naming or Naming(), roots, wanted, opened=opened, path=path)
 
 
-def configured(conf: ImapdConf) -> Source:
+def from_config(conf: ImapdConf) -> Source:
     """The quota database that `conf` leads Cyrus to.
 
     quotalegacy is a tree whatever other files lie about; for the others the magic bytes of the
@@ -134,12 +134,12 @@ def configured(conf: ImapdConf) -> Source:
     if backend != "quotalegacy":
         if backend not in cyrusdb.CYRUS_BACKENDS:
             names = ", ".join(sorted(cyrusdb.CYRUS_BACKENDS))
-            found = shown(backend.encode("utf-8", "surrogateescape"))
+            found = quote(backend.encode("utf-8", "surrogateescape"))
             raise ConfigError(
                 f"{printable(conf.path)}: option quota_db: expected one of {names}, found {found};"
                 " correct the file"
             )
-        return database(conf.quota_path, backend, naming)
+        return from_database(conf.quota_path, backend, naming)
     from cyrusquota.cyrusdb.quotalegacy import reader as quotalegacy
 
     base, full = conf.quotalegacy_base, conf.switch("fulldirhash", False)
@@ -153,8 +153,8 @@ def configured(conf: ImapdConf) -> Source:
         with opened(on_problem) as tree:
             yield from _roots(tree, str(base), on_problem)
 
-    def wanted(sieve: Sieve, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
-        found = quotalegacy.sift(base, sieve, fulldirhash=full, virtdomains=naming.virtdomains)
+    def wanted(prefilter: Prefilter, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
+        found = quotalegacy.sift(base, prefilter, fulldirhash=full, virtdomains=naming.virtdomains)
         if found is None:
             yield from roots(on_problem)
             return
@@ -172,7 +172,7 @@ def configured(conf: ImapdConf) -> Source:
     )
 
 
-def dumped(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None) -> Source:
+def from_dump(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None) -> Source:
     """A dump of a quota database: `cyr_dbtool ... show`, db_dump or a flat file; read once."""
     from cyrusquota.parse import dump
 
@@ -180,22 +180,22 @@ def dumped(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None) -
         records = dump.records(stream, source=name, on_problem=on_problem)
         return _roots(records, name, on_problem)
 
-    def wanted(sieve: Sieve, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
-        records = dump.sifted(stream, sieve, passed, source=name, on_problem=on_problem)
+    def wanted(prefilter: Prefilter, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
+        records = dump.sifted(stream, prefilter, passed, source=name, on_problem=on_problem)
         return _roots(records, name, on_problem)
 
     return Source(printable(name), naming or Naming(), roots, wanted)
 
 
-def reported(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None) -> Source:
+def from_report(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None) -> Source:
     """The output of `quota`, text or JSON; read once."""
     from cyrusquota.parse import report
 
     def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
         return report.roots(stream, source=name, on_problem=on_problem)
 
-    def wanted(sieve: Sieve, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
-        return report.sifted(stream, sieve, passed, source=name, on_problem=on_problem)
+    def wanted(prefilter: Prefilter, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
+        return report.sifted(stream, prefilter, passed, source=name, on_problem=on_problem)
 
     return Source(printable(name), naming or Naming(), roots, wanted)
 

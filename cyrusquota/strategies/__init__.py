@@ -11,7 +11,7 @@ reports may want to know, for instance, that his parser reads what `quota` of Cy
     >>> @given(strategies.reports("3.10"))
     ... def test_what_quota_prints_is_understood(report):
     ...     text, roots = report
-    ...     assert list(cyrusquota.reported(io.BytesIO(text)).roots()) == roots
+    ...     assert list(cyrusquota.from_report(io.BytesIO(text)).roots()) == roots
     >>> test_what_quota_prints_is_understood()
 
 `databases` gives whole files with their history: transactions, aborts, deletions and repacks.

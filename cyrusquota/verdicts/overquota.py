@@ -26,18 +26,18 @@ from cyrusquota.cyrus.names import (
     Naming,
     Recipient,
     ancestors,
-    folded,
+    ascii_lower,
     inbox_of,
     inbox_owner,
     recipient,
 )
 from cyrusquota.errors import CyrusQuotaError, OnProblem, raise_problem
-from cyrusquota.parse.value import Margin, Sieve
+from cyrusquota.parse.value import Margin, Prefilter
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 
 if TYPE_CHECKING:
     from cyrusquota.site.mailboxes import Inbox
-    from cyrusquota.site.server import Server
+    from cyrusquota.site.site import Site
 
 
 @attrs.frozen
@@ -118,22 +118,22 @@ def verdicts(
     policy: Policy = LMTPD,
     *,
     reserve: Optional[Reserve] = None,
-    server: Optional[Server] = None,
+    site: Optional[Site] = None,
     on_problem: OnProblem = raise_problem,
 ) -> Iterator[Verdict]:
     """Whom `policy` refuses mail for, and who has less than `reserve` left.
 
-    Without `server` only users who have a root of their own are found; each full ancestor whose
+    Without `site` only users who have a root of their own are found; each full ancestor whose
     users could not be found is then reported to `on_problem` as `Unresolved`.
     """
-    judge = _Judge(naming, policy, reserve or Reserve(), server, on_problem)
-    found = judge.by_roots(roots) if server is None else judge.by_mailboxes(roots, server)
+    judge = _Judge(naming, policy, reserve or Reserve(), site, on_problem)
+    found = judge.by_roots(roots) if site is None else judge.by_mailboxes(roots, site)
     if naming.downcase:
         return found
     # Cyrus tells Jane from jane then, but a map does not: whom it cannot tell apart from somebody
     # whose mail is not refused is left out.
     bad = list(found)
-    return (verdict for verdict in bad if folded(str(verdict.recipient)) not in judge.good)
+    return (verdict for verdict in bad if ascii_lower(str(verdict.recipient)) not in judge.good)
 
 
 def own_verdicts(
@@ -142,27 +142,27 @@ def own_verdicts(
     policy: Policy,
     *,
     reserve: Reserve,
-    server: Server,
+    site: Site,
     on_problem: OnProblem = raise_problem,
 ) -> Iterator[Verdict]:
-    """The same as `verdicts`, from those roots that `sieve` lets through, in less time.
+    """The same as `verdicts`, from those roots that `prefilter` lets through, in less time.
 
     None of them may be inherited (`is_inherited`), because it takes all roots to tell by whom.
     """
-    judge = _Judge(naming, policy, reserve, server, on_problem)
+    judge = _Judge(naming, policy, reserve, site, on_problem)
     own = {root.name: verdict for root in roots for verdict in judge.by_root(root)}
-    for inbox in server.named(own, on_problem):
+    for inbox in site.named(own, on_problem):
         if inbox.name in own and is_delivered_to(inbox):
             yield own[inbox.name]
 
 
-def needs_all(naming: Naming, server: Optional[Server]) -> bool:
+def needs_all(naming: Naming, site: Optional[Site]) -> bool:
     """Whether a verdict may depend on roots with room, so that a sieve would not do.
 
     Totals are kept elsewhere, and where Cyrus heeds capitals and the map does not, one user's
     verdict depends on others'.
     """
-    return not naming.downcase or (server is not None and server.uses_totals)
+    return not naming.downcase or (site is not None and site.uses_totals)
 
 
 def is_inherited(root: QuotaRoot) -> bool:
@@ -178,7 +178,7 @@ def is_delivered_to(inbox: Inbox) -> bool:
     return inbox.is_live and not (inbox.is_modern and "@" in inbox.name)
 
 
-def sieve(policy: Policy, reserve: Reserve) -> Sieve:
+def prefilter(policy: Policy, reserve: Reserve) -> Prefilter:
     """Lets through every root that `policy` refuses mail for or that has less than `reserve` left.
 
     That is all that `verdicts` needs without a server, and `own_verdicts` with one, unless it
@@ -189,7 +189,7 @@ def sieve(policy: Policy, reserve: Reserve) -> Sieve:
         amount, share = reserve.amounts.get(resource, 0), reserve.shares.get(resource, 0)
         if resource in policy.room or amount or share:
             margins[resource] = Margin(max(amount, policy.room.get(resource, 0)), share)
-    return Sieve(margins)
+    return Prefilter(margins)
 
 
 class Unresolved(CyrusQuotaError):
@@ -208,7 +208,7 @@ class _Judge:
     naming: Naming
     policy: Policy
     reserve: Reserve
-    server: Optional[Server]
+    site: Optional[Site]
     on_problem: OnProblem
     #: Recipients whose mail is not refused, folded; kept only where case matters to Cyrus.
     good: set[str] = attrs.field(factory=set)
@@ -224,10 +224,10 @@ class _Judge:
         for root in self._full_ancestors():
             self.on_problem(Unresolved(root.name))
 
-    def by_mailboxes(self, roots: Iterable[QuotaRoot], server: Server) -> Iterator[Verdict]:
+    def by_mailboxes(self, roots: Iterable[QuotaRoot], site: Site) -> Iterator[Verdict]:
         """Verdicts on the users who have an INBOX here."""
         own = {root.name: verdict for root in roots for verdict in self.by_root(root)}
-        for inbox in server.inboxes(self.on_problem):
+        for inbox in site.inboxes(self.on_problem):
             if not is_delivered_to(inbox):
                 continue
             if inbox.name in own:
@@ -241,7 +241,7 @@ class _Judge:
             if inbox_of(root.name) is None:
                 self._others[root.name] = root
             return
-        if self.server is not None:
+        if self.site is not None:
             self._owners.add(root.name)
         enforced = self._enforced(root)
         if enforced is not None:
@@ -259,9 +259,9 @@ class _Judge:
 
     def _named(self, inbox: Inbox, governing: QuotaRoot) -> tuple[Optional[QuotaRoot], bool]:
         """The root that the header of `inbox` names, or `governing` where it cannot be read."""
-        assert self.server is not None
+        assert self.site is not None
         try:
-            named = self.server.header_root(inbox)
+            named = self.site.header_root(inbox)
         except CyrusQuotaError as error:
             self.on_problem(Approximate(inbox.name, governing.name, error))
             return governing, True
@@ -285,15 +285,15 @@ class _Judge:
         if to is not None and (over or near):
             yield Verdict(to, root, over, near, is_approximate)
         elif to is not None:
-            self.good.add(folded(str(to)))
+            self.good.add(ascii_lower(str(to)))
 
     def _enforced(self, root: QuotaRoot) -> Optional[QuotaRoot]:
         """`root` with the figures that count, or None if they cannot be read."""
-        server = self.server
-        if server is None or not server.uses_totals or not self._can_depend_on_totals(root):
+        site = self.site
+        if site is None or not site.uses_totals or not self._can_depend_on_totals(root):
             return root
         try:
-            return enforced(root, server, self.on_problem)
+            return enforced(root, site, self.on_problem)
         except CyrusQuotaError as error:
             self.on_problem(error)
             return None
@@ -314,15 +314,15 @@ class Approximate(CyrusQuotaError):
         )
 
 
-def enforced(root: QuotaRoot, server: Server, on_problem: OnProblem = raise_problem) -> QuotaRoot:
+def enforced(root: QuotaRoot, site: Site, on_problem: OnProblem = raise_problem) -> QuotaRoot:
     """`root` with the usage that Cyrus checks: conversations totals, where they count.
 
-    Raises what `Server.totals` raises.
+    Raises what `Site.totals` raises.
     """
-    inbox = inbox_of(root.name) if server.uses_totals else None
+    inbox = inbox_of(root.name) if site.uses_totals else None
     if inbox is None:
         return root
-    totals = server.totals(inbox, on_problem)
+    totals = site.totals(inbox, on_problem)
     return attrs.evolve(
         root,
         storage=attrs.evolve(root.storage, used=totals.size, exact=True),

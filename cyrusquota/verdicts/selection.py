@@ -17,7 +17,7 @@ from cyrusquota.verdicts import overquota
 from cyrusquota.verdicts.overquota import Policy, Reserve, Verdict
 
 if TYPE_CHECKING:
-    from cyrusquota.site.server import Server
+    from cyrusquota.site.site import Site
 
 #: Passes roots on to whoever asked for them, and may watch them pass.
 Watch = Callable[[Counted], Iterable[QuotaRoot]]
@@ -35,13 +35,13 @@ def refusals(
     source: Source,
     policy: Policy,
     reserve: Reserve,
-    server: Optional[Server] = None,
+    site: Optional[Site] = None,
     on_problem: OnProblem = raise_problem,
     watch: Watch = iter,
 ) -> Refusals:
     """What `overquota.verdicts` says of all roots of `source`, in any order."""
-    if not overquota.needs_all(source.naming, server):
-        found = _of_few(source, policy, reserve, server, on_problem, watch)
+    if not overquota.needs_all(source.naming, site):
+        found = _of_few(source, policy, reserve, site, on_problem, watch)
         if found is not None:
             return found
     counted = source.counted(None, on_problem)
@@ -50,7 +50,7 @@ def refusals(
         source.naming,
         policy,
         reserve=reserve,
-        server=server,
+        site=site,
         on_problem=on_problem,
     )
     return Refusals(list(verdicts), counted.count)
@@ -60,13 +60,13 @@ def _of_few(
     source: Source,
     policy: Policy,
     reserve: Reserve,
-    server: Optional[Server],
+    site: Optional[Site],
     on_problem: OnProblem,
     watch: Watch,
 ) -> Optional[Refusals]:
     """The same from the roots that are full or near it, or None where these do not tell."""
-    if server is None:
-        counted = source.counted(overquota.sieve(policy, reserve), on_problem)
+    if site is None:
+        counted = source.counted(overquota.prefilter(policy, reserve), on_problem)
         verdicts = overquota.verdicts(
             watch(counted), source.naming, policy, reserve=reserve, on_problem=on_problem
         )
@@ -75,7 +75,7 @@ def _of_few(
         # A stream can be read but once.
         return None
     problems: list[CyrusQuotaError] = []
-    counted = source.counted(overquota.sieve(policy, reserve), problems.append)
+    counted = source.counted(overquota.prefilter(policy, reserve), problems.append)
     roots = list(watch(counted))
     bad = (root for root in roots if policy.over(root) or reserve.near(root))
     if any(map(overquota.is_inherited, bad)):
@@ -83,6 +83,6 @@ def _of_few(
     for problem in problems:
         on_problem(problem)
     verdicts = overquota.own_verdicts(
-        roots, source.naming, policy, reserve=reserve, server=server, on_problem=on_problem
+        roots, source.naming, policy, reserve=reserve, site=site, on_problem=on_problem
     )
     return Refusals(list(verdicts), counted.count)

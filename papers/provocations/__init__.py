@@ -24,7 +24,7 @@ PROVOCATIONS: tuple[Provocation, ...] = (
 
 #: Sites that no command line leads to, and why.
 UNPROVOKED: dict[str, str] = {
-    "maps/placed.py: _read (4)": "a NUL byte, which no argument of a command can have",
+    "maps/installed.py: _read (4)": "a NUL byte, which no argument of a command can have",
     "cyrusdb/skiplist/reader.py: Skiplist._report_doubts": "like a bad checksum of twoskip",
     "cyrusdb/sql.py: Sql._read": "like `a sound SQLite file`; Python 3.9 and 3.11 come to either",
     "cyrusdb/sql.py: Sql._rows (2)": "like `a sound SQLite file`; takes pages in a circle",

@@ -135,7 +135,7 @@ PROVOCATIONS = (
             "No space left on device": "REASON",
         },
         stdin=_FULL,
-        meanwhile=failing("cyrusquota.publish.os.write", errno.ENOSPC),
+        meanwhile=failing("cyrusquota.publish.atomic.os.write", errno.ENOSPC),
     ),
     Provocation(
         _EXPORT,
@@ -143,7 +143,7 @@ PROVOCATIONS = (
         "As the line says: dmesg.",
         names={"map:": "MAP:", "Input/output error": "REASON"},
         stdin=_FULL,
-        meanwhile=failing("cyrusquota.publish.os.write", errno.EIO),
+        meanwhile=failing("cyrusquota.publish.atomic.os.write", errno.EIO),
     ),
     Provocation(
         "cyrusquota-export --dump - -o map --map-format cdb",

@@ -8,8 +8,8 @@ from typing import Iterator
 import pytest
 
 import cyrusquota
-from cyrusquota.site import server
 from cyrusquota.site.conversations import Totals
+from cyrusquota.site.site import Site
 
 from . import commands
 from .cyrus import DOMAIN, Cyrus
@@ -35,7 +35,7 @@ def cyrus(request: pytest.FixtureRequest, needs_cyrus: None) -> Iterator[Cyrus]:
 
 def _totals(cyrus: Cyrus, user: str) -> Totals:
     conf = cyrusquota.load(cyrus.conf)
-    return server.configured(conf).totals(f"user.{user}")
+    return Site.from_config(conf).totals(f"user.{user}")
 
 
 def _database(cyrus: Cyrus, user: str) -> Path:
@@ -45,7 +45,7 @@ def _database(cyrus: Cyrus, user: str) -> Path:
 
 def _figure(cyrus: Cyrus, user: str) -> int:
     """What the quota database has for a user, in bytes."""
-    source = cyrusquota.configured(cyrusquota.load(cyrus.conf))
+    source = cyrusquota.from_config(cyrusquota.load(cyrus.conf))
     return next(root.storage.used for root in source.roots() if root.name == f"user.{user}")
 
 
@@ -115,7 +115,7 @@ def test_a_damaged_database_leaves_its_user_unlisted_with_a_line(
         assert cyrus.deliver(user, 5000).code == 250
         cyrus.set_quota(cyrus.mailbox(user), storage_kib=1)
     conf = cyrusquota.load(cyrus.conf)
-    path = server.configured(conf).totals_path("user.jane")
+    path = Site.from_config(conf).totals_path("user.jane")
     path.write_bytes(path.read_bytes()[:40])
     done = commands.run_export(cyrus.conf, overquota)
     assert done.returncode == 0

@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from cyrusquota.doctor import Finding, Severity
-from cyrusquota.maps.installed import placed
+from cyrusquota.maps.installed import installed_map
 from tests.exim_faults import CONDITION, EXIM_CASES, ROUTER, rewritten
 from tests.site import Site
 
@@ -64,7 +64,7 @@ def test_every_variant_is_well(variant: str, site: Site) -> None:
     found = _found(site)
     assert {name for name, one in found.items() if one.kind.severity.exit_status} == set()
     assert {"map", "exim", "router", "full-deferred", "good-accepted", "schedule"} <= set(found)
-    assert placed(site.map).entries
+    assert installed_map(site.map).entries
 
 
 def test_the_domain_of_users_can_be_given(site: Site) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 import cyrusquota
 from cyrusquota.explain import results, user
-from cyrusquota.site import server
+from cyrusquota.site.site import Site
 from cyrusquota.verdicts.overquota import LMTPD, LMTPD_STRICT, SMMAPD, Policy, Reserve
 
 from . import commands, exim
@@ -78,11 +78,11 @@ ADDRESSES = [
 def _code(cyrus: Cyrus, asked: str, policy: Policy) -> int:
     """The code of the reply that explain expects of the server."""
     conf = cyrusquota.load(cyrus.conf)
-    source = cyrusquota.configured(conf)
+    source = cyrusquota.from_config(conf)
     problems: list[cyrusquota.CyrusQuotaError] = []
     try:
         found = user.found(
-            asked, source, server.configured(conf), policy, Reserve(), problems.append
+            asked, source, Site.from_config(conf), policy, Reserve(), problems.append
         )
     except cyrusquota.NoSuchUser:
         return 550

@@ -10,7 +10,7 @@ import pytest
 
 import cyrusquota
 from cyrusquota import maps
-from cyrusquota.site import server
+from cyrusquota.site.site import Site
 from cyrusquota.verdicts import overquota
 
 from .cyrus import DOMAIN, Cyrus
@@ -78,8 +78,8 @@ def _keys(cyrus: Cyrus) -> set[str]:
     with cyrusquota.cyrusdb.open(database) as db:
         cyrus.store(database, "twoskip", {key: FULL for key, _ in db})
     conf = cyrusquota.load(cyrus.conf)
-    source = cyrusquota.configured(conf)
-    verdicts = overquota.verdicts(source.roots(), source.naming, server=server.configured(conf))
+    source = cyrusquota.from_config(conf)
+    verdicts = overquota.verdicts(source.roots(), source.naming, site=Site.from_config(conf))
     values = ((found.recipient, b"full") for found in verdicts)
     return {entry.key.decode() for entry in maps.entries(values)}
 

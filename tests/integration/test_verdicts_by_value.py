@@ -132,7 +132,7 @@ def _unreadable(problems: list[cyrusquota.CyrusQuotaError]) -> set[str]:
 def _refused(cyrus: Cyrus, policy: Policy) -> tuple[set[str], set[str]]:
     """Whom we list, and whose value we report as a problem."""
     conf = cyrusquota.load(cyrus.conf)
-    source = cyrusquota.configured(conf)
+    source = cyrusquota.from_config(conf)
     problems: list[cyrusquota.CyrusQuotaError] = []
     found = overquota.verdicts(source.roots(problems.append), source.naming, policy)
     return {verdict.recipient.local for verdict in found}, _unreadable(problems)

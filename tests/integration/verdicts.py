@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Iterable
 
 import cyrusquota
-from cyrusquota.site import server
+from cyrusquota.site.site import Site
 from cyrusquota.verdicts import overquota
 from cyrusquota.verdicts.overquota import LMTPD, SMMAPD, Policy
 
@@ -15,10 +15,8 @@ from .cyrus import DOMAIN, Cyrus
 def listed(cyrus: Cyrus, policy: Policy) -> set[str]:
     """The addresses we would list; every record must be readable and every verdict certain."""
     conf = cyrusquota.load(cyrus.conf)
-    source = cyrusquota.configured(conf)
-    found = overquota.verdicts(
-        source.roots(), source.naming, policy, server=server.configured(conf)
-    )
+    source = cyrusquota.from_config(conf)
+    found = overquota.verdicts(source.roots(), source.naming, policy, site=Site.from_config(conf))
     return {_address(str(verdict.recipient)) for verdict in found}
 
 

@@ -25,7 +25,7 @@ from cyrusquota.cyrusdb.twom import scan as twom
 from cyrusquota.cyrusdb.twoskip import scan as twoskip
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.parse import dump, report, value
-from cyrusquota.parse.value import Sieve
+from cyrusquota.parse.value import Prefilter
 from cyrusquota.quota import QuotaRoot, Resource
 from cyrusquota.site import source
 from cyrusquota.site.source import Source
@@ -125,17 +125,17 @@ def test_a_sieve_lets_nothing_through_that_matters(
     data: list[bytes], policy: Policy, reserve: Reserve
 ) -> None:
     with small():
-        sieve = overquota.sieve(policy, reserve)
-        wanted = sieve([b"user.x"] * len(data), data)
-        assert wanted == [index for index, one in enumerate(data) if sieve.wants(one)]
+        prefilter = overquota.prefilter(policy, reserve)
+        wanted = prefilter([b"user.x"] * len(data), data)
+        assert wanted == [index for index, one in enumerate(data) if prefilter.wants(one)]
         for index, one in enumerate(data):
             assert index in wanted or not matters(one, policy, reserve)
 
 
 @given(data=near_the_limit(), policy=policies)
 def test_a_sieve_without_a_share_wants_no_more_than_matters(data: bytes, policy: Policy) -> None:
-    sieve = overquota.sieve(policy, Reserve())
-    assert sieve.wants(data) == matters(data, policy, Reserve())
+    prefilter = overquota.prefilter(policy, Reserve())
+    assert prefilter.wants(data) == matters(data, policy, Reserve())
 
 
 # Databases
@@ -180,8 +180,8 @@ def databases() -> list[Path]:
 def test_every_recorded_database_is_sifted_as_it_is_read(processes: int) -> None:
     with small(processes):
         for path in databases():
-            for sieve in (picks, overquota.sieve(LMTPD, Reserve())):
-                fast, plain = both(path, judge=sieve)
+            for prefilter in (picks, overquota.prefilter(LMTPD, Reserve())):
+                fast, plain = both(path, judge=prefilter)
                 assert fast == plain, path
 
 
@@ -390,11 +390,11 @@ _lines = st.lists(
 
 @given(text=_lines | mutated(_lines, b"\t\n\xff\x89x") | anything)
 def test_a_dump_is_sifted_as_it_is_read(text: bytes) -> None:
-    sieve, others = overquota.sieve(LMTPD, Reserve()), list[int]()
+    prefilter, others = overquota.prefilter(LMTPD, Reserve()), list[int]()
     with small():
         fast = told(
             lambda on_problem: dump.sifted(
-                io.BytesIO(text), sieve, others.append, on_problem=on_problem
+                io.BytesIO(text), prefilter, others.append, on_problem=on_problem
             ),
             lambda: sum(others),
         )
@@ -402,10 +402,10 @@ def test_a_dump_is_sifted_as_it_is_read(text: bytes) -> None:
         lambda on_problem: dump.records(io.BytesIO(text), on_problem=on_problem), lambda: 0
     )
     assert fast[1:] == plain[1:]
-    assert [one for one in fast[0] if sieve.wants(one[1])] == [  # type: ignore[index]
+    assert [one for one in fast[0] if prefilter.wants(one[1])] == [  # type: ignore[index]
         one
         for one in plain[0]
-        if sieve.wants(one[1])  # type: ignore[index]
+        if prefilter.wants(one[1])  # type: ignore[index]
     ]
 
 
@@ -434,11 +434,11 @@ def reports(draw: st.DrawFn) -> bytes:
     reserve=st.just(Reserve()) | reserves,
 )
 def test_a_report_is_sifted_as_it_is_read(text: bytes, policy: Policy, reserve: Reserve) -> None:
-    sieve, others = overquota.sieve(policy, reserve), list[int]()
+    prefilter, others = overquota.prefilter(policy, reserve), list[int]()
     with small():
         fast = told(
             lambda on_problem: report.sifted(
-                io.BytesIO(text), sieve, others.append, on_problem=on_problem
+                io.BytesIO(text), prefilter, others.append, on_problem=on_problem
             ),
             lambda: sum(others),
         )
@@ -459,20 +459,20 @@ def listed(found: list[object], policy: Policy, reserve: Reserve) -> list[QuotaR
 
 def sources() -> Iterator[tuple[Path, Callable[[], Source]]]:
     for path in databases():
-        yield path, lambda path=path: source.database(path)  # type: ignore[misc]
+        yield path, lambda path=path: source.from_database(path)  # type: ignore[misc]
     for path in FIXTURES.rglob("quota.txt"):
-        yield path, lambda path=path: source.reported(io.BytesIO(path.read_bytes()))  # type: ignore[misc]
+        yield path, lambda path=path: source.from_report(io.BytesIO(path.read_bytes()))  # type: ignore[misc]
     for path in FIXTURES.rglob("cyr_dbtool-show.txt"):
-        yield path, lambda path=path: source.dumped(io.BytesIO(path.read_bytes()))  # type: ignore[misc]
+        yield path, lambda path=path: source.from_dump(io.BytesIO(path.read_bytes()))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=list(POLICIES))
 @pytest.mark.parametrize("reserve", [Reserve(), Reserve({Resource.STORAGE: 1 << 20})])
 def test_every_recorded_source_comes_to_the_same_verdicts(policy: Policy, reserve: Reserve) -> None:
-    def verdicts(read: Source, sieve: Optional[Sieve]) -> object:
+    def verdicts(read: Source, prefilter: Optional[Prefilter]) -> object:
         problems: list[CyrusQuotaError] = []
         try:
-            counted = read.counted(sieve, problems.append)
+            counted = read.counted(prefilter, problems.append)
             found = overquota.verdicts(
                 counted, Naming(), policy, reserve=reserve, on_problem=problems.append
             )
@@ -482,5 +482,5 @@ def test_every_recorded_source_comes_to_the_same_verdicts(policy: Policy, reserv
 
     with small():
         for path, opened in sources():
-            sieve = overquota.sieve(policy, reserve)
-            assert verdicts(opened(), sieve) == verdicts(opened(), None), path
+            prefilter = overquota.prefilter(policy, reserve)
+            assert verdicts(opened(), prefilter) == verdicts(opened(), None), path

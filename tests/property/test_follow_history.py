@@ -20,13 +20,13 @@ from hypothesis.stateful import (
 
 from cyrusquota.cyrus.names import Naming, Recipient
 from cyrusquota.cyrusdb.quotalegacy import follow as tree
-from cyrusquota.follow import Follower, Listing, Question, State, Voice
+from cyrusquota.follow import FollowConfig, Follower, MapEntries, Notices, State
 from cyrusquota.follow.worker import Failed, Outcome, Work
 from cyrusquota.maps import Entry, KeyForm, cdb, entries, lsearch, postfix
-from cyrusquota.maps.values import Answers
+from cyrusquota.maps.values import MapValues
 from cyrusquota.quota import Resource
 from cyrusquota.site import source
-from cyrusquota.site.server import listed
+from cyrusquota.site.site import Site
 from cyrusquota.strategies.writers import WRITERS, Writer, close
 from cyrusquota.verdicts import overquota
 from cyrusquota.verdicts.overquota import LMTPD, Reserve
@@ -71,7 +71,7 @@ class _Following(RuleBasedStateMachine):
     mailboxes_backend: str
     naming = Naming()
     with_mailboxes = True
-    answers = Answers(lsearch, reserve=Reserve({Resource.STORAGE: 512}))
+    map_values = MapValues(lsearch, reserve=Reserve({Resource.STORAGE: 512}))
     form = KeyForm.AUTO
 
     def __init__(self) -> None:
@@ -91,21 +91,21 @@ class _Following(RuleBasedStateMachine):
         self.now = 1000.0
         self.published: Optional[State] = None
         self.said: list[str] = []
-        server = listed(self.mailboxes.path) if self.with_mailboxes else None
-        quotas = source.database(self.quotas.path, self.backend, self.naming)
-        self.question = Question(quotas, server, LMTPD, self.answers)
+        server = Site.from_mailboxes(self.mailboxes.path) if self.with_mailboxes else None
+        quotas = source.from_database(self.quotas.path, self.backend, self.naming)
+        self.question = FollowConfig(quotas, server, LMTPD, self.map_values)
         self.scans = 0
         self.follower = Follower(
             self.question,
-            listing=self._listing,
+            map_entries=self._listing,
             publish=self._publish,
-            voice=Voice(self.said.append, lambda line: None),
+            notices=Notices(self.said.append, lambda line: None),
             clock=lambda: self.now,
             start=self._start,
         )
 
-    def _listing(self) -> Listing:
-        return Listing(self._entries, self.answers.format.row)
+    def _listing(self) -> MapEntries:
+        return MapEntries(self._entries, self.map_values.format.row)
 
     def _entries(self, to: Recipient, value: bytes) -> list[Entry]:
         return entries(((to, value),), form=self.form)
@@ -183,11 +183,11 @@ class _Following(RuleBasedStateMachine):
         assert self.follower.is_current, self.said
         assert state is not None
         content, near, roots = fresh
-        written = self.answers.format
-        assert state.listing.keys() == written.keys(content)
-        assert state.listing.body() == written.body(content)
-        assert written.document(state.listing.entries(), ()) == content
-        assert state.listing.near == near
+        written = self.map_values.format
+        assert state.map_entries.keys() == written.keys(content)
+        assert state.map_entries.body() == written.body(content)
+        assert written.document(state.map_entries.entries(), ()) == content
+        assert state.map_entries.near == near
         # A tree does not tell how many files came and went.
         assert roots is None or state.roots == roots or self.backend == "quotalegacy"
 
@@ -204,14 +204,14 @@ class _Following(RuleBasedStateMachine):
                 roots,
                 question.source.naming,
                 question.policy,
-                reserve=self.answers.wanted,
-                server=question.server,
+                reserve=self.map_values.wanted,
+                site=question.site,
                 on_problem=problems.append,
             )
         )
-        found = entries(self.answers.values(verdicts), form=self.form)
+        found = entries(self.map_values.values(verdicts), form=self.form)
         near = sum(not verdict.over for verdict in verdicts)
-        content = self.answers.format.document(found, ())
+        content = self.map_values.format.document(found, ())
         return content, near, None if problems else len(roots)
 
     def teardown(self) -> None:
@@ -242,17 +242,17 @@ def test_so_it_does_without_a_list_of_mailboxes(backend: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "answers",
+    "map_values",
     [
-        Answers(lsearch, refuse=True, headroom=1000),
-        Answers(cdb, reserve=Reserve({Resource.STORAGE: 2}), headroom=600),
-        Answers(postfix, message="No room"),
+        MapValues(lsearch, refuse=True, headroom=1000),
+        MapValues(cdb, reserve=Reserve({Resource.STORAGE: 2}), headroom=600),
+        MapValues(postfix, message="No room"),
     ],
     ids=["refuse and headroom", "cdb", "postfix"],
 )
-def test_so_it_does_whatever_the_map_tells(answers: Answers) -> None:
+def test_so_it_does_whatever_the_map_tells(map_values: MapValues) -> None:
     """Keyed by local parts, two users of different domains are one in it."""
-    _run(backend="twoskip", mailboxes_backend="twoskip", answers=answers, form=KeyForm.LOCAL)
+    _run(backend="twoskip", mailboxes_backend="twoskip", map_values=map_values, form=KeyForm.LOCAL)
 
 
 def test_so_it_does_where_capitals_count() -> None:

@@ -73,7 +73,7 @@ def consulted(conf: ImapdConf) -> None:
         lambda: conf.quota_path,
         lambda: conf.quotalegacy_base,
         lambda: conf.switch("fulldirhash", False),
-        lambda: source.configured(conf),
+        lambda: source.from_config(conf),
     )
     for ask in asked:
         try:

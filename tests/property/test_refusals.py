@@ -18,9 +18,9 @@ from cyrusquota.cyrusdb import sorted_run as run
 from cyrusquota.cyrusdb.twoskip import scan as twoskip
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.quota import QuotaRoot, Resource
-from cyrusquota.site import server, source
+from cyrusquota.site import source
 from cyrusquota.site.mailboxes import RowsOf, inboxes
-from cyrusquota.site.server import Server
+from cyrusquota.site.site import Site
 from cyrusquota.site.source import Counted, Source
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
 from cyrusquota.verdicts import overquota
@@ -76,14 +76,12 @@ def _told(read: Callable[[Callable[[CyrusQuotaError], None]], Refusals]) -> obje
     return sorted(map(str, found.verdicts)), found.roots, sorted(problems)
 
 
-def _everything(
-    quotas: Source, policy: Policy, reserve: Reserve, known: Optional[Server]
-) -> object:
+def _everything(quotas: Source, policy: Policy, reserve: Reserve, known: Optional[Site]) -> object:
     def read(on_problem: Callable[[CyrusQuotaError], None]) -> Refusals:
         counted = quotas.counted(None, on_problem)
         naming = quotas.naming
         verdicts = overquota.verdicts(
-            counted, naming, policy, reserve=reserve, server=known, on_problem=on_problem
+            counted, naming, policy, reserve=reserve, site=known, on_problem=on_problem
         )
         return Refusals(list(verdicts), counted.count)
 
@@ -114,9 +112,9 @@ def test_little_reading_tells_the_same(
     reserve: Reserve,
 ) -> None:
     with tempfile.TemporaryDirectory() as directory, _small():
-        quotas = source.database(_written(Path(directory, "quotas.db"), roots), naming=naming)
+        quotas = source.from_database(_written(Path(directory, "quotas.db"), roots), naming=naming)
         mailboxes = _written(Path(directory, "mailboxes.db"), dict(rows))
-        known = server.listed(mailboxes) if has_mailboxes else None
+        known = Site.from_mailboxes(mailboxes) if has_mailboxes else None
         few = _told(lambda said: refusals(quotas, policy, reserve, known, said))
         assert few == _everything(quotas, policy, reserve, known)
 
@@ -147,9 +145,9 @@ def test_roots_with_room_are_read_only_where_they_can_matter(
 ) -> None:
     roots = {**{b"user.u%03d" % number: ROOM for number in range(50)}, **others}
     path = _written(tmp_path / "quotas.db", roots)
-    quotas = source.database(path, naming=Naming(downcase=downcase))
+    quotas = source.from_database(path, naming=Naming(downcase=downcase))
     rows = dict(map(_old_row, ("user.a", "example.org!user.a", "user.u001")))
-    known = server.listed(_written(tmp_path / "mailboxes.db", rows))
+    known = Site.from_mailboxes(_written(tmp_path / "mailboxes.db", rows))
     readings: list[list[str]] = []
 
     def watch(counted: Counted) -> Iterator[QuotaRoot]:
@@ -176,9 +174,11 @@ def test_roots_with_room_are_read_only_where_they_can_matter(
 
 
 def test_a_root_of_others_that_is_near_its_limit_counts_for_them(tmp_path: Path) -> None:
-    quotas = source.database(_written(tmp_path / "quotas.db", {b"user": ROOM, b"user.a": ROOM}))
+    quotas = source.from_database(
+        _written(tmp_path / "quotas.db", {b"user": ROOM, b"user.a": ROOM})
+    )
     rows = dict(map(_old_row, ("user.a", "user.b")))
-    known = server.listed(_written(tmp_path / "mailboxes.db", rows))
+    known = Site.from_mailboxes(_written(tmp_path / "mailboxes.db", rows))
     reserve = Reserve({Resource.STORAGE: 49})
     with _small():
         found = refusals(quotas, SMMAPD, reserve, known)
@@ -194,8 +194,8 @@ def test_a_stream_is_read_once(tmp_path: Path) -> None:
     text = b"user\t%b\n" % FULL
     text += b"".join(b"user.%d\t%b\n" % (number, FULL) for number in range(9))
     rows = dict(map(_old_row, ("user.3", "user.b")))
-    known = server.listed(_written(tmp_path / "mailboxes.db", rows))
-    found = refusals(source.dumped(io.BytesIO(text)), SMMAPD, Reserve(), known)
+    known = Site.from_mailboxes(_written(tmp_path / "mailboxes.db", rows))
+    found = refusals(source.from_dump(io.BytesIO(text)), SMMAPD, Reserve(), known)
     assert found.roots == 10
     assert sorted(str(verdict.recipient) for verdict in found.verdicts) == ["3", "b"]
 

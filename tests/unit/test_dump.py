@@ -8,7 +8,7 @@ import pytest
 
 from cyrusquota.errors import BadDump, CyrusQuotaError
 from cyrusquota.parse import dump
-from cyrusquota.site.source import dumped
+from cyrusquota.site.source import from_dump
 from tests.recorded import TWOSKIP, main_roots
 
 
@@ -19,7 +19,7 @@ def records(text: bytes) -> list[tuple[bytes, bytes]]:
 @pytest.mark.parametrize("name", ["cyr_dbtool-show.txt", "cvt_cyrusdb.flat"])
 def test_recorded_dumps_give_every_root(name: str) -> None:
     with (TWOSKIP / "text" / name).open("rb") as stream:
-        found = list(dumped(stream).roots())
+        found = list(from_dump(stream).roots())
     assert {root.name: root for root in found} == {
         name: root.root for name, root in main_roots().items()
     }

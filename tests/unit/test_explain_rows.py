@@ -12,7 +12,8 @@ from cyrusquota.cyrus.names import inbox_owner
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.explain.names import LONGER
 from cyrusquota.explain.rows import inboxes_in, names_in, roots_named
-from cyrusquota.site import server, source
+from cyrusquota.site import source
+from cyrusquota.site.site import Site
 from cyrusquota.site.source import Source
 from tests.recorded import FIXTURES, unpacked
 
@@ -29,7 +30,7 @@ def _tree(name: str, into: Path) -> Source:
     options = [line for line in text.splitlines() if not line.startswith("configdirectory")]
     conf = into / "imapd.conf"
     conf.write_text("\n".join([f"configdirectory: {base}", *options]) + "\n")
-    return source.configured(imapdconf.load(conf))
+    return source.from_config(imapdconf.load(conf))
 
 
 def _assert_each_is_found(whole: Source) -> None:
@@ -44,7 +45,7 @@ def _assert_each_is_found(whole: Source) -> None:
 
 @pytest.mark.parametrize("file", FILES)
 def test_each_root_of_a_database_is_found_by_name(file: str) -> None:
-    _assert_each_is_found(source.database(MAIN / file))
+    _assert_each_is_found(source.from_database(MAIN / file))
 
 
 @pytest.mark.parametrize("tree", TREES)
@@ -67,7 +68,7 @@ def _fail(problem: CyrusQuotaError) -> None:
 
 @pytest.mark.parametrize("file", FILES)
 def test_names_of_about_the_size_are_handed_out(file: str) -> None:
-    whole = source.database(MAIN / file)
+    whole = source.from_database(MAIN / file)
     everything = {root.name for root in whole.roots(_ignore)}
     for size in (1, 4, 8):
         names = set(names_in(whole, size, _ignore))
@@ -79,12 +80,12 @@ def test_names_of_about_the_size_are_handed_out(file: str) -> None:
 
 
 def test_inboxes_of_about_the_size_are_handed_out() -> None:
-    host = server.listed(FIXTURES / "mailboxes" / "mailboxes-3.6.1" / "mailboxes.db")
+    host = Site.from_mailboxes(FIXTURES / "mailboxes" / "mailboxes-3.6.1" / "mailboxes.db")
     names = set(inboxes_in(host, 4, _fail))
     assert {"user.jane", "user.bob"} <= names
     assert names <= {inbox.name for inbox in host.inboxes()}
     dump = FIXTURES / "mailboxes" / "mailboxes-3.6.1" / "ctl_mboxlist-d-y.json"
-    assert names <= set(inboxes_in(server.listed(dump), 4, _fail))
+    assert names <= set(inboxes_in(Site.from_mailboxes(dump), 4, _fail))
 
 
 def _ignore(problem: CyrusQuotaError) -> None:

@@ -14,13 +14,13 @@ import pytest
 from cyrusquota.cli._notify import Manager
 from cyrusquota.cyrus.names import Recipient
 from cyrusquota.errors import CyrusQuotaError, HeldBack, MapLocked, map_error
-from cyrusquota.follow import Follower, Listing, Question, Scan, State, Voice
-from cyrusquota.follow.digest_set import Names
-from cyrusquota.follow.worker import Failed, Forked, Outcome, Work
+from cyrusquota.follow import FollowConfig, Follower, MapEntries, Notices, Scan, State
+from cyrusquota.follow.digest_set import DigestSet
+from cyrusquota.follow.worker import Failed, ForkedWorker, Outcome, Work
 from cyrusquota.maps import Entry, entries, lsearch
-from cyrusquota.maps.values import Answers
-from cyrusquota.publish.guard import Limits, Told
-from cyrusquota.publish.sliding_guard import WINDOW, PacedGuard
+from cyrusquota.maps.values import MapValues
+from cyrusquota.publish.guard import Limits, MapSummary
+from cyrusquota.publish.sliding_guard import WINDOW, SlidingGuard
 from cyrusquota.site import source
 from cyrusquota.strategies.writers import WRITERS, Writer
 from cyrusquota.verdicts.overquota import LMTPD
@@ -29,42 +29,42 @@ FULL, FINE = b"%(S (2048 1))", b"%(S (12 1))"
 
 
 def test_names() -> None:
-    names = Names(f"user.{number}" for number in range(100))
+    names = DigestSet(f"user.{number}" for number in range(100))
     assert "user.7" in names and "user.100" not in names
     names.add("user.100")
     names.discard("user.7")
     assert "user.7" not in names and "user.100" in names
-    assert "x" not in Names()
+    assert "x" not in DigestSet()
 
 
 def test_a_thing_is_said_once_and_again_when_it_changes() -> None:
     said: list[str] = []
     told: list[str] = []
-    voice = Voice(said.append, told.append)
+    notices = Notices(said.append, told.append)
     for text in ("3 wrong", "4 wrong", "bad", "bad"):
-        voice.wrong("map", text)
+        notices.wrong("map", text)
     assert said == ["3 wrong", "bad"]
-    assert voice.first_wrong() == "bad"
-    voice.right("map")
-    voice.right("map")
+    assert notices.first_wrong() == "bad"
+    notices.right("map")
+    notices.right("map")
     assert told == ["map: all is well again"]
-    voice.wrong("map", "bad")
+    notices.wrong("map", "bad")
     assert said == ["3 wrong", "bad", "bad"]
 
 
 def test_records_are_said_when_they_become_unreadable() -> None:
     said: list[str] = []
-    voice = Voice(said.append, lambda line: None)
-    voice.records(["a"])
-    voice.records(["b", "a"])
-    voice.records(["b"])
+    notices = Notices(said.append, lambda line: None)
+    notices.records(["a"])
+    notices.records(["b", "a"])
+    notices.records(["b"])
     assert said == ["a", "b"]
-    voice.records([f"{number:03}" for number in range(30)])
+    notices.records([f"{number:03}" for number in range(30)])
     assert len(said) == 2 + 20 + 1
 
 
-def told(content: bytes) -> Told:
-    return Told(set(content.split()))
+def told(content: bytes) -> MapSummary:
+    return MapSummary(set(content.split()))
 
 
 def keys(count: int) -> bytes:
@@ -73,7 +73,7 @@ def keys(count: int) -> bytes:
 
 def test_many_small_changes_are_held_as_one_large_one_would_be() -> None:
     now = 0.0
-    guard = PacedGuard(told, Limits(), lambda: now)
+    guard = SlidingGuard(told, Limits(), lambda: now)
     last = keys(10)
     for count in range(15, 31, 5):
         assert guard(last, keys(count)) is None
@@ -90,7 +90,7 @@ def test_many_small_changes_are_held_as_one_large_one_would_be() -> None:
 
 
 def test_what_somebody_else_puts_in_place_is_accepted() -> None:
-    guard = PacedGuard(told, Limits())
+    guard = SlidingGuard(told, Limits())
     assert guard(keys(10), keys(30)) is None
     guard.accepted(keys(30))
     assert guard(keys(30), keys(50)) is not None
@@ -132,7 +132,7 @@ def test_without_a_service_manager_nobody_is_told(monkeypatch: pytest.MonkeyPatc
     assert Manager().watchdog is None
 
 
-def _outcome(work: Forked) -> Outcome:
+def _outcome(work: ForkedWorker) -> Outcome:
     while True:
         found = work.outcome()
         if found is not None:
@@ -162,13 +162,13 @@ def _broken() -> Scan:
     ("work", "said"), [(_killed, "was killed"), (_wrong, "no good"), (_broken, "internal error")]
 )
 def test_work_that_fails_elsewhere(work: Work, said: str) -> None:
-    outcome = _outcome(Forked(work))
+    outcome = _outcome(ForkedWorker(work))
     assert isinstance(outcome, Failed)
     assert said in outcome.reason
 
 
 def test_work_that_is_ended() -> None:
-    work = Forked(_endless)
+    work = ForkedWorker(_endless)
     assert work.outcome() is None
     work.end()
     work.end()
@@ -201,10 +201,10 @@ class Scene:
         self.published: list[tuple[float, set[bytes]]] = []
         self.error: Optional[Exception] = None
         self.follower = Follower(
-            Question(source.database(self.writer.path), None, LMTPD, Answers(lsearch)),
-            listing=lambda: Listing(self._entries, lsearch.row),
+            FollowConfig(source.from_database(self.writer.path), None, LMTPD, MapValues(lsearch)),
+            map_entries=lambda: MapEntries(self._entries, lsearch.row),
             publish=self._publish,
-            voice=Voice(self.said.append, self.told.append),
+            notices=Notices(self.said.append, self.told.append),
             clock=lambda: self.now,
             start=AtOnce,
         )
@@ -215,7 +215,7 @@ class Scene:
     def _publish(self, state: State) -> None:
         if self.error is not None:
             raise self.error
-        self.published.append((self.now, set(state.listing.keys())))
+        self.published.append((self.now, set(state.map_entries.keys())))
 
     def commit(self, **values: bytes) -> None:
         self.writer.begin()
@@ -331,7 +331,9 @@ def test_another_question_is_answered_after_a_full_reading(scene: Scene, tmp_pat
     other.begin()
     other.set(b"user.mary", FULL)
     other.commit()
-    scene.follower.ask(Question(source.database(other.path), None, LMTPD, Answers(lsearch)))
+    scene.follower.ask(
+        FollowConfig(source.from_database(other.path), None, LMTPD, MapValues(lsearch))
+    )
     scene.run(2)
     assert scene.published[-1][1] == {b"mary"}
     scene.follower.close()

@@ -8,11 +8,11 @@ import pytest
 
 from cyrusquota.errors import OptionError
 from cyrusquota.maps import Entry, lsearch
-from cyrusquota.publish.guard import Change, Guard, Limit, Limits, Told, held
+from cyrusquota.publish.guard import Change, Guard, Limit, Limits, MapSummary, check_change
 
 
-def told(*numbers: int, roots: Optional[int] = 25_000, source: str = "quotas.db") -> Told:
-    return Told({b"%d" % number for number in numbers}, roots, source)
+def told(*numbers: int, roots: Optional[int] = 25_000, source: str = "quotas.db") -> MapSummary:
+    return MapSummary({b"%d" % number for number in numbers}, roots, source)
 
 
 def test_a_change_counts_what_comes_what_goes_and_what_stays() -> None:
@@ -60,41 +60,41 @@ def test_a_limit_is_broken_by_share_and_count_together(
 def test_the_defaults_hold_growth_early_and_shrinkage_late(
     old: range, new: range, is_held: bool
 ) -> None:
-    assert (held(told(*old), told(*new), Limits()) is not None) is is_held
+    assert (check_change(told(*old), told(*new), Limits()) is not None) is is_held
 
 
 def test_accepting_a_number_is_a_ceiling_in_the_place_of_the_limits() -> None:
     old, new = told(*range(100)), told(*range(50, 250))
-    assert held(old, new, Limits(), accept=200) is None
-    assert held(old, new, Limits(), accept=199) is not None
+    assert check_change(old, new, Limits(), accept=200) is None
+    assert check_change(old, new, Limits(), accept=199) is not None
     # Also where the limits would have let it pass.
-    assert held(old, told(*range(101)), Limits(), accept=0) is not None
-    assert held(old, old, Limits(), accept=0) is None
+    assert check_change(old, told(*range(101)), Limits(), accept=0) is not None
+    assert check_change(old, old, Limits(), accept=0) is None
 
 
 @pytest.mark.parametrize("accept", [None, 1_000_000])
 def test_a_source_without_one_root_is_refused_whatever_the_limits(accept: Optional[int]) -> None:
     open_wide = Limits(added=None, removed=None)
-    refused = held(told(1, 2), told(roots=0), open_wide, accept)
+    refused = check_change(told(1, 2), told(roots=0), open_wide, accept)
     assert refused is not None
     assert refused.ceiling is None
     assert "not one quota root" in refused.reason
     # Even if neither lists anybody.
-    assert held(told(), told(roots=0), open_wide, accept) is not None
+    assert check_change(told(), told(roots=0), open_wide, accept) is not None
 
 
 def test_a_source_without_one_root_is_no_surprise_where_there_were_few() -> None:
-    assert held(told(1, 2, roots=9), told(roots=0), Limits()) is None
-    assert held(told(1, 2, roots=10), told(roots=0), Limits()) is not None
+    assert check_change(told(1, 2, roots=9), told(roots=0), Limits()) is None
+    assert check_change(told(1, 2, roots=10), told(roots=0), Limits()) is not None
 
 
 def test_a_map_that_does_not_tell_its_roots_came_from_as_many_as_it_has_entries() -> None:
-    assert held(told(*range(10), roots=None), told(roots=0), Limits()) is not None
-    assert held(told(*range(9), roots=None), told(roots=0), Limits()) is None
+    assert check_change(told(*range(10), roots=None), told(roots=0), Limits()) is not None
+    assert check_change(told(*range(9), roots=None), told(roots=0), Limits()) is None
 
 
 def test_why_a_map_is_held_names_the_numbers_the_setting_and_the_way_on() -> None:
-    found = held(told(1, 2, 3), told(*range(2, 25_000)), Limits())
+    found = check_change(told(1, 2, 3), told(*range(2, 25_000)), Limits())
     assert found is not None
     assert found.reason == (
         "24996 entries would be added to the 3 in place and 1 removed, more than --max-change"
@@ -105,7 +105,7 @@ def test_why_a_map_is_held_names_the_numbers_the_setting_and_the_way_on() -> Non
 
 
 def test_why_a_map_is_held_says_if_it_was_made_from_something_else() -> None:
-    found = held(told(source="old.db"), told(*range(30), source="new.db"), Limits())
+    found = check_change(told(source="old.db"), told(*range(30), source="new.db"), Limits())
     assert found is not None
     assert "(the map in place was made from old.db)" in found.reason
 
@@ -113,10 +113,10 @@ def test_why_a_map_is_held_says_if_it_was_made_from_something_else() -> None:
 @pytest.mark.parametrize("count", [21, 99, 100, 101, 999, 1001, 24_997, 99_999])
 def test_the_ceiling_that_is_offered_lets_this_change_pass_and_not_much_more(count: int) -> None:
     old, new = told(), told(*range(count))
-    found = held(old, new, Limits())
+    found = check_change(old, new, Limits())
     assert found is not None
     assert found.ceiling is not None
-    assert held(old, new, Limits(), found.ceiling) is None
+    assert check_change(old, new, Limits(), found.ceiling) is None
     assert count <= found.ceiling <= count * 1.1
 
 
@@ -159,13 +159,13 @@ def test_what_a_map_tells_of_itself_is_read_from_its_header() -> None:
         [Entry(b"jane", b":defer: x"), Entry(b'a b"c', b":defer: x"), Entry(b"#h", b":defer: x")],
         ["Written by cyrusquota-export 0.1.0; do not edit", "source: a: b", "roots: 12"],
     )
-    told = Told.by(lsearch.header(content), lsearch.keys(content))
-    assert told == Told({b"jane", rb'"a b\"c"', b'"#h"'}, 12, "a: b")
+    told = MapSummary.by(lsearch.header(content), lsearch.keys(content))
+    assert told == MapSummary({b"jane", rb'"a b\"c"', b'"#h"'}, 12, "a: b")
 
 
 @pytest.mark.parametrize("roots", ["", "many", "-1", "1" * 30, "٣"])
 def test_a_header_that_makes_no_sense_tells_nothing(roots: str) -> None:
-    assert Told.by({"roots": roots}, frozenset()).roots is None
+    assert MapSummary.by({"roots": roots}, frozenset()).roots is None
 
 
 @pytest.mark.parametrize("content", [b"", b"jane: x\n", b"# by hand\njane: x\n", b"\0" * 4096])
@@ -179,6 +179,6 @@ def test_only_comments_at_the_head_are_the_header() -> None:
 
 
 def test_a_guard_compares_two_maps() -> None:
-    guard = Guard(lambda content: Told(set(content.split()), roots=1), Limits.of(["0%,1"]))
+    guard = Guard(lambda content: MapSummary(set(content.split()), roots=1), Limits.of(["0%,1"]))
     assert guard(b"a b", b"a c") is None
     assert guard(b"a b", b"a c d") is not None

@@ -12,7 +12,7 @@ import pytest
 import cyrusquota
 from cyrusquota import cyrusdb
 from cyrusquota.errors import BadDump, CyrusQuotaError
-from cyrusquota.site import mailbox_list, server
+from cyrusquota.site import mailbox_list
 from cyrusquota.site.mailboxes import (
     Inbox,
     Layout,
@@ -20,6 +20,7 @@ from cyrusquota.site.mailboxes import (
     header_root,
     inboxes,
 )
+from cyrusquota.site.site import Site
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "mailboxes"
 EXPECTED = json.loads((FIXTURES / "expected-users.json").read_text())
@@ -186,7 +187,7 @@ def test_what_is_no_header_is_refused(content: bytes) -> None:
 def test_the_server_says_which_header_cannot_be_read(tmp_path: Path) -> None:
     conf = tmp_path / "imapd.conf"
     conf.write_text(f"configdirectory: {tmp_path}\npartition-p: {tmp_path}\n")
-    found = cyrusquota.site.server.configured(cyrusquota.load(conf))
+    found = Site.from_config(cyrusquota.load(conf))
     with pytest.raises(cyrusquota.NoSuchSource, match=r"cyrus\.header"):
         found.header_root(Inbox("user.jane", True, "p"))
     with pytest.raises(cyrusquota.SourceError, match="elsewhere"):
@@ -199,7 +200,7 @@ def test_the_server_says_which_header_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_a_server_alone_with_one_user_knows_no_other() -> None:
-    host = server.listed(FIXTURES / DATABASES["mailboxes-3.6.1"])
+    host = Site.from_mailboxes(FIXTURES / DATABASES["mailboxes-3.6.1"])
     one, other = list(host.inboxes())[:2]
     assert list(host.alone(one).inboxes()) == [one]
     assert list(host.alone(other).inboxes()) == [other]

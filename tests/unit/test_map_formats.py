@@ -13,7 +13,7 @@ from cyrusquota.cli._amounts import size
 from cyrusquota.cyrus.names import Recipient
 from cyrusquota.errors import OptionError
 from cyrusquota.maps import FORMATS, Entry, KeyForm, cdb, entries, lsearch, postfix
-from cyrusquota.maps.values import Answers
+from cyrusquota.maps.values import MapValues
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 from cyrusquota.verdicts.overquota import LMTPD, Reserve, Verdict
 
@@ -80,33 +80,33 @@ def _verdict(used: int, limit: int = 100000, *, approximate: bool = False) -> Ve
     return Verdict(JANE, root, LMTPD.over(root), (), approximate)
 
 
-def _value(answers: Answers, verdict: Verdict) -> bytes:
-    ((_, value),) = answers.values([verdict])
+def _value(map_values: MapValues, verdict: Verdict) -> bytes:
+    ((_, value),) = map_values.values([verdict])
     return value
 
 
 @pytest.mark.parametrize("name", ["lsearch", "cdb"])
 def test_what_each_user_is_answered(name: str) -> None:
     full, near = _verdict(100001), _verdict(99000)
-    plain = Answers(FORMATS[name])
+    plain = MapValues(FORMATS[name])
     assert _value(plain, full) == DEFERRAL
-    assert _value(Answers(FORMATS[name], "452 4.2.2 Full"), full) == b":defer: 452 4.2.2 Full"
-    sized = Answers(FORMATS[name], headroom=5000)
+    assert _value(MapValues(FORMATS[name], "452 4.2.2 Full"), full) == b":defer: 452 4.2.2 Full"
+    sized = MapValues(FORMATS[name], headroom=5000)
     assert (_value(sized, full), _value(sized, near)) == (DEFERRAL, b"free=1000")
 
 
 def test_who_is_full_by_the_reserve_is_deferred_whatever_the_headroom() -> None:
-    answers = Answers(lsearch, reserve=Reserve({Resource.STORAGE: 2000}), headroom=5000)
-    assert answers.wanted.amounts == {Resource.STORAGE: 5000}
-    assert _value(answers, _verdict(99000)) == DEFERRAL
-    assert _value(answers, _verdict(97000)) == b"free=3000"
+    map_values = MapValues(lsearch, reserve=Reserve({Resource.STORAGE: 2000}), headroom=5000)
+    assert map_values.wanted.amounts == {Resource.STORAGE: 5000}
+    assert _value(map_values, _verdict(99000)) == DEFERRAL
+    assert _value(map_values, _verdict(97000)) == b"free=3000"
 
 
 def test_only_who_is_certainly_full_is_refused_for_good() -> None:
-    answers = Answers(lsearch, refuse=True, reserve=Reserve({Resource.STORAGE: 2000}))
-    assert _value(answers, _verdict(100001)) == REFUSAL
-    assert _value(answers, _verdict(100001, approximate=True)) == DEFERRAL
-    assert _value(answers, _verdict(99000)) == DEFERRAL
+    map_values = MapValues(lsearch, refuse=True, reserve=Reserve({Resource.STORAGE: 2000}))
+    assert _value(map_values, _verdict(100001)) == REFUSAL
+    assert _value(map_values, _verdict(100001, approximate=True)) == DEFERRAL
+    assert _value(map_values, _verdict(99000)) == DEFERRAL
 
 
 @pytest.mark.parametrize(
@@ -127,13 +127,13 @@ def test_only_who_is_certainly_full_is_refused_for_good() -> None:
     ],
 )
 def test_messages(message: str, refuse: bool, value: Optional[bytes]) -> None:
-    answers = Answers(lsearch, message, refuse)
+    map_values = MapValues(lsearch, message, refuse)
     if value is None:
         with pytest.raises(OptionError):
-            answers.check()
+            map_values.check()
     else:
-        answers.check()
-        assert _value(answers, _verdict(100001)) == value
+        map_values.check()
+        assert _value(map_values, _verdict(100001)) == value
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_messages_for_postfix(message: str, value: bytes) -> None:
 
 def test_postfix_cannot_compare_sizes() -> None:
     with pytest.raises(OptionError, match="--headroom"):
-        Answers(postfix, headroom=1).check()
+        MapValues(postfix, headroom=1).check()
 
 
 def test_a_table_for_postfix() -> None:

@@ -16,7 +16,7 @@ from cyrusquota.verdicts.overquota import (
     Unresolved,
     Verdict,
     is_inherited,
-    sieve,
+    prefilter,
     verdicts,
 )
 from tests.recorded import Expected, main_roots
@@ -138,6 +138,6 @@ def test_a_report_that_is_not_exact_proves_only_what_is_certain() -> None:
 def test_what_is_read_closely_is_what_may_be_full_or_near_it(
     policy: Policy, reserve: Reserve, data: bytes, is_wanted: bool
 ) -> None:
-    found = sieve(policy, reserve)
+    found = prefilter(policy, reserve)
     assert found.wants(data) == is_wanted
     assert found([b"user.a"], [data]) == ([0] if is_wanted else [])

@@ -27,7 +27,7 @@ from cyrusquota.errors import (
     OptionError,
 )
 from cyrusquota.publish import Outcome, Ownership, lock, target_directory
-from cyrusquota.publish.guard import Held
+from cyrusquota.publish.guard import Rejection
 from tests.faults import ended, failing, forked, killing, watched
 
 OLD, NEW = b"# ours\nold: x\n", b"# ours\nnew: x\nother: x\n"
@@ -119,7 +119,7 @@ def test_a_map_that_has_a_second_name_is_written_anew(old: Path) -> None:
 
 def test_an_empty_file_is_replaced_unasked(place: Path) -> None:
     place.write_bytes(b"")
-    refused = Held("no", "no")
+    refused = Rejection("no", "no")
     publish.publish(place, NEW, is_ours=lambda old: False, guard=lambda old, new: refused)
     assert place.read_bytes() == NEW
 
@@ -174,7 +174,7 @@ def labelled(value: bytes, given: list[Any]) -> Iterator[None]:
 
 
 def test_a_held_map_is_left_alone_and_not_renewed(old: Path) -> None:
-    held = Held("it differs too much", "look", 7)
+    held = Rejection("it differs too much", "look", 7)
     with pytest.raises(HeldBack, match=r"map: held back: it differs too much; look$") as caught:
         publish.publish(old, NEW, guard=lambda old, new: held)
     assert (caught.value.exit_status, caught.value.ceiling) == (75, 7)
@@ -187,7 +187,7 @@ def test_a_held_map_is_left_alone_and_not_renewed(old: Path) -> None:
 def test_a_guard_is_asked_about_the_old_map_and_the_new(old: Path) -> None:
     asked: list[tuple[bytes, bytes]] = []
 
-    def guard(old: bytes, new: bytes) -> Optional[Held]:
+    def guard(old: bytes, new: bytes) -> Optional[Rejection]:
         asked.append((old, new))
         return None
 
@@ -196,7 +196,7 @@ def test_a_guard_is_asked_about_the_old_map_and_the_new(old: Path) -> None:
 
 
 def test_a_first_map_is_not_guarded(place: Path) -> None:
-    publish.publish(place, NEW, guard=lambda old, new: Held("no", "no"))
+    publish.publish(place, NEW, guard=lambda old, new: Rejection("no", "no"))
     assert place.read_bytes() == NEW
 
 

@@ -37,7 +37,7 @@ def configured(tmp_path: Path) -> Configured:
         path.write_text(
             "".join(f"{line}\n" for line in (f"configdirectory: {tmp_path}/lib", *lines))
         )
-        return source.configured(load(path))
+        return source.from_config(load(path))
 
     return write
 
@@ -141,7 +141,7 @@ def test_a_database_is_read_anew_each_time(tmp_path: Path) -> None:
     path = tmp_path / "quota" / "j" / "user.jane"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"5 1\n")
-    found = source.database(tmp_path)
+    found = source.from_database(tmp_path)
     assert [root.storage.used for root in found.roots()] == [5]
     path.write_bytes(b"6 1\n")
     assert [root.storage.used for root in found.roots()] == [6]
@@ -156,21 +156,21 @@ def test_problems_name_the_file_and_the_root(tmp_path: Path) -> None:
 
 
 def test_a_dump_is_read_as_values() -> None:
-    found = source.dumped(io.BytesIO(b"user.jane\t5 1\nuser.empty\t\n"), "d")
+    found = source.from_dump(io.BytesIO(b"user.jane\t5 1\nuser.empty\t\n"), "d")
     assert found.name == "d"
     assert list(found.roots()) == [QuotaRoot("user.jane", storage=Usage(5, 1024))]
 
 
 def test_a_report_is_read_as_roots() -> None:
-    found = source.reported(io.BytesIO(b'{"user/jane": {"STORAGE": {"used": 5}}}'))
+    found = source.from_report(io.BytesIO(b'{"user/jane": {"STORAGE": {"used": 5}}}'))
     assert list(found.roots()) == [QuotaRoot("user.jane", storage=Usage(5))]
 
 
 def test_streams_that_break_off_raise() -> None:
     with pytest.raises(BadDump):
-        list(source.dumped(io.BytesIO(b"user.jane\t5 1")).roots())
+        list(source.from_dump(io.BytesIO(b"user.jane\t5 1")).roots())
     with pytest.raises(BadReport):
-        list(source.reported(io.BytesIO(b"{")).roots())
+        list(source.from_report(io.BytesIO(b"{")).roots())
 
 
 def test_all_public_names_exist() -> None:

@@ -12,9 +12,8 @@ from cyrusquota.cli._amounts import reserve
 from cyrusquota.cyrus.names import Naming
 from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, OptionError
 from cyrusquota.quota import QuotaRoot, Resource, Usage
-from cyrusquota.site import server
 from cyrusquota.site.conversations import Totals
-from cyrusquota.site.server import Server
+from cyrusquota.site.site import Site
 from cyrusquota.verdicts import overquota
 from cyrusquota.verdicts.overquota import (
     LMTPD,
@@ -120,7 +119,7 @@ class _Mailboxes:
         header.parent.mkdir(parents=True)
         header.write_bytes(b"\xa1\x02\x8b\x0da\nb\nc\n%b\tid\n" % (root or "").encode())
 
-    def server(self) -> Server:
+    def server(self) -> Site:
         from cyrusquota.cyrus import imapdconf
 
         conf = self.directory / "imapd.conf"
@@ -129,7 +128,7 @@ class _Mailboxes:
             f"configdirectory: {self.directory}\npartition-default: {self.directory}\n"
             f"quota_use_conversations: {totals}\n"
         )
-        return server.configured(imapdconf.load(conf))
+        return Site.from_config(imapdconf.load(conf))
 
 
 @pytest.fixture
@@ -144,7 +143,7 @@ def _listed(found: list[Verdict]) -> list[str]:
 def test_only_live_users_are_listed(mailboxes: _Mailboxes) -> None:
     mailboxes.add("jane", "user.jane")
     roots = [_root("user.jane", storage=FULL), _root("user.ghost", storage=FULL)]
-    found = list(overquota.verdicts(roots, Naming(), server=mailboxes.server()))
+    found = list(overquota.verdicts(roots, Naming(), site=mailboxes.server()))
     assert _listed(found) == ["jane"]
 
 
@@ -153,7 +152,7 @@ def test_lmtpd_goes_by_the_header_and_smmapd_by_the_database(mailboxes: _Mailbox
         mailboxes.add(user, root)
     roots = [_root("user", storage=FULL), _root("user.own", storage=EXACT)]
     for policy, users in ((LMTPD, ["a"]), (SMMAPD, ["a", "b", "c"])):
-        found = list(overquota.verdicts(roots, Naming(), policy, server=mailboxes.server()))
+        found = list(overquota.verdicts(roots, Naming(), policy, site=mailboxes.server()))
         assert _listed(found) == users
         assert [verdict.root.name for verdict in found] == ["user"] * len(users)
 
@@ -166,7 +165,7 @@ def test_without_a_header_the_database_decides_and_a_line_says_so(mailboxes: _Ma
         overquota.verdicts(
             [_root("user", storage=FULL)],
             Naming(),
-            server=mailboxes.server(),
+            site=mailboxes.server(),
             on_problem=problems.append,
         )
     )
@@ -219,14 +218,14 @@ def test_totals_count_and_are_read_only_where_they_can_matter(
     """No totals stands for totals that must not be asked for."""
     mailboxes.add("jane", "user.jane")
 
-    def kept(self: Server, name: str, on_problem: object) -> Totals:
+    def kept(self: Site, name: str, on_problem: object) -> Totals:
         assert totals is not None
         assert name == "user.jane"
         return totals
 
-    monkeypatch.setattr(Server, "totals", kept)
+    monkeypatch.setattr(Site, "totals", kept)
     using = attrs.evolve(mailboxes, uses_totals=True).server()
-    assert _listed(list(overquota.verdicts([root], Naming(), server=using))) == expected
+    assert _listed(list(overquota.verdicts([root], Naming(), site=using))) == expected
 
 
 def test_totals_that_cannot_be_read_leave_the_user_out(mailboxes: _Mailboxes) -> None:
@@ -237,7 +236,7 @@ def test_totals_that_cannot_be_read_leave_the_user_out(mailboxes: _Mailboxes) ->
     path.write_bytes(b"\xa1\x02\x8b\x0dtwoskip file\0\0\0\0" + b"\0" * 44)
     problems: list[CyrusQuotaError] = []
     found = overquota.verdicts(
-        [_root(storage=FULL)], Naming(), server=using, on_problem=problems.append
+        [_root(storage=FULL)], Naming(), site=using, on_problem=problems.append
     )
     assert list(found) == []
     assert [type(problem) for problem in problems] == [DamagedDatabase]

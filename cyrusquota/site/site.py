@@ -1,6 +1,6 @@
 """What a Cyrus server knows of its users beside their quota roots: INBOXes, headers, totals.
 
-Built from an imapd.conf (`configured`), or from a list of mailboxes alone (`listed`). Nothing is
+Built from an imapd.conf (`Site.from_config`), or from a list of mailboxes alone (`Site.from_mailboxes`). Nothing is
 read before it is asked for.
 """
 
@@ -32,7 +32,7 @@ from cyrusquota.site.mailboxes import Inbox, Layout, RowsOf, header_path, header
 
 
 @attrs.define
-class Server:
+class Site:
     """Answers about users, by the internal name of their INBOX.
 
     `uses_totals` says that conversations totals count instead of the quota database's figures.
@@ -47,6 +47,36 @@ class Server:
     servername: Optional[str] = None
     _rows: Optional[dict[str, Inbox]] = None
 
+    @classmethod
+    def from_config(cls, conf: ImapdConf, mailboxes: Optional[AnyPath] = None) -> Site:
+        """Return the site that `conf` configures; `mailboxes` replaces the mailboxes.db it names."""
+        metadata = (conf.get("metapartition_files") or "").split()
+
+        def directory(partition: str) -> Optional[str]:
+            within = conf.get(f"metapartition-{partition}") if "header" in metadata else None
+            return within or conf.get(f"partition-{partition}")
+
+        layout = Layout(
+            directory,
+            hashed=conf.switch("hashimapspool", False),
+            full=conf.switch("fulldirhash", False),
+        )
+        servername = conf.get("servername") or socket.gethostname()
+        path = mailboxes if mailboxes is not None else conf.mailboxes_path
+        return cls(
+            _reader(path),
+            layout,
+            uses_totals=conf.switch("quota_use_conversations", False),
+            configdirectory=conf.configdirectory,
+            path=path,
+            servername=servername,
+        )
+
+    @classmethod
+    def from_mailboxes(cls, mailboxes: AnyPath) -> Site:
+        """Return a site of which only the list of mailboxes is known."""
+        return cls(_reader(mailboxes), Layout(lambda partition: None), path=mailboxes)
+
     def inboxes(self, on_problem: OnProblem = raise_problem) -> Iterator[Inbox]:
         """Every INBOX row, live or not."""
         return self._read(on_problem)
@@ -59,7 +89,7 @@ class Server:
         found = cyrusdb.sift(self.path, RowsOf(names), on_problem=on_problem)
         yield from inboxes(found.kept)
 
-    def alone(self, inbox: Optional[Inbox]) -> Server:
+    def alone(self, inbox: Optional[Inbox]) -> Site:
         """The same server as if it had no INBOX but this one."""
         rows = [] if inbox is None else [inbox]
         return attrs.evolve(self, read=lambda on_problem: iter(rows), rows=None)
@@ -103,36 +133,6 @@ class Server:
             self._rows = {inbox.name: inbox for inbox in self.inboxes(on_problem)}
         inbox = self._rows.get(name)
         return conversations.path(name, inbox, self._configdirectory, full=self._layout.full)
-
-
-def configured(conf: ImapdConf, mailboxes: Optional[AnyPath] = None) -> Server:
-    """The server that `conf` configures; `mailboxes` replaces the mailboxes.db it names."""
-    metadata = (conf.get("metapartition_files") or "").split()
-
-    def directory(partition: str) -> Optional[str]:
-        within = conf.get(f"metapartition-{partition}") if "header" in metadata else None
-        return within or conf.get(f"partition-{partition}")
-
-    layout = Layout(
-        directory,
-        hashed=conf.switch("hashimapspool", False),
-        full=conf.switch("fulldirhash", False),
-    )
-    servername = conf.get("servername") or socket.gethostname()
-    path = mailboxes if mailboxes is not None else conf.mailboxes_path
-    return Server(
-        _reader(path),
-        layout,
-        uses_totals=conf.switch("quota_use_conversations", False),
-        configdirectory=conf.configdirectory,
-        path=path,
-        servername=servername,
-    )
-
-
-def listed(mailboxes: AnyPath) -> Server:
-    """A server of which nothing is known but the list of its mailboxes."""
-    return Server(_reader(mailboxes), Layout(lambda partition: None), path=mailboxes)
 
 
 def _reader(path: AnyPath) -> Callable[[OnProblem], Iterator[Inbox]]:

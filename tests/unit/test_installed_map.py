@@ -10,7 +10,7 @@ import pytest
 
 from cyrusquota.errors import ForeignMap, MapError, MapForbidden, NoSuchMap
 from cyrusquota.maps import FORMATS, Entry
-from cyrusquota.maps.installed import placed
+from cyrusquota.maps.installed import installed_map
 
 HEADER = (
     "Written by cyrusquota-export 0.1.0; do not edit, the next run replaces it.",
@@ -35,7 +35,7 @@ def _put(path: Path, form: str, *keys: str, header: tuple[str, ...] = HEADER) ->
 def test_a_map_of_each_format_is_recognized_and_says_what_it_says(
     form: str, tmp_path: Path
 ) -> None:
-    found = placed(_put(tmp_path / "map", form, "bob@example.org", "jane"))
+    found = installed_map(_put(tmp_path / "map", form, "bob@example.org", "jane"))
     assert found.format == form
     assert found.header["policy"] == "lmtpd"
     assert found.count("roots") == 4711
@@ -56,7 +56,7 @@ ODD = ["a.b+c", "two words", 'quo"te', "a:b", "a$b", "m\u00fcller"]
     [*((form, key) for form in FORMATS for key in ODD), ("lsearch", "\udcfc"), ("cdb", "\udcfc")],
 )
 def test_keys_are_found_however_the_format_spells_them(form: str, key: str, tmp_path: Path) -> None:
-    found = placed(_put(tmp_path / "map", form, key))
+    found = installed_map(_put(tmp_path / "map", form, key))
     assert found.format == form
     assert found.value(key) == FORMATS[form].deferral(TEXT)
     assert found.value(f"x{key}") is None
@@ -64,14 +64,14 @@ def test_keys_are_found_however_the_format_spells_them(form: str, key: str, tmp_
 
 @pytest.mark.parametrize("form", ["lsearch", "cdb"])
 def test_a_map_without_entries_is_a_map(form: str, tmp_path: Path) -> None:
-    found = placed(_put(tmp_path / "map", form, header=(*HEADER[:5], "entries: 0")))
+    found = installed_map(_put(tmp_path / "map", form, header=(*HEADER[:5], "entries: 0")))
     assert (found.format, found.entries) == (form, 0)
 
 
 def test_the_time_of_the_file_is_its_age_and_the_header_says_since_when(tmp_path: Path) -> None:
     path = _put(tmp_path / "map", "lsearch", "jane")
     os.utime(path, (1000, 1000))
-    found = placed(path)
+    found = installed_map(path)
     assert (found.renewed, found.age(1600)) == (1000, 600)
     assert found.age() > 1_000_000
     assert found.written is not None
@@ -82,14 +82,14 @@ def test_the_time_of_the_file_is_its_age_and_the_header_says_since_when(tmp_path
 
 def test_a_map_by_an_older_version_may_lack_what_newer_ones_say(tmp_path: Path) -> None:
     path = _put(tmp_path / "map", "lsearch", "a", "b", "c", header=(HEADER[0], "since: once"))
-    found = placed(path)
+    found = installed_map(path)
     assert (found.written, found.entries, found.count("near")) == (None, 3, None)
 
 
 def test_a_link_leads_to_the_map(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(_put(tmp_path / "map", "lsearch", "jane"))
-    assert placed(link).entries == 2
+    assert installed_map(link).entries == 2
 
 
 @pytest.mark.parametrize(
@@ -100,28 +100,28 @@ def test_what_is_none_of_ours_is_no_map(content: bytes, why: str, tmp_path: Path
     path = tmp_path / "map"
     path.write_bytes(content)
     with pytest.raises(ForeignMap, match=why) as error:
-        placed(path)
+        installed_map(path)
     assert error.value.exit_status == 65
 
 
 def test_a_directory_is_no_map(tmp_path: Path) -> None:
     with pytest.raises(ForeignMap, match="not a plain file"):
-        placed(tmp_path)
+        installed_map(tmp_path)
 
 
 def test_without_a_map_the_command_that_writes_it_is_named(tmp_path: Path) -> None:
     with pytest.raises(NoSuchMap, match=r"cyrusquota-export -o '.*/no map'") as error:
-        placed(tmp_path / "no map")
+        installed_map(tmp_path / "no map")
     assert error.value.exit_status == 66
 
 
 def test_a_map_that_may_not_be_read_is_forbidden(tmp_path: Path, as_ordinary_user: None) -> None:
     with pytest.raises(MapForbidden, match="run as root") as error:
-        placed(tmp_path / "forbidden")
+        installed_map(tmp_path / "forbidden")
     assert error.value.exit_status == 77
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
 def test_a_name_that_no_file_can_have(name: str, tmp_path: Path) -> None:
     with pytest.raises(MapError, match=r"such a name|too long"):
-        placed(tmp_path / name)
+        installed_map(tmp_path / name)
