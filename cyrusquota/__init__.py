@@ -34,7 +34,9 @@ from cyrusquota.errors import (
 )
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 from cyrusquota.site.source import Source, from_config, from_database, from_dump, from_report, read
-from cyrusquota.verdicts.overquota import LMTPD, Policy, Verdict, verdicts
+from cyrusquota.verdicts.evaluator import Query, Verdict, evaluate_roots
+from cyrusquota.verdicts.policies import LMTPD, Policy
+from cyrusquota.verdicts.selection import Evaluation, evaluate
 
 __version__ = "0.1.0"
 
@@ -48,6 +50,7 @@ __all__ = [
     "CyrusQuotaError",
     "DamagedDatabase",
     "DataError",
+    "Evaluation",
     "HeldBack",
     "ImapdConf",
     "MapError",
@@ -59,6 +62,7 @@ __all__ = [
     "OptionError",
     "Place",
     "Policy",
+    "Query",
     "QuotaRoot",
     "Recipient",
     "Resource",
@@ -68,6 +72,8 @@ __all__ = [
     "UnsupportedBackend",
     "Usage",
     "Verdict",
+    "evaluate",
+    "evaluate_roots",
     "from_config",
     "cyrusdb",
     "from_database",
@@ -77,5 +83,4 @@ __all__ = [
     "read",
     "recipient",
     "from_report",
-    "verdicts",
 ]

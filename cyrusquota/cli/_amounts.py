@@ -6,7 +6,7 @@ import re
 
 from cyrusquota.errors import OptionError
 from cyrusquota.quota import Resource
-from cyrusquota.verdicts.overquota import Reserve
+from cyrusquota.verdicts.policies import Reserve
 
 _AMOUNT = re.compile(
     r"(?:(?P<resource>[A-Za-z-]+)=)?(?P<number>[0-9]{1,18}(?:\.[0-9]{1,9})?)(?P<unit>[KMGT%]?)",

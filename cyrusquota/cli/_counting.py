@@ -9,7 +9,7 @@ import attrs
 from cyrusquota.cli._source import Chosen
 from cyrusquota.errors import CyrusQuotaError, OnProblem
 from cyrusquota.quota import QuotaRoot
-from cyrusquota.verdicts.overquota import enforced
+from cyrusquota.verdicts.evaluator import enforced
 from cyrusquota.verdicts.summary import Summary
 
 

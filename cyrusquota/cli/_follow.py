@@ -83,7 +83,7 @@ def _nothing(line: str) -> None:
 
 
 def _config(chosen: Chosen, map_values: MapValues) -> FollowConfig:
-    return FollowConfig(chosen.source, chosen.site, chosen.policy, map_values)
+    return FollowConfig(chosen.source, chosen.query(map_values.wanted), map_values)
 
 
 @attrs.define

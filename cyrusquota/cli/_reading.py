@@ -14,8 +14,9 @@ from cyrusquota.errors import OnProblem
 from cyrusquota.publish.privileges import reading_as
 from cyrusquota.quota import QuotaRoot
 from cyrusquota.site.mailboxes import Inbox
-from cyrusquota.verdicts import overquota
-from cyrusquota.verdicts.overquota import Reserve, Verdict
+from cyrusquota.verdicts import evaluator
+from cyrusquota.verdicts.evaluator import Verdict
+from cyrusquota.verdicts.policies import Reserve
 
 
 @attrs.define
@@ -69,19 +70,17 @@ def read(
         assert site is not None
         users = 0
         for inbox in site.inboxes(on_problem):
-            users += overquota.is_delivered_to(inbox)
+            users += evaluator.is_delivered_to(inbox)
             yield inbox
         # Not added: where totals count, they are read once more.
         reading.users = users
 
     with reading_as(chosen.user):
-        found = overquota.verdicts(
+        found = evaluator.evaluate_roots(
             roots(),
-            chosen.source.naming,
-            chosen.policy,
-            reserve=chosen.reserve if reserve is None else reserve,
-            site=None if site is None else attrs.evolve(site, read=inboxes),
-            on_problem=chosen.problems,
+            attrs.evolve(
+                chosen.query(reserve), site=None if site is None else site.with_inboxes(inboxes)
+            ),
         )
         reading.verdicts.extend(found)
     if not reading.roots and chosen.problems.in_data:

@@ -25,7 +25,8 @@ from cyrusquota.errors import OptionError, source_error
 from cyrusquota.publish.privileges import reading_as
 from cyrusquota.site import source
 from cyrusquota.site.source import Source
-from cyrusquota.verdicts.overquota import LMTPD, LMTPD_STRICT, POLICIES, Policy, Reserve
+from cyrusquota.verdicts.evaluator import Query
+from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, POLICIES, Policy, Reserve
 
 if TYPE_CHECKING:
     from cyrusquota.site.site import Site
@@ -115,6 +116,16 @@ class Chosen:
     again: Optional[Callable[[], Chosen]] = None
     #: The imapd.conf that was followed, if any.
     conf: Optional[ImapdConf] = None
+
+    def query(self, reserve: Optional[Reserve] = None) -> Query:
+        """Return what is asked of the source; `reserve` replaces the one that was given."""
+        return Query(
+            self.source.naming,
+            self.policy,
+            self.reserve if reserve is None else reserve,
+            self.site,
+            self.problems,
+        )
 
 
 @attrs.frozen

@@ -16,7 +16,7 @@ from cyrusquota.cli._source import Chosen, RawOptions, source_options
 from cyrusquota.errors import NoSuchMap, OptionError, printable
 from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH, InstalledMap, installed_map
 from cyrusquota.monitoring.nagios import Figure, Range, State, Thresholds
-from cyrusquota.verdicts.overquota import Reserve
+from cyrusquota.verdicts.policies import Reserve
 
 #: What can be given a range, with the unit it has.
 _MEASURES = {

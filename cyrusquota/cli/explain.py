@@ -53,9 +53,7 @@ def explain_user(
     user.check(asked)
     chosen = raw.load()
     with reading_as(chosen.user):
-        found = user.found(
-            asked, chosen.source, chosen.site, chosen.policy, chosen.reserve, chosen.problems
-        )
+        found = user.found(asked, chosen.source, chosen.query())
     server = results.server_answer(found, for_good=_refuses_for_good(chosen))
     exim = _exim_answer(mta, found, asked, path)
     router = None if exim is None else exim.router

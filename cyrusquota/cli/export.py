@@ -24,7 +24,7 @@ from cyrusquota.maps import Format, KeyForm
 from cyrusquota.maps.values import MapValues
 from cyrusquota.publish.guard import Change, Guard, Limits, MapSummary
 from cyrusquota.publish.privileges import reading_as
-from cyrusquota.verdicts.selection import Refusals, refusals
+from cyrusquota.verdicts.selection import Evaluation, evaluate
 
 _LIMITS = Limits()
 _who, _written, _how = under(Heading.WHO), under(Heading.WRITTEN), under(Heading.RUN)
@@ -195,14 +195,11 @@ class _Listing:
         texts = comments(self.chosen, found.roots, len(entries), near)
         return self.map_values.format.document(entries, texts)
 
-    def _read(self, expected: Optional[int]) -> Refusals:
+    def _read(self, expected: Optional[int]) -> Evaluation:
         source, problems = self.chosen.source, self.chosen.problems
-        found = refusals(
+        found = evaluate(
             source,
-            self.chosen.policy,
-            self.map_values.wanted,
-            self.chosen.site,
-            problems,
+            self.chosen.query(self.map_values.wanted),
             lambda counted: progress(counted, lambda: counted.count, expected),
         )
         if not found.roots and problems.in_data:

@@ -22,8 +22,8 @@ from cyrusquota.display.sizes import Unit
 from cyrusquota.parse.value import Prefilter
 from cyrusquota.publish.privileges import reading_as
 from cyrusquota.quota import QuotaRoot
-from cyrusquota.verdicts import overquota
-from cyrusquota.verdicts.overquota import Reserve
+from cyrusquota.verdicts import selection
+from cyrusquota.verdicts.policies import Reserve
 from cyrusquota.verdicts.summary import fullest, near_limit
 
 #: Lines that are written at once.
@@ -178,7 +178,7 @@ class _Judged:
         site = self.chosen.site
         if site is not None and site.uses_totals:
             return None
-        return overquota.prefilter(self.chosen.policy, Reserve())
+        return selection.prefilter(self.chosen.policy, Reserve())
 
     def roots(self, prefilter: Optional[Prefilter], *, has_bar: bool) -> Iterator[Listed]:
         """Every root by whose name it is wanted; without `prefilter` in the order of the source."""

@@ -22,7 +22,7 @@ from cyrusquota.display import page
 from cyrusquota.display.report_model import Overview
 from cyrusquota.display.text import Text
 from cyrusquota.errors import CannotCreateMap, printable
-from cyrusquota.verdicts.overquota import Reserve
+from cyrusquota.verdicts.policies import Reserve
 from cyrusquota.verdicts.summary import Summary
 
 #: Lines that a list may have.

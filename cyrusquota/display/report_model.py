@@ -11,7 +11,7 @@ import attrs
 from cyrusquota.cyrus.names import inbox_owner
 from cyrusquota.display.sizes import part, size
 from cyrusquota.quota import Resource, Usage
-from cyrusquota.verdicts.overquota import Verdict
+from cyrusquota.verdicts.evaluator import Verdict
 from cyrusquota.verdicts.summary import STEP, STEPS, Fullest, Summary, Totals
 
 

@@ -25,8 +25,9 @@ from cyrusquota.quota import QuotaRoot
 from cyrusquota.site import source
 from cyrusquota.site.site import Site
 from cyrusquota.site.source import Source
-from cyrusquota.verdicts.overquota import LMTPD, LMTPD_STRICT, Policy, Reserve, Verdict
-from cyrusquota.verdicts.selection import refusals
+from cyrusquota.verdicts.evaluator import Query, Verdict
+from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, Policy, Reserve
+from cyrusquota.verdicts.selection import evaluate
 
 #: Users whom an alias is likely to lead elsewhere are no good examples.
 _ALIASES = frozenset((ALWAYS_EXEMPT, "root", "abuse", "hostmaster", "webmaster", "cyrus"))
@@ -126,7 +127,7 @@ class _Reading:
         host = Site.from_config(self.conf)
         policy = LMTPD_STRICT if self.conf.switch("lmtp_strict_quota", False) else LMTPD
         note: OnProblem = self._problems.append
-        found = refusals(quotas, policy, Reserve(), host, note, watch=_watched)
+        found = evaluate(quotas, Query(quotas.naming, policy, Reserve(), host, note), _watched)
         good = self._users(host, quotas, found.verdicts)
         self.quotas = Quotas(quotas.name, policy, found.roots, tuple(found.verdicts), good)
         yield from self._told(self.quotas)

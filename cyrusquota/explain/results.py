@@ -14,7 +14,7 @@ from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH, InstalledMa
 from cyrusquota.mta.exim import Answer, Exim, Outcome
 from cyrusquota.mta.router import OverquotaRouter, overquota_routers
 from cyrusquota.quota import Resource
-from cyrusquota.verdicts.overquota import SMMAPD
+from cyrusquota.verdicts.policies import SMMAPD
 
 
 class Reply(enum.Enum):

@@ -1,6 +1,6 @@
 """One user: which quota root governs his INBOX, and what the server answers for his next message.
 
-Judged with the same rules as all users together (`cyrusquota.verdicts.overquota`). Only the rows that
+Judged with the same rules as all users together (`cyrusquota.verdicts`). Only the rows that
 matter are taken from the quota database and from mailboxes.db; the header of the INBOX, which names
 the root that lmtpd goes by, is read always.
 """
@@ -16,7 +16,6 @@ from cyrusquota.errors import (
     BadValue,
     CyrusQuotaError,
     NoSuchUser,
-    OnProblem,
     OptionError,
     printable,
 )
@@ -26,8 +25,9 @@ from cyrusquota.quota import QuotaRoot, Resource
 from cyrusquota.site.mailboxes import Inbox
 from cyrusquota.site.site import Site
 from cyrusquota.site.source import Source
-from cyrusquota.verdicts import overquota
-from cyrusquota.verdicts.overquota import Policy, Reserve, Verdict
+from cyrusquota.verdicts import evaluator
+from cyrusquota.verdicts.evaluator import Query, Verdict
+from cyrusquota.verdicts.policies import Policy
 
 
 @attrs.frozen
@@ -67,18 +67,11 @@ def check(asked: str) -> None:
         raise OptionError(f"expected an address or the name of a user, found {printable(asked)!r}")
 
 
-def found(
-    asked: str,
-    source: Source,
-    site: Optional[Site],
-    policy: Policy,
-    reserve: Reserve,
-    on_problem: OnProblem,
-) -> User:
+def found(asked: str, source: Source, query: Query) -> User:
     """The user whom `asked` means. Raises `NoSuchUser`, and what reading the source raises."""
     check(asked)
     names = inbox_names(asked, source.naming)
-    return _Search(asked, names, source, site, policy, reserve, on_problem).user()
+    return _Search(asked, names, source, query).user()
 
 
 @attrs.define
@@ -86,10 +79,7 @@ class _Search:
     asked: str
     names: tuple[str, ...]
     source: Source
-    site: Optional[Site]
-    policy: Policy
-    reserve: Reserve
-    on_problem: OnProblem
+    query: Query
     _bad: dict[str, CyrusQuotaError] = attrs.field(factory=dict)
 
     def user(self) -> User:
@@ -107,8 +97,8 @@ class _Search:
             address(name, naming),
             recipient(name, naming),
             inbox,
-            self.site is not None,
-            self.policy,
+            self.query.site is not None,
+            self.query.policy,
             nearest=nearest,
             named=named,
             header_problem=header_problem,
@@ -117,23 +107,23 @@ class _Search:
 
     def _inbox(self) -> Optional[Inbox]:
         """The INBOX row that the first name with a live one has, or with any."""
-        if self.site is None:
+        if self.query.site is None:
             return None
-        rows = {one.name: one for one in self._inboxes(self.site, set(self.names))}
+        rows = {one.name: one for one in self._inboxes(self.query.site, set(self.names))}
         ordered = [rows[name] for name in self.names if name in rows]
         return next((one for one in ordered if one.is_live), ordered[0] if ordered else None)
 
     def _inboxes(self, site: Site, names: AbstractSet[str]) -> Iterator[Inbox]:
         # Since 3.0, lmtpd does not get to user.jane@example^org, the way of 2.x.
-        for inbox in site.named(names, self.on_problem):
+        for inbox in site.named(names, self.query.on_problem):
             if inbox.name in names and not (inbox.is_modern and "@" in inbox.name):
                 yield inbox
 
     def _named(self, inbox: Optional[Inbox]) -> tuple[Optional[str], Optional[CyrusQuotaError]]:
-        if inbox is None or self.site is None or not inbox.is_live:
+        if inbox is None or self.query.site is None or not inbox.is_live:
             return None, None
         try:
-            return self.site.header_root(inbox), None
+            return self.query.site.header_root(inbox), None
         except CyrusQuotaError as error:
             return None, error
 
@@ -146,13 +136,13 @@ class _Search:
         roots = roots_named(self.source, wanted, self._noted)
         # A value that breaks off is a problem, and a root without limits all the same.
         for name in roots.keys() & self._bad.keys():
-            self.on_problem(self._bad.pop(name))
+            self.query.on_problem(self._bad.pop(name))
         return roots
 
     def _noted(self, problem: CyrusQuotaError) -> None:
         key = problem.place.key if isinstance(problem, BadValue) else None
         if key is None:
-            self.on_problem(problem)
+            self.query.on_problem(problem)
         else:
             self._bad[key.decode("utf-8", "surrogateescape")] = problem
 
@@ -164,11 +154,13 @@ class _Search:
 
     def _unknown(self) -> NoSuchUser:
         looked = " and ".join(self.names)
-        said = "has an INBOX or a quota root" if self.site is not None else "has a quota root"
+        said = "has an INBOX or a quota root" if self.query.site is not None else "has a quota root"
         size, naming = len(wanted_part(self.asked)), self.source.naming
-        alike = nearest(self.asked, names_in(self.source, size, self.on_problem), naming)
-        if not alike and self.site is not None:
-            alike = nearest(self.asked, inboxes_in(self.site, size, self.on_problem), naming)
+        alike = nearest(self.asked, names_in(self.source, size, self.query.on_problem), naming)
+        if not alike and self.query.site is not None:
+            alike = nearest(
+                self.asked, inboxes_in(self.query.site, size, self.query.on_problem), naming
+            )
         advice = f"did you mean {' or '.join(alike)}?" if alike else "see how the name is written"
         return NoSuchUser(
             f"{printable(self.asked)}: nobody of that name {said} here; looked for"
@@ -177,17 +169,17 @@ class _Search:
 
     def _judged(self, user: User, roots: Mapping[str, QuotaRoot]) -> User:
         name = user.nearest
-        if self.policy.by_header and user.inbox is not None and user.header_problem is None:
+        if self.query.policy.by_header and user.inbox is not None and user.header_problem is None:
             name = user.named
         unread = self._bad.get(user.name if name is None else name)
         if unread is not None:
             return attrs.evolve(user, problem=unread)
         stored = None if name is None else roots.get(name)
-        site = None if self.site is None else self.site.alone(user.inbox)
+        site = None if self.query.site is None else self.query.site.alone(user.inbox)
         root, problem = stored, None
         if stored is not None and site is not None:
             try:
-                root = overquota.enforced(stored, site)
+                root = evaluator.enforced(stored, site)
             except CyrusQuotaError as error:
                 problem = error
         listed = self._listed(roots, user, site)
@@ -197,12 +189,8 @@ class _Search:
         self, roots: Mapping[str, QuotaRoot], user: User, site: Optional[Site]
     ) -> Optional[Verdict]:
         problems: list[CyrusQuotaError] = []
-        verdicts = overquota.verdicts(
+        verdicts = evaluator.evaluate_roots(
             [root for name, root in roots.items() if name in set(self._above(user.name))],
-            self.source.naming,
-            self.policy,
-            reserve=self.reserve,
-            site=site,
-            on_problem=problems.append,
+            attrs.evolve(self.query, site=site, on_problem=problems.append),
         )
         return next((one for one in verdicts if one.recipient == user.recipient), None)

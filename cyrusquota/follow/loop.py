@@ -70,7 +70,7 @@ class _Tails:
 
 def opened(config: FollowConfig) -> _Tails:
     """The tails of what `config` is about. Raises `SourceError` or `Lost`."""
-    source, site = config.source, config.site
+    source, site = config.source, config.query.site
     assert source.path is not None
     quota: Tail
     if source.fulldirhash is not None:

@@ -18,8 +18,8 @@ from cyrusquota.site import mailboxes, source
 from cyrusquota.site.mailboxes import Inbox
 from cyrusquota.site.site import Site
 from cyrusquota.site.source import Source
-from cyrusquota.verdicts import overquota
-from cyrusquota.verdicts.overquota import Policy, is_delivered_to
+from cyrusquota.verdicts import evaluator
+from cyrusquota.verdicts.evaluator import Query, is_delivered_to
 
 
 @attrs.frozen
@@ -43,19 +43,18 @@ class FollowConfig:
     """
 
     source: Source
-    site: Optional[Site]
-    policy: Policy
+    query: Query
     map_values: MapValues
 
     def status(self, root: QuotaRoot) -> RootStatus:
-        over, near = bool(self.policy.over(root)), bool(self.map_values.wanted.near(root))
+        over, near = bool(self.query.policy.over(root)), bool(self.map_values.wanted.near(root))
         value = self.map_values.value(root, over, is_certain=over) if over or near else b""
         return RootStatus(over, near, value)
 
     @property
     def is_by_root(self) -> bool:
         """Whether a changed root or INBOX tells all about its user."""
-        return not overquota.needs_all(self.source.naming, self.site)
+        return not evaluator.needs_all(self.query)
 
 
 @attrs.frozen
@@ -100,14 +99,14 @@ class _Reading:
     mailboxes: Optional[Snapshot] = None
 
     def scan(self) -> Scan:
-        config, site = self.config, self.config.site
-        found = overquota.verdicts(
+        config, site = self.config, self.config.query.site
+        found = evaluator.evaluate_roots(
             self._roots(),
-            config.source.naming,
-            config.policy,
-            reserve=config.map_values.wanted,
-            site=None if site is None else attrs.evolve(site, read=self._inboxes),
-            on_problem=self._problem,
+            attrs.evolve(
+                config.query,
+                site=None if site is None else site.with_inboxes(self._inboxes),
+                on_problem=self._problem,
+            ),
         )
         verdicts = [
             verdict
@@ -160,7 +159,7 @@ class _Reading:
             self.others[root.name] = self.config.status(root)
 
     def _inboxes(self, on_problem: OnProblem) -> Iterator[Inbox]:
-        site = self.config.site
+        site = self.config.query.site
         assert site is not None
         for inbox in self._rows(site, on_problem):
             if is_delivered_to(inbox):

@@ -15,7 +15,7 @@ from cyrusquota.follow.map_entries import MapEntries
 from cyrusquota.follow.scan import FollowConfig, RootStatus, Scan
 from cyrusquota.parse import value as values
 from cyrusquota.site import mailboxes
-from cyrusquota.verdicts.overquota import is_delivered_to
+from cyrusquota.verdicts.evaluator import is_delivered_to
 
 ByKey = Mapping[bytes, Optional[bytes]]
 
@@ -103,7 +103,7 @@ class State:
         """Let the listing say what is known of the user whose own root is `name`."""
         status = self._own.get(name)
         is_here = self._live is None or name in self._live
-        to = recipient(name, self._config.source.naming) if status and is_here else None
+        to = recipient(name, self._config.query.naming) if status and is_here else None
         if to is None or status is None:
             self.map_entries.drop(name)
         else:

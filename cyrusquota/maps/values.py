@@ -9,7 +9,8 @@ import attrs
 from cyrusquota.cyrus.names import Recipient
 from cyrusquota.maps import DEFAULT_MESSAGE, DEFAULT_REFUSAL, Format
 from cyrusquota.quota import QuotaRoot, Resource
-from cyrusquota.verdicts.overquota import Reserve, Verdict
+from cyrusquota.verdicts.evaluator import Verdict
+from cyrusquota.verdicts.policies import Reserve
 
 
 @attrs.frozen

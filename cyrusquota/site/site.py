@@ -38,14 +38,15 @@ class Site:
     `uses_totals` says that conversations totals count instead of the quota database's figures.
     """
 
-    _read: Callable[[OnProblem], Iterator[Inbox]]
+    #: Reads every INBOX row, live or not.
+    read_inboxes: Callable[[OnProblem], Iterator[Inbox]]
     _layout: Layout
     uses_totals: bool = False
     _configdirectory: str = ""
     #: Where the mailboxes are listed, and what this server calls itself.
     path: Optional[AnyPath] = None
     servername: Optional[str] = None
-    _rows: Optional[dict[str, Inbox]] = None
+    _rows: Optional[dict[str, Inbox]] = attrs.field(init=False, default=None)
 
     @classmethod
     def from_config(cls, conf: ImapdConf, mailboxes: Optional[AnyPath] = None) -> Site:
@@ -79,7 +80,7 @@ class Site:
 
     def inboxes(self, on_problem: OnProblem = raise_problem) -> Iterator[Inbox]:
         """Every INBOX row, live or not."""
-        return self._read(on_problem)
+        return self.read_inboxes(on_problem)
 
     def named(self, names: Iterable[str], on_problem: OnProblem = raise_problem) -> Iterator[Inbox]:
         """The INBOX rows of `names`, and maybe others; quick where few of many are asked for."""
@@ -92,7 +93,11 @@ class Site:
     def alone(self, inbox: Optional[Inbox]) -> Site:
         """The same server as if it had no INBOX but this one."""
         rows = [] if inbox is None else [inbox]
-        return attrs.evolve(self, read=lambda on_problem: iter(rows), rows=None)
+        return self.with_inboxes(lambda on_problem: iter(rows))
+
+    def with_inboxes(self, read_inboxes: Callable[[OnProblem], Iterator[Inbox]]) -> Site:
+        """Return the same site with another way to read its INBOX rows."""
+        return attrs.evolve(self, read_inboxes=read_inboxes)
 
     def header_root(self, inbox: Inbox) -> Optional[str]:
         """The quota root that the header of `inbox` names, which is what lmtpd goes by.

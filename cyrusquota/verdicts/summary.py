@@ -2,7 +2,7 @@
 
 Memory grows with the number of domains and not with that of the roots: totals, counters, a
 histogram of fixed size, and a heap of the fullest. What is said here is of roots and their figures;
-which users are refused mail is for `overquota.verdicts` to say, since a root may be nobody's own,
+which users are refused mail is for `evaluator.verdicts` to say, since a root may be nobody's own,
 or a mailbox be gone.
 """
 
@@ -15,7 +15,7 @@ import attrs
 
 from cyrusquota.cyrus.names import domain_of, inbox_owner
 from cyrusquota.quota import QuotaRoot, Resource, Usage
-from cyrusquota.verdicts.overquota import LMTPD, Policy
+from cyrusquota.verdicts.policies import LMTPD, Policy
 
 #: Percent of the limit from which on a root is near it.
 NEAR = 90.0

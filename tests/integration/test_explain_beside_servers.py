@@ -13,7 +13,8 @@ import pytest
 import cyrusquota
 from cyrusquota.explain import results, user
 from cyrusquota.site.site import Site
-from cyrusquota.verdicts.overquota import LMTPD, LMTPD_STRICT, SMMAPD, Policy, Reserve
+from cyrusquota.verdicts.evaluator import Query
+from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, SMMAPD, Policy
 
 from . import commands, exim
 from .cyrus import DOMAIN, Cyrus
@@ -81,9 +82,9 @@ def _code(cyrus: Cyrus, asked: str, policy: Policy) -> int:
     source = cyrusquota.from_config(conf)
     problems: list[cyrusquota.CyrusQuotaError] = []
     try:
-        found = user.found(
-            asked, source, Site.from_config(conf), policy, Reserve(), problems.append
-        )
+        site = Site.from_config(conf)
+        query = Query(source.naming, policy, site=site, on_problem=problems.append)
+        found = user.found(asked, source, query)
     except cyrusquota.NoSuchUser:
         return 550
     assert problems == []

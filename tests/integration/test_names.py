@@ -11,7 +11,8 @@ import pytest
 import cyrusquota
 from cyrusquota import maps
 from cyrusquota.site.site import Site
-from cyrusquota.verdicts import overquota
+from cyrusquota.verdicts import evaluator
+from cyrusquota.verdicts.evaluator import Query
 
 from .cyrus import DOMAIN, Cyrus
 
@@ -79,7 +80,9 @@ def _keys(cyrus: Cyrus) -> set[str]:
         cyrus.store(database, "twoskip", {key: FULL for key, _ in db})
     conf = cyrusquota.load(cyrus.conf)
     source = cyrusquota.from_config(conf)
-    verdicts = overquota.verdicts(source.roots(), source.naming, site=Site.from_config(conf))
+    verdicts = evaluator.evaluate_roots(
+        source.roots(), Query(source.naming, site=Site.from_config(conf))
+    )
     values = ((found.recipient, b"full") for found in verdicts)
     return {entry.key.decode() for entry in maps.entries(values)}
 

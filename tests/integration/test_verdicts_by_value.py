@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import cyrusquota
-from cyrusquota.verdicts import overquota
-from cyrusquota.verdicts.overquota import LMTPD, LMTPD_STRICT, SMMAPD, Policy
+from cyrusquota.verdicts import evaluator
+from cyrusquota.verdicts.evaluator import Query
+from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, SMMAPD, Policy
 
 from .cyrus import Cyrus
 
@@ -134,7 +135,7 @@ def _refused(cyrus: Cyrus, policy: Policy) -> tuple[set[str], set[str]]:
     conf = cyrusquota.load(cyrus.conf)
     source = cyrusquota.from_config(conf)
     problems: list[cyrusquota.CyrusQuotaError] = []
-    found = overquota.verdicts(source.roots(problems.append), source.naming, policy)
+    found = evaluator.evaluate_roots(source.roots(problems.append), Query(source.naming, policy))
     return {verdict.recipient.local for verdict in found}, _unreadable(problems)
 
 

@@ -6,8 +6,9 @@ from typing import Iterable
 
 import cyrusquota
 from cyrusquota.site.site import Site
-from cyrusquota.verdicts import overquota
-from cyrusquota.verdicts.overquota import LMTPD, SMMAPD, Policy
+from cyrusquota.verdicts import evaluator
+from cyrusquota.verdicts.evaluator import Query
+from cyrusquota.verdicts.policies import LMTPD, SMMAPD, Policy
 
 from .cyrus import DOMAIN, Cyrus
 
@@ -16,7 +17,9 @@ def listed(cyrus: Cyrus, policy: Policy) -> set[str]:
     """The addresses we would list; every record must be readable and every verdict certain."""
     conf = cyrusquota.load(cyrus.conf)
     source = cyrusquota.from_config(conf)
-    found = overquota.verdicts(source.roots(), source.naming, policy, site=Site.from_config(conf))
+    found = evaluator.evaluate_roots(
+        source.roots(), Query(source.naming, policy, site=Site.from_config(conf))
+    )
     return {_address(str(verdict.recipient)) for verdict in found}
 
 

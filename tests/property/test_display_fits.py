@@ -19,7 +19,7 @@ from cyrusquota.display.table import Charset, width
 from cyrusquota.display.text import Text
 from cyrusquota.errors import CyrusQuotaError, printable
 from cyrusquota.quota import QuotaRoot, Usage
-from cyrusquota.verdicts.overquota import verdicts
+from cyrusquota.verdicts.evaluator import Query, evaluate_roots
 from cyrusquota.verdicts.summary import Summary
 
 _WHEN = datetime.datetime(2020, 2, 29, 23, 59, tzinfo=datetime.timezone.utc)
@@ -53,7 +53,9 @@ def _overviews(draw: st.DrawFn) -> Overview:
         source=draw(st.text(max_size=60)),
         policy="lmtpd",
         when=_WHEN,
-        refused=list(verdicts(roots, Naming(downcase=False), on_problem=problems.append)),
+        refused=list(
+            evaluate_roots(roots, Query(Naming(downcase=False), on_problem=problems.append))
+        ),
         summary=summary,
         inboxes=draw(st.none() | st.integers(0, 99)),
         problems=len(problems),

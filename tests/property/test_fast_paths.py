@@ -38,8 +38,9 @@ from cyrusquota.strategies.writers import Writer, close
 from cyrusquota.strategies.writers.skiplist import SkiplistWriter
 from cyrusquota.strategies.writers.twom import TwomWriter
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
-from cyrusquota.verdicts import overquota
-from cyrusquota.verdicts.overquota import LMTPD, POLICIES, Policy, Reserve
+from cyrusquota.verdicts import evaluator, selection
+from cyrusquota.verdicts.evaluator import Query
+from cyrusquota.verdicts.policies import LMTPD, POLICIES, Policy, Reserve
 
 from ..recorded import FIXTURES, unpacked
 from .strategies import EDITS, anything, edited, mutated, nasty
@@ -125,7 +126,7 @@ def test_a_sieve_lets_nothing_through_that_matters(
     data: list[bytes], policy: Policy, reserve: Reserve
 ) -> None:
     with small():
-        prefilter = overquota.prefilter(policy, reserve)
+        prefilter = selection.prefilter(policy, reserve)
         wanted = prefilter([b"user.x"] * len(data), data)
         assert wanted == [index for index, one in enumerate(data) if prefilter.wants(one)]
         for index, one in enumerate(data):
@@ -134,7 +135,7 @@ def test_a_sieve_lets_nothing_through_that_matters(
 
 @given(data=near_the_limit(), policy=policies)
 def test_a_sieve_without_a_share_wants_no_more_than_matters(data: bytes, policy: Policy) -> None:
-    prefilter = overquota.prefilter(policy, Reserve())
+    prefilter = selection.prefilter(policy, Reserve())
     assert prefilter.wants(data) == matters(data, policy, Reserve())
 
 
@@ -180,7 +181,7 @@ def databases() -> list[Path]:
 def test_every_recorded_database_is_sifted_as_it_is_read(processes: int) -> None:
     with small(processes):
         for path in databases():
-            for prefilter in (picks, overquota.prefilter(LMTPD, Reserve())):
+            for prefilter in (picks, selection.prefilter(LMTPD, Reserve())):
                 fast, plain = both(path, judge=prefilter)
                 assert fast == plain, path
 
@@ -317,7 +318,7 @@ def test_damage_is_left_to_the_plain_reader(
         path, _ = repacked(backend, directory, log)
         content = path.read_bytes()
         path.write_bytes(edited(content, edits, 0 if all_ else 64))
-        with mock.patch(f"cyrusquota.cyrusdb.{backend}._PAUSE", 0):
+        with mock.patch(f"cyrusquota.cyrusdb.{backend}.reader._PAUSE", 0):
             fast, plain = both(path, backend)
         assert fast == plain
 
@@ -390,7 +391,7 @@ _lines = st.lists(
 
 @given(text=_lines | mutated(_lines, b"\t\n\xff\x89x") | anything)
 def test_a_dump_is_sifted_as_it_is_read(text: bytes) -> None:
-    prefilter, others = overquota.prefilter(LMTPD, Reserve()), list[int]()
+    prefilter, others = selection.prefilter(LMTPD, Reserve()), list[int]()
     with small():
         fast = told(
             lambda on_problem: dump.sifted(
@@ -434,7 +435,7 @@ def reports(draw: st.DrawFn) -> bytes:
     reserve=st.just(Reserve()) | reserves,
 )
 def test_a_report_is_sifted_as_it_is_read(text: bytes, policy: Policy, reserve: Reserve) -> None:
-    prefilter, others = overquota.prefilter(policy, reserve), list[int]()
+    prefilter, others = selection.prefilter(policy, reserve), list[int]()
     with small():
         fast = told(
             lambda on_problem: report.sifted(
@@ -473,8 +474,8 @@ def test_every_recorded_source_comes_to_the_same_verdicts(policy: Policy, reserv
         problems: list[CyrusQuotaError] = []
         try:
             counted = read.counted(prefilter, problems.append)
-            found = overquota.verdicts(
-                counted, Naming(), policy, reserve=reserve, on_problem=problems.append
+            found = evaluator.evaluate_roots(
+                counted, Query(Naming(), policy, reserve=reserve, on_problem=problems.append)
             )
             return sorted(map(str, found)), counted.count, sorted(map(str, problems))
         except CyrusQuotaError as error:
@@ -482,5 +483,5 @@ def test_every_recorded_source_comes_to_the_same_verdicts(policy: Policy, reserv
 
     with small():
         for path, opened in sources():
-            prefilter = overquota.prefilter(policy, reserve)
+            prefilter = selection.prefilter(policy, reserve)
             assert verdicts(opened(), prefilter) == verdicts(opened(), None), path

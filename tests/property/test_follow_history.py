@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Optional
 
+import attrs
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -28,8 +29,9 @@ from cyrusquota.quota import Resource
 from cyrusquota.site import source
 from cyrusquota.site.site import Site
 from cyrusquota.strategies.writers import WRITERS, Writer, close
-from cyrusquota.verdicts import overquota
-from cyrusquota.verdicts.overquota import LMTPD, Reserve
+from cyrusquota.verdicts import evaluator
+from cyrusquota.verdicts.evaluator import Query
+from cyrusquota.verdicts.policies import LMTPD, Reserve
 
 _QUOTAS = (
     *(b"user.a", b"user.b", b"user.c", b"user.c.sub", b"user.d", b"user", b"shared"),
@@ -93,7 +95,11 @@ class _Following(RuleBasedStateMachine):
         self.said: list[str] = []
         server = Site.from_mailboxes(self.mailboxes.path) if self.with_mailboxes else None
         quotas = source.from_database(self.quotas.path, self.backend, self.naming)
-        self.question = FollowConfig(quotas, server, LMTPD, self.map_values)
+        self.question = FollowConfig(
+            quotas,
+            Query(quotas.naming, LMTPD, self.map_values.wanted, server),
+            self.map_values,
+        )
         self.scans = 0
         self.follower = Follower(
             self.question,
@@ -200,13 +206,9 @@ class _Following(RuleBasedStateMachine):
         if not roots and problems:
             return None
         verdicts = list(
-            overquota.verdicts(
+            evaluator.evaluate_roots(
                 roots,
-                question.source.naming,
-                question.policy,
-                reserve=self.map_values.wanted,
-                site=question.site,
-                on_problem=problems.append,
+                attrs.evolve(question.query, on_problem=problems.append),
             )
         )
         found = entries(self.map_values.values(verdicts), form=self.form)

@@ -23,9 +23,10 @@ from cyrusquota.site.mailboxes import RowsOf, inboxes
 from cyrusquota.site.site import Site
 from cyrusquota.site.source import Counted, Source
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
-from cyrusquota.verdicts import overquota
-from cyrusquota.verdicts.overquota import LMTPD, LMTPD_STRICT, SMMAPD, Policy, Reserve
-from cyrusquota.verdicts.selection import Refusals, refusals
+from cyrusquota.verdicts import evaluator
+from cyrusquota.verdicts.evaluator import Query
+from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, SMMAPD, Policy, Reserve
+from cyrusquota.verdicts.selection import Evaluation, evaluate
 
 USERS = ("a", "b", "c^d", "Jane", "jane", "x!y", "m\udcfcller")
 DOMAINS = ("", "example.org!", "b.example!")
@@ -70,20 +71,20 @@ def _written(path: Path, records: dict[bytes, bytes]) -> Path:
     return path
 
 
-def _told(read: Callable[[Callable[[CyrusQuotaError], None]], Refusals]) -> object:
+def _told(read: Callable[[Callable[[CyrusQuotaError], None]], Evaluation]) -> object:
     problems: list[str] = []
     found = read(lambda problem: problems.append(str(problem)))
     return sorted(map(str, found.verdicts)), found.roots, sorted(problems)
 
 
 def _everything(quotas: Source, policy: Policy, reserve: Reserve, known: Optional[Site]) -> object:
-    def read(on_problem: Callable[[CyrusQuotaError], None]) -> Refusals:
+    def read(on_problem: Callable[[CyrusQuotaError], None]) -> Evaluation:
         counted = quotas.counted(None, on_problem)
         naming = quotas.naming
-        verdicts = overquota.verdicts(
-            counted, naming, policy, reserve=reserve, site=known, on_problem=on_problem
+        verdicts = evaluator.evaluate_roots(
+            counted, Query(naming, policy, reserve=reserve, site=known, on_problem=on_problem)
         )
-        return Refusals(list(verdicts), counted.count)
+        return Evaluation(list(verdicts), counted.count)
 
     return _told(read)
 
@@ -115,7 +116,7 @@ def test_little_reading_tells_the_same(
         quotas = source.from_database(_written(Path(directory, "quotas.db"), roots), naming=naming)
         mailboxes = _written(Path(directory, "mailboxes.db"), dict(rows))
         known = Site.from_mailboxes(mailboxes) if has_mailboxes else None
-        few = _told(lambda said: refusals(quotas, policy, reserve, known, said))
+        few = _told(lambda said: evaluate(quotas, Query(naming, policy, reserve, known, said)))
         assert few == _everything(quotas, policy, reserve, known)
 
 
@@ -157,9 +158,8 @@ def test_roots_with_room_are_read_only_where_they_can_matter(
             yield root
 
     with _small():
-        found = refusals(
-            quotas, LMTPD, Reserve(), known, on_problem=lambda problem: None, watch=watch
-        )
+        query = Query(quotas.naming, site=known, on_problem=lambda problem: None)
+        found = evaluate(quotas, query, watch)
     full = sorted(name.decode() for name, value in others.items() if value == FULL)
     everything = sorted(map(bytes.decode, roots))
     assert found.roots == len(roots)
@@ -181,12 +181,13 @@ def test_a_root_of_others_that_is_near_its_limit_counts_for_them(tmp_path: Path)
     known = Site.from_mailboxes(_written(tmp_path / "mailboxes.db", rows))
     reserve = Reserve({Resource.STORAGE: 49})
     with _small():
-        found = refusals(quotas, SMMAPD, reserve, known)
+        found = evaluate(quotas, Query(quotas.naming, SMMAPD, reserve, known))
         assert {str(one.recipient): one.root.name for one in found.verdicts} == {
             "a": "user.a",
             "b": "user",
         }
-        assert refusals(quotas, SMMAPD, Reserve({Resource.STORAGE: 48}), known).verdicts == []
+        query = Query(quotas.naming, SMMAPD, Reserve({Resource.STORAGE: 48}), known)
+        assert evaluate(quotas, query).verdicts == []
 
 
 def test_a_stream_is_read_once(tmp_path: Path) -> None:
@@ -195,7 +196,8 @@ def test_a_stream_is_read_once(tmp_path: Path) -> None:
     text += b"".join(b"user.%d\t%b\n" % (number, FULL) for number in range(9))
     rows = dict(map(_old_row, ("user.3", "user.b")))
     known = Site.from_mailboxes(_written(tmp_path / "mailboxes.db", rows))
-    found = refusals(source.from_dump(io.BytesIO(text)), SMMAPD, Reserve(), known)
+    query = Query(Naming(), SMMAPD, site=known)
+    found = evaluate(source.from_dump(io.BytesIO(text)), query)
     assert found.roots == 10
     assert sorted(str(verdict.recipient) for verdict in found.verdicts) == ["3", "b"]
 

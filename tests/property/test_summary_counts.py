@@ -12,7 +12,7 @@ from cyrusquota import strategies
 from cyrusquota.cyrus.names import domain_of
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 from cyrusquota.strategies._figures import used
-from cyrusquota.verdicts.overquota import POLICIES, Policy
+from cyrusquota.verdicts.policies import POLICIES, Policy
 from cyrusquota.verdicts.summary import STEPS, Summary
 
 _small = st.integers(0, 30)

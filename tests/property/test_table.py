@@ -15,7 +15,7 @@ from cyrusquota.display.sizes import Unit
 from cyrusquota.display.table import Charset, shortened, width
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 from cyrusquota.strategies import quota_roots
-from cyrusquota.verdicts.overquota import LMTPD
+from cyrusquota.verdicts.policies import LMTPD
 
 _text = st.text(max_size=60)
 _charset = st.sampled_from(["utf-8", "ascii", "latin-1", "cp437"]).map(Charset)

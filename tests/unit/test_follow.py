@@ -12,7 +12,7 @@ from typing import Optional
 import pytest
 
 from cyrusquota.cli._notify import Manager
-from cyrusquota.cyrus.names import Recipient
+from cyrusquota.cyrus.names import Naming, Recipient
 from cyrusquota.errors import CyrusQuotaError, HeldBack, MapLocked, map_error
 from cyrusquota.follow import FollowConfig, Follower, MapEntries, Notices, Scan, State
 from cyrusquota.follow.digest_set import DigestSet
@@ -23,7 +23,7 @@ from cyrusquota.publish.guard import Limits, MapSummary
 from cyrusquota.publish.sliding_guard import WINDOW, SlidingGuard
 from cyrusquota.site import source
 from cyrusquota.strategies.writers import WRITERS, Writer
-from cyrusquota.verdicts.overquota import LMTPD
+from cyrusquota.verdicts.evaluator import Query
 
 FULL, FINE = b"%(S (2048 1))", b"%(S (12 1))"
 
@@ -201,7 +201,9 @@ class Scene:
         self.published: list[tuple[float, set[bytes]]] = []
         self.error: Optional[Exception] = None
         self.follower = Follower(
-            FollowConfig(source.from_database(self.writer.path), None, LMTPD, MapValues(lsearch)),
+            FollowConfig(
+                source.from_database(self.writer.path), Query(Naming()), MapValues(lsearch)
+            ),
             map_entries=lambda: MapEntries(self._entries, lsearch.row),
             publish=self._publish,
             notices=Notices(self.said.append, self.told.append),
@@ -332,7 +334,7 @@ def test_another_question_is_answered_after_a_full_reading(scene: Scene, tmp_pat
     other.set(b"user.mary", FULL)
     other.commit()
     scene.follower.ask(
-        FollowConfig(source.from_database(other.path), None, LMTPD, MapValues(lsearch))
+        FollowConfig(source.from_database(other.path), Query(Naming()), MapValues(lsearch))
     )
     scene.run(2)
     assert scene.published[-1][1] == {b"mary"}

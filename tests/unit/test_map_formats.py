@@ -15,7 +15,8 @@ from cyrusquota.errors import OptionError
 from cyrusquota.maps import FORMATS, Entry, KeyForm, cdb, entries, lsearch, postfix
 from cyrusquota.maps.values import MapValues
 from cyrusquota.quota import QuotaRoot, Resource, Usage
-from cyrusquota.verdicts.overquota import LMTPD, Reserve, Verdict
+from cyrusquota.verdicts.evaluator import Verdict
+from cyrusquota.verdicts.policies import LMTPD, Reserve
 
 DEFERRAL = b":defer: 4.2.2 The user's mailbox is full. Please try re-sending your e-mail later."
 REFUSAL = b":fail: 552 5.2.2 The user's mailbox is full."

@@ -7,18 +7,9 @@ import pytest
 from cyrusquota.cyrus.names import Naming, Recipient
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.quota import QuotaRoot, Resource, Usage
-from cyrusquota.verdicts.overquota import (
-    LMTPD,
-    LMTPD_STRICT,
-    SMMAPD,
-    Policy,
-    Reserve,
-    Unresolved,
-    Verdict,
-    is_inherited,
-    prefilter,
-    verdicts,
-)
+from cyrusquota.verdicts.evaluator import Query, Unresolved, Verdict, evaluate_roots, is_inherited
+from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, SMMAPD, Policy, Reserve
+from cyrusquota.verdicts.selection import prefilter
 from tests.recorded import Expected, main_roots
 
 #: The users among the recorded roots whom a real lmtpd refused, and whom an address leads to (so
@@ -66,7 +57,7 @@ def test_the_refused_are_users_whom_an_address_leads_to(
     naming: Naming, in_domains: dict[str, str]
 ) -> None:
     roots = (root.root for root in main_roots().values())
-    found = verdicts(roots, naming, on_problem=_domain_root)
+    found = evaluate_roots(roots, Query(naming, on_problem=_domain_root))
     addresses = {verdict.root.name: str(verdict.recipient) for verdict in found}
     # A name of 200 letters, too long to spell out.
     (long,) = [name for name in addresses if name.startswith("user.llll")]
@@ -77,14 +68,14 @@ def test_the_refused_are_users_whom_an_address_leads_to(
 def test_names_with_capitals_are_refused_where_lmtpd_does_not_fold() -> None:
     roots = (root.root for root in main_roots().values())
     naming = Naming(virtdomains=False, downcase=False)
-    found = verdicts(roots, naming, on_problem=_domain_root)
+    found = evaluate_roots(roots, Query(naming, on_problem=_domain_root))
     addresses = {str(verdict.recipient) for verdict in found}
     assert {"UpperCase", "onlyM", "onlyS", "&AMQ-rger"} <= addresses
 
 
 def test_a_verdict_says_what_the_root_is_full_of() -> None:
     root = QuotaRoot("user.jane", storage=Usage(2, 1), mailbox=Usage(5, 4))
-    assert list(verdicts([root], Naming())) == [
+    assert list(evaluate_roots([root], Query(Naming()))) == [
         Verdict(Recipient("jane"), root, (Resource.STORAGE, Resource.MAILBOX))
     ]
 
@@ -106,7 +97,7 @@ def test_users_without_a_root_are_below_user_and_whole_domains(name: str, is_one
     ["user.jane.archive", "shared.news", "shared", "DELETED.user.jane.5F3A1B2C"],
 )
 def test_roots_that_are_no_inbox_refuse_nobody(name: str) -> None:
-    assert list(verdicts([QuotaRoot(name, storage=Usage(2, 1))], Naming())) == []
+    assert list(evaluate_roots([QuotaRoot(name, storage=Usage(2, 1))], Query(Naming()))) == []
 
 
 def test_a_policy_may_ask_for_room_and_ignore_resources() -> None:

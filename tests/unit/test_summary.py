@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 
 from cyrusquota.quota import QuotaRoot, Resource, Usage
-from cyrusquota.verdicts.overquota import SMMAPD
+from cyrusquota.verdicts.policies import SMMAPD
 from cyrusquota.verdicts.summary import Fullest, Summary, Totals
 from tests.recorded import main_roots
 

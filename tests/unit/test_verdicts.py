@@ -14,17 +14,9 @@ from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, OptionError
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 from cyrusquota.site.conversations import Totals
 from cyrusquota.site.site import Site
-from cyrusquota.verdicts import overquota
-from cyrusquota.verdicts.overquota import (
-    LMTPD,
-    LMTPD_STRICT,
-    SMMAPD,
-    Approximate,
-    Policy,
-    Reserve,
-    Unresolved,
-    Verdict,
-)
+from cyrusquota.verdicts import evaluator
+from cyrusquota.verdicts.evaluator import Approximate, Query, Unresolved, Verdict
+from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, SMMAPD, Policy, Reserve
 
 MIB = 1 << 20
 FULL = Usage(11, 10)
@@ -98,7 +90,9 @@ def test_what_is_no_amount_is_refused(given: str) -> None:
 
 def test_full_and_near_are_told_apart() -> None:
     roots = [_root("user.full", storage=FULL), _root("user.near", storage=Usage(9, 10))]
-    found = list(overquota.verdicts(roots, Naming(), reserve=Reserve({Resource.STORAGE: 5})))
+    found = list(
+        evaluator.evaluate_roots(roots, Query(Naming(), reserve=Reserve({Resource.STORAGE: 5})))
+    )
     assert [(str(verdict.recipient), verdict.over, verdict.near) for verdict in found] == [
         ("full", (Resource.STORAGE,), ()),
         ("near", (), (Resource.STORAGE,)),
@@ -143,7 +137,7 @@ def _listed(found: list[Verdict]) -> list[str]:
 def test_only_live_users_are_listed(mailboxes: _Mailboxes) -> None:
     mailboxes.add("jane", "user.jane")
     roots = [_root("user.jane", storage=FULL), _root("user.ghost", storage=FULL)]
-    found = list(overquota.verdicts(roots, Naming(), site=mailboxes.server()))
+    found = list(evaluator.evaluate_roots(roots, Query(Naming(), site=mailboxes.server())))
     assert _listed(found) == ["jane"]
 
 
@@ -152,7 +146,9 @@ def test_lmtpd_goes_by_the_header_and_smmapd_by_the_database(mailboxes: _Mailbox
         mailboxes.add(user, root)
     roots = [_root("user", storage=FULL), _root("user.own", storage=EXACT)]
     for policy, users in ((LMTPD, ["a"]), (SMMAPD, ["a", "b", "c"])):
-        found = list(overquota.verdicts(roots, Naming(), policy, site=mailboxes.server()))
+        found = list(
+            evaluator.evaluate_roots(roots, Query(Naming(), policy, site=mailboxes.server()))
+        )
         assert _listed(found) == users
         assert [verdict.root.name for verdict in found] == ["user"] * len(users)
 
@@ -162,11 +158,9 @@ def test_without_a_header_the_database_decides_and_a_line_says_so(mailboxes: _Ma
     (mailboxes.directory / "user" / "jane" / "cyrus.header").unlink()
     problems: list[CyrusQuotaError] = []
     found = list(
-        overquota.verdicts(
+        evaluator.evaluate_roots(
             [_root("user", storage=FULL)],
-            Naming(),
-            site=mailboxes.server(),
-            on_problem=problems.append,
+            Query(Naming(), site=mailboxes.server(), on_problem=problems.append),
         )
     )
     assert [(str(verdict.recipient), verdict.is_approximate) for verdict in found] == [
@@ -179,7 +173,7 @@ def test_without_a_header_the_database_decides_and_a_line_says_so(mailboxes: _Ma
 def test_without_mailboxes_full_ancestors_are_reported(name: str) -> None:
     problems: list[CyrusQuotaError] = []
     roots = [_root(name, storage=FULL), _root("shared.news", storage=FULL)]
-    found = list(overquota.verdicts(roots, Naming(), on_problem=problems.append))
+    found = list(evaluator.evaluate_roots(roots, Query(Naming(), on_problem=problems.append)))
     assert found == []
     assert [type(problem) for problem in problems] == [Unresolved]
     assert repr(name) in str(problems[0])
@@ -191,9 +185,9 @@ def test_users_who_differ_by_case_alone_are_listed_only_if_all_are_full() -> Non
         *(_root("user.Bob", storage=FULL), _root("user.bob", storage=FULL)),
         _root("user.Max", storage=FULL),
     ]
-    found = list(overquota.verdicts(roots, Naming(downcase=False)))
+    found = list(evaluator.evaluate_roots(roots, Query(Naming(downcase=False))))
     assert _listed(found) == ["Bob", "bob", "Max"]
-    assert _listed(list(overquota.verdicts(roots, Naming()))) == ["bob"]
+    assert _listed(list(evaluator.evaluate_roots(roots, Query(Naming())))) == ["bob"]
 
 
 @pytest.mark.parametrize(
@@ -225,7 +219,7 @@ def test_totals_count_and_are_read_only_where_they_can_matter(
 
     monkeypatch.setattr(Site, "totals", kept)
     using = attrs.evolve(mailboxes, uses_totals=True).server()
-    assert _listed(list(overquota.verdicts([root], Naming(), site=using))) == expected
+    assert _listed(list(evaluator.evaluate_roots([root], Query(Naming(), site=using)))) == expected
 
 
 def test_totals_that_cannot_be_read_leave_the_user_out(mailboxes: _Mailboxes) -> None:
@@ -235,8 +229,8 @@ def test_totals_that_cannot_be_read_leave_the_user_out(mailboxes: _Mailboxes) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"\xa1\x02\x8b\x0dtwoskip file\0\0\0\0" + b"\0" * 44)
     problems: list[CyrusQuotaError] = []
-    found = overquota.verdicts(
-        [_root(storage=FULL)], Naming(), site=using, on_problem=problems.append
+    found = evaluator.evaluate_roots(
+        [_root(storage=FULL)], Query(Naming(), site=using, on_problem=problems.append)
     )
     assert list(found) == []
     assert [type(problem) for problem in problems] == [DamagedDatabase]
