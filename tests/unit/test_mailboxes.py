@@ -177,7 +177,8 @@ def test_a_header_names_its_root(body: bytes, root: Optional[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"rubbish", HEADER[:30], HEADER[4:] + b"\tx\n", HEADER + b"%(Q (a\n"]
+    "content",
+    [b"", b"rubbish", HEADER[:30], HEADER[:-1], HEADER[4:] + b"\tx\n", HEADER + b"%(Q (a\n"],
 )
 def test_what_is_no_header_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match="expected"):

@@ -6,15 +6,18 @@ import struct
 from pathlib import Path
 from typing import Callable, Iterator
 from unittest import mock
+from zlib import crc32
 
 import pytest
 
 from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb import tail
+from cyrusquota.cyrusdb._xxh3 import checksum
 from cyrusquota.cyrusdb.tail import Lost, Tail
 from cyrusquota.strategies.writers import WRITERS, Writer
+from cyrusquota.strategies.writers.twom import NULL, TwomWriter
 
-V1, V2 = b"%(S (1 1))", b"%(S (2 1))"
+V1, V2, V3 = b"%(S (1 1))", b"%(S (2 1))", b"%(S (3 1))"
 #: Where the committed size stands in the header of each format (lib/cyrusdb_twoskip.c, twom.c).
 SIZE = {"twoskip": (48, ">Q"), "twom": (80, "<Q")}
 
@@ -106,3 +109,78 @@ def test_a_header_that_never_settles_is_damage_in_the_end(
         with pytest.raises(Lost, match="settle"):
             for _ in range(100):
                 followed.changes()
+
+
+#: Where else something stands: the magic, the version, the generation.
+OTHERS = {
+    "twoskip": {"magic": (0, ">I"), "version": (20, ">I"), "generation": (24, ">Q")},
+    "twom": {"magic": (0, "<I"), "version": (32, "<I"), "generation": (40, "<Q")},
+}
+
+
+def _resealed(backend: str, content: bytes) -> bytes:
+    if backend == "twoskip":
+        return content[:60] + struct.pack(">I", crc32(content[:60])) + content[64:]
+    return content[:92] + struct.pack("<I", checksum(content[:92])) + content[96:]
+
+
+@pytest.mark.parametrize("field", ["magic", "version", "generation"])
+def test_a_header_of_another_file_is_lost(
+    field: str, backend: str, writer: Writer, followed: Tail
+) -> None:
+    content = bytearray(writer.path.read_bytes())
+    at, form = OTHERS[backend][field]
+    (true,) = struct.unpack_from(form, content, at)
+    struct.pack_into(form, content, at, true + 1)
+    writer.path.write_bytes(_resealed(backend, bytes(content)))
+    with pytest.raises(Lost):
+        followed.changes()
+
+
+def test_what_was_committed_after_a_repack_goes_before_what_was_before(
+    writer: Writer, followed: Tail
+) -> None:
+    for value in (V2, V3):
+        writer.begin()
+        writer.set(b"user.a", value)
+        writer.commit()
+        if value == V2:
+            writer.repack()
+    assert followed.changes().by_key == {b"user.a": V3}
+
+
+def test_the_number_of_records_is_not_known_while_a_writer_is_at_work(tmp_path: Path) -> None:
+    """A replaced record is counted off before the header says that it is dirty."""
+    writer = WRITERS["twoskip"](tmp_path / "quotas.db")
+    writer.begin()
+    writer.set(b"user.a", V1)
+    writer.commit()
+    with tail.opened(writer.path) as found, cyrusdb.open(writer.path) as db:
+        found.begin(db.snapshot())
+        assert found.changes().records == 1
+        content = bytearray(writer.path.read_bytes())
+        struct.pack_into(">I", content, 56, 1)
+        writer.path.write_bytes(_resealed("twoskip", bytes(content)))
+        assert found.changes().records is None
+
+
+def test_a_header_without_a_checksum_has_to_be_the_same_twice(tmp_path: Path) -> None:
+    writer = TwomWriter(tmp_path / "quotas.db", checksums=NULL)
+    writer.begin()
+    writer.set(b"user.a", V1)
+    writer.commit()
+    with tail.opened(writer.path) as found, cyrusdb.open(writer.path) as db:
+        found.begin(db.snapshot())
+        before = writer.path.read_bytes()
+        torn, after = _torn("twom", writer)
+        contents = iter([torn, before[:96] + after[96:]])
+
+        def change(seconds: float) -> None:
+            content = next(contents, None)
+            if content is not None:
+                writer.path.write_bytes(content)
+
+        with mock.patch("time.sleep", change):
+            assert found.changes().by_key == {}
+        writer.path.write_bytes(after)
+        assert found.changes().by_key == {b"user.a": V2}

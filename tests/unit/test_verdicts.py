@@ -183,6 +183,7 @@ def test_users_who_differ_by_case_alone_are_listed_only_if_all_are_full() -> Non
     roots = [
         *(_root("user.Jane", storage=FULL), _root("user.jane", storage=EXACT)),
         *(_root("user.Bob", storage=FULL), _root("user.bob", storage=FULL)),
+        *(_root("user.ANN", storage=EXACT), _root("user.Ann", storage=FULL)),
         _root("user.Max", storage=FULL),
     ]
     found = list(evaluator.evaluate_roots(roots, Query(Naming(downcase=False))))
