@@ -15,7 +15,7 @@ from tests.recorded import FIXTURES
 STAGES = FIXTURES / "history" / "twoskip"
 DELETE = ord("-")
 #: Seconds that only an endless loop takes for a file of some hundred bytes.
-PATIENCE = 120
+PATIENCE = 60
 READ = """
 import sys
 from cyrusquota import DamagedDatabase, cyrusdb
