@@ -12,4 +12,4 @@ from cyrusquota.follow.notices import Notices
 from cyrusquota.follow.scan import FollowConfig, Scan, scanned
 from cyrusquota.follow.state import State
 
-__all__ = ["Follower", "MapEntries", "FollowConfig", "Scan", "State", "Notices", "scanned"]
+__all__ = ["FollowConfig", "Follower", "MapEntries", "Notices", "Scan", "State", "scanned"]

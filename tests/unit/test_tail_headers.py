@@ -12,8 +12,8 @@ import pytest
 
 from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb import tail
-from cyrusquota.cyrusdb._xxh3 import checksum
 from cyrusquota.cyrusdb.tail import Lost, Tail
+from cyrusquota.cyrusdb.twom.xxh3 import checksum
 from cyrusquota.strategies.writers import WRITERS, Writer
 from cyrusquota.strategies.writers.twom import NULL, TwomWriter
 
