@@ -18,10 +18,9 @@ from unittest import mock
 
 from cyrusquota import cyrusdb
 from cyrusquota.cyrus import imapdconf
-from cyrusquota.cyrusdb import sql
+from cyrusquota.cyrusdb import database
+from cyrusquota.cyrusdb.database import SQLITE_MAGIC
 from cyrusquota.cyrusdb.quotalegacy import reader as quotalegacy
-from cyrusquota.cyrusdb.twom import reader as twom
-from cyrusquota.cyrusdb.twoskip import reader as twoskip
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.parse import dump, report, value
 from cyrusquota.quota import QuotaRoot
@@ -119,7 +118,7 @@ def _of_checked_file(backend: str, checksum: str) -> Target:
 def _of_sql(data: bytes) -> None:
     """Read twice: as it is, and filled up to whole pages under the right magic bytes."""
     _of_file("sql")(data)
-    whole = sql.MAGIC + data[len(sql.MAGIC) :]
+    whole = SQLITE_MAGIC + data[len(SQLITE_MAGIC) :]
     page_size = int.from_bytes(whole[16:18], "big") or 1
     _of_file("sql")(whole + bytes(-len(whole) % page_size))
 
@@ -190,8 +189,8 @@ def _of_imapdconf(data: bytes) -> None:
 TARGETS: dict[str, Target] = {
     "flat": _of_file("flat"),
     "skiplist": _of_file("skiplist"),
-    "twoskip": _of_checked_file("twoskip", f"{twoskip.__name__}.crc32"),
-    "twom": _of_checked_file("twom", f"{twom.__name__}.checksum"),
+    "twoskip": _of_checked_file("twoskip", "cyrusquota.cyrusdb.twoskip.records.crc32"),
+    "twom": _of_checked_file("twom", "cyrusquota.cyrusdb.twom.records.checksum"),
     "sql": _of_sql,
     "quotalegacy": _of_tree,
     "value": _of_value,
@@ -205,5 +204,4 @@ TARGETS: dict[str, Target] = {
 
 def be_impatient() -> None:
     """Do not wait for a writer: none is at work here."""
-    twom._PAUSE = twoskip._PAUSE = 0
-    twom._TRIES = twoskip._TRIES = 2
+    database.PAUSE, database.TRIES = 0, 2

@@ -6,8 +6,8 @@
 
 Bytes in, bytes out: what the keys and values mean is not known here. No file is opened for
 writing, locked or mapped, so Cyrus never waits for a reader and no reader can harm it. A backend is
-one module that has a class like `Database`, and one line in `_BACKENDS`; only the one
-that is needed is imported.
+a module or a folder with a class like `Database`, and a line in `_BACKENDS`; only the one that is
+needed is imported.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Callable, Optional, cast
 
-from cyrusquota.cyrusdb import _magic
-from cyrusquota.cyrusdb.database import Database, Snapshot
-from cyrusquota.cyrusdb.selection import Picks, Sifted, columns, sifted
+from cyrusquota.cyrusdb.database import SQLITE_MAGIC, Database, Snapshot
+from cyrusquota.cyrusdb.selection import Predicate, Selected, columns, selected
+from cyrusquota.cyrusdb.skiplist.layout import MAGIC as SKIPLIST_MAGIC
+from cyrusquota.cyrusdb.twom.layout import MAGIC as TWOM_MAGIC
+from cyrusquota.cyrusdb.twoskip.layout import MAGIC as TWOSKIP_MAGIC
 from cyrusquota.errors import (
     AnyPath,
     NoSuchSource,
@@ -36,14 +38,14 @@ __all__ = [
     "BACKENDS",
     "CYRUS_BACKENDS",
     "Database",
-    "Picks",
-    "Sifted",
+    "Predicate",
+    "Selected",
     "Snapshot",
     "check_backend",
     "columns",
     "guess",
     "open",
-    "sift",
+    "select",
 ]
 
 #: Module and class.
@@ -56,9 +58,9 @@ _BACKENDS = {
     "twoskip": ("twoskip.reader", "Twoskip"),
 }
 #: Where there is a faster way to few of very many records.
-_SIFTS = {
+_SCANS = {
     "flat": "flat",
-    "quotalegacy": "quotalegacy.reader",
+    "quotalegacy": "quotalegacy.scan",
     "skiplist": "skiplist.scan",
     "twom": "twom.scan",
     "twoskip": "twoskip.scan",
@@ -68,10 +70,10 @@ BACKENDS = tuple(_BACKENDS)
 
 #: Offset, bytes and the backend they give away.
 _MAGIC = (
-    (0, _magic.SKIPLIST, "skiplist"),
-    (0, _magic.TWOSKIP, "twoskip"),
-    (0, _magic.TWOM, "twom"),
-    (0, _magic.SQLITE, "sql"),
+    (0, SKIPLIST_MAGIC, "skiplist"),
+    (0, TWOSKIP_MAGIC, "twoskip"),
+    (0, TWOM_MAGIC, "twom"),
+    (0, SQLITE_MAGIC, "sql"),
     (12, b"\x00\x05\x31\x62", "berkeley"),
     (12, b"\x62\x31\x05\x00", "berkeley"),
     (12, b"\x00\x06\x15\x61", "berkeley-hash"),
@@ -83,7 +85,7 @@ _ENOUGH = 32
 def open(  # noqa: A001 - the name that callers know from dbm and gzip
     path: AnyPath, backend: Optional[str] = None, *, on_problem: OnProblem = raise_problem
 ) -> Database:
-    """The database at `path`: a file, or the directory of a quotalegacy tree.
+    """Open the database at `path`: a file, or the directory of a quotalegacy tree.
 
     Without `backend`, or where the file says otherwise, the first bytes of the file decide, as
     they do in Cyrus since 3.0. Raises `NoSuchSource`, `SourceForbidden`, `SourceError`,
@@ -115,31 +117,32 @@ def _imported(module: str) -> ModuleType:
     return importlib.import_module(f"{__name__}.{module}")
 
 
-def sift(
+def select(
     path: AnyPath,
-    picks: Picks,
+    predicate: Predicate,
     backend: Optional[str] = None,
     *,
     on_problem: OnProblem = raise_problem,
-) -> Sifted:
-    """Those live records of the database at `path` that `picks` wants, and how many there are.
+) -> Selected:
+    """Return the live records at `path` that `predicate` wants, and how many there are.
 
-    The same as of all that `open` gives, in less time where there are many and few are wanted.
+    The same as of all that `open` gives, and raises the same; faster where few of many are wanted.
     """
-    module = _SIFTS.get(guess(path) or backend or "flat")
+    module = _SCANS.get(guess(path) or backend or "flat")
     if module is not None:
-        fast: Callable[[AnyPath, Picks], Optional[Sifted]] = _imported(module).sift
-        found = fast(path, picks)
+        fast: Callable[[AnyPath, Predicate], Optional[Selected]] = _imported(module).select
+        found = fast(path, predicate)
         if found is not None:
             return found
     with open(path, backend, on_problem=on_problem) as db:
-        return sifted(db, picks)
+        return selected(db, predicate)
 
 
 def guess(path: AnyPath) -> Optional[str]:
-    """The backend that the file or directory at `path` shows, or None without magic bytes.
+    """Return the backend that the file or directory at `path` shows, or None without magic bytes.
 
-    Flat files have none, nor has an empty file, which is an empty database in any backend.
+    Flat files have none, nor has an empty file, which is an empty database in any backend. Raises
+    `NoSuchSource`, `SourceForbidden` or `SourceError`.
     """
     if os.path.isdir(path):
         return "quotalegacy"

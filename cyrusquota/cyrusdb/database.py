@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Iterator, Optional
@@ -17,9 +18,9 @@ from cyrusquota.errors import AnyPath, NoSuchSource, OnProblem, printable, sourc
 class Snapshot:
     """What was read: the backend, the bytes that counted, and the live records where known.
 
-    `generation` is what tells one incarnation of the file from the next, None where the format
-    has nothing of the kind. `inode` is the device and inode of the file, where following it
-    (`cyrusdb.tail`) can go on from here.
+    `generation` changes whenever the file is rewritten; None where the format has nothing like it.
+    `inode` is the device and inode of the file, where following it (`cyrusdb.follow`) can go on
+    from here.
     """
 
     backend: str
@@ -48,15 +49,15 @@ class Database(abc.ABC):
 
     @abc.abstractmethod
     def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
-        """Every live record, in no order that callers may rely on."""
+        """Yield every live record, in no order that callers may rely on."""
 
     @abc.abstractmethod
     def snapshot(self) -> Snapshot:
-        """What was read."""
+        """Return what was read."""
 
     @abc.abstractmethod
     def has_changed(self) -> bool:
-        """Whether the file at the path differs by now from what was read."""
+        """Return whether the file at the path differs by now from what was read."""
 
     def close(self) -> None:  # noqa: B027 - most backends hold nothing
         """Let go of what is held; iterating is over then."""
@@ -73,6 +74,50 @@ class Database(abc.ABC):
         self.close()
 
 
+#: Here and not in `sql`, which takes a while to import.
+SQLITE_MAGIC = b"SQLite format 3\0"
+
+#: What `bytes.translate` turns keys into, to compare them in mailbox order: the end of a key (a TAB
+#: in flat files) and then `.` come before all else (convert_to_compare in lib/bsearch.c, the same
+#: from 2.4 on). Flat files are in it, and twoskip files of 2.4 to 3.4 with improved_mboxlist_sort.
+MAILBOX_ORDER = bytes(
+    {9: 1, 10: 1, 46: 2}.get(byte, byte + 2 if 0 < byte < 9 else byte) for byte in range(256)
+)
+
+
+def mailbox_order(key: bytes) -> tuple[bytes, bytes]:
+    """Return what to sort by for mailbox order; keys that are equal in it are told apart."""
+    return key.translate(MAILBOX_ORDER), key
+
+
+class Unreadable(Exception):
+    """What stands at an offset cannot be a record, or does not fit those before it."""
+
+    def __init__(self, offset: int, expected: str, found: Optional[bytes] = None) -> None:
+        self.offset = offset
+        self.expected = expected
+        self.found = found
+
+
+#: What to do about a damaged file of skiplist, twoskip or twom.
+REPAIR = "stop Cyrus and let `ctl_cyrusdb -r` repair it, or restore it from db.backup1"
+
+#: What is caught while it is being rewritten is right again in an instant: how often to look, and
+#: seconds between.
+TRIES, PAUSE = 40, 0.005
+
+
+def attempts(at_most: Optional[int] = None, *, at_once: int = 1) -> Iterator[int]:
+    """Yield a number for each attempt to read what a writer may be at, after a pause.
+
+    There are `TRIES` unless told otherwise, of which the first `at_once` need no pause.
+    """
+    for attempt in range(TRIES if at_most is None else at_most):
+        if attempt >= at_once:
+            time.sleep(PAUSE)
+        yield attempt
+
+
 # Reading a file that Cyrus may be writing to: never locked, never mapped, never written
 
 #: What tells that a file was written to or replaced. Inode numbers are reused at once, so the
@@ -81,7 +126,7 @@ Identity = tuple[int, int, int, int, int]
 
 
 def identity(status: os.stat_result) -> Identity:
-    """What to compare later to know whether a file is still the one that was read."""
+    """Return what to compare later to know whether a file is still the one that was read."""
     return (
         status.st_dev,
         status.st_ino,
@@ -92,7 +137,7 @@ def identity(status: os.stat_result) -> Identity:
 
 
 def differs(path: AnyPath, then: Identity) -> bool:
-    """Whether what is at `path` now differs from what had the identity `then`."""
+    """Return whether what is at `path` now differs from what had the identity `then`."""
     try:
         return identity(os.stat(path)) != then
     except OSError:
@@ -100,7 +145,7 @@ def differs(path: AnyPath, then: Identity) -> bool:
 
 
 def contents(path: AnyPath) -> tuple[bytes, Identity]:
-    """All of a file in one go, and its identity just before."""
+    """Return all of a file in one go, and its identity just before; raises `SourceError`."""
     try:
         with Path(path).open("rb", buffering=0) as file:
             then = identity(os.fstat(file.fileno()))
@@ -110,7 +155,7 @@ def contents(path: AnyPath) -> tuple[bytes, Identity]:
 
 
 def exactly(file: BinaryIO, size: int) -> bytes:
-    """`size` bytes from where the file stands, or what there is of them."""
+    """Return `size` bytes from where the file stands, or what there is of them."""
     pieces = []
     while size > 0:
         piece = file.read(min(size, 1 << 26))

@@ -21,9 +21,9 @@ from itertools import repeat
 from operator import lt
 from typing import Iterator, Optional
 
-from cyrusquota.cyrusdb.database import Database, Snapshot, contents, differs
+from cyrusquota.cyrusdb.database import MAILBOX_ORDER, Database, Snapshot, contents, differs
 from cyrusquota.cyrusdb.parallel import SHARES, parallel, processors
-from cyrusquota.cyrusdb.selection import Picks, Record, Sifted, Unusual, columns
+from cyrusquota.cyrusdb.selection import FastPathUnsupported, Predicate, Record, Selected, columns
 from cyrusquota.errors import AnyPath, DamagedDatabase, OnProblem, Place
 
 # The layout (lib/cyrusdb_flat.c).
@@ -78,7 +78,7 @@ class Flat(Database):
                     return {}
                 continue
             if _ESCAPE in line:
-                key, value = _ESCAPED.sub(_plain, key), _ESCAPED.sub(_plain, value)
+                key, value = unescaped(key), unescaped(value)
             if key in records:
                 twice[key] = number
             records[key] = value
@@ -93,22 +93,25 @@ class Flat(Database):
         self._problems.append(problem)
 
 
+def unescaped(text: bytes) -> bytes:
+    """Return the key or the value that a file since 2.5 has as `text`."""
+    return _ESCAPED.sub(_plain, text) if _ESCAPE in text else text
+
+
 def _plain(match: re.Match[bytes]) -> bytes:
     return _ESCAPE if match[1] == _ESCAPE else bytes((match[1][0] ^ _HIGH_BIT,))
 
 
 # The fast path: many lines at once, a share of the file for each processor
 
-#: Cyrus's own order: mailbox order. A file in it has each key once.
-_ORDER = bytes({0: 0, 9: 1, 10: 1, 46: 2}.get(byte, max(byte, 3)) for byte in range(256))
 _PIECE = 1 << 18
 
 #: How many lines, the first key and the last one in their order, and the wanted records.
 _Share = tuple[int, bytes, bytes, list[Record]]
 
 
-def sift(path: AnyPath, picks: Picks) -> Optional[Sifted]:
-    """What `picks` wants of the flat file at `path`, or None where `Flat` has to decide.
+def select(path: AnyPath, predicate: Predicate) -> Optional[Selected]:
+    """Return what `predicate` wants of the file at `path`, or None where `Flat` has to decide.
 
     That is where a key is not greater than the one before it, is escaped, or a line is no record.
     """
@@ -119,10 +122,11 @@ def sift(path: AnyPath, picks: Picks) -> Optional[Sifted]:
     try:
         bounds = _bounds(descriptor, os.fstat(descriptor).st_size)
         jobs = [
-            partial(_share, descriptor, start, end, picks) for start, end in zip(bounds, bounds[1:])
+            partial(_share, descriptor, start, end, predicate)
+            for start, end in zip(bounds, bounds[1:])
         ]
         shares = [share for share in parallel(jobs, processors()) if share is not None]
-    except (OSError, Unusual):
+    except (OSError, FastPathUnsupported):
         return None
     finally:
         os.close(descriptor)
@@ -130,25 +134,25 @@ def sift(path: AnyPath, picks: Picks) -> Optional[Sifted]:
     if len(shares) < len(jobs) or not in_order:
         return None
     kept = [record for share in shares for record in share[3]]
-    return Sifted(sum(share[0] for share in shares), kept)
+    return Selected(sum(share[0] for share in shares), kept)
 
 
 def _bounds(descriptor: int, size: int) -> list[int]:
     """Where to cut the file: the starts of lines, and its end."""
     if size < _PIECE:
-        raise Unusual
+        raise FastPathUnsupported
     count = SHARES * processors()
     bounds = [0]
     for index in range(1, count):
         at = size * index // count
         line_break = os.pread(descriptor, _PIECE, at).find(_LINE_BREAK)
         if line_break < 0:
-            raise Unusual
+            raise FastPathUnsupported
         bounds.append(at + line_break + 1)
     return [*bounds, size]
 
 
-def _share(descriptor: int, start: int, end: int, picks: Picks) -> Optional[_Share]:
+def _share(descriptor: int, start: int, end: int, predicate: Predicate) -> Optional[_Share]:
     records, kept = 0, list[Record]()
     first = last = b""
     while start < end:
@@ -159,11 +163,11 @@ def _share(descriptor: int, start: int, end: int, picks: Picks) -> Optional[_Sha
         if not data or found is None or _NUL in data or _ESCAPE in data:
             return None
         keys, values = found
-        order = list(map(bytes.translate, keys, repeat(_ORDER)))
+        order = list(map(bytes.translate, keys, repeat(MAILBOX_ORDER)))
         if order[0] <= last or not all(map(lt, order, order[1:])):
             return None
         first, last = first or order[0], order[-1]
         records += len(keys)
-        kept += ((keys[index], values[index]) for index in picks(keys, values))
+        kept += ((keys[index], values[index]) for index in predicate(keys, values))
         start += len(data)
     return records, first, last, kept

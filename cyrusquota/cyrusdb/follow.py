@@ -1,17 +1,55 @@
-"""The one interface that all tails share."""
+"""Follow a database: what was committed since it was last looked at, reading only that.
+
+    with follow.open(path) as followed:
+        with cyrusdb.open(path) as db:
+            records = dict(db)
+            followed.begin(db.snapshot())
+        ...
+        changes = followed.changes()
+
+A database is opened here before it is read, so its inode cannot become that of another file
+meanwhile; `begin` takes the position from the reading itself, so that nothing lies between the two.
+`NeedsRescan` says that what has become of the database cannot be told from what was written since;
+read it again then.
+"""
 
 from __future__ import annotations
 
 import abc
+import importlib
+import os
+import struct
+import time
 from typing import Optional
 
 import attrs
 
-from cyrusquota.cyrusdb.database import Snapshot
+from cyrusquota import cyrusdb
+from cyrusquota.cyrusdb.database import Identity, Snapshot, Unreadable, identity
+from cyrusquota.errors import AnyPath, source_error
+
+__all__ = [
+    "Appended",
+    "Changes",
+    "Followed",
+    "FollowedLog",
+    "LogHeader",
+    "NeedsRescan",
+    "WatchedFile",
+    "is_followed",
+    "open",
+]
+
+#: Formats that append what they commit: module and class.
+_LOGS = {
+    "skiplist": ("skiplist.follow", "FollowedSkiplist"),
+    "twom": ("twom.follow", "FollowedTwom"),
+    "twoskip": ("twoskip.follow", "FollowedTwoskip"),
+}
 
 
-class Lost(Exception):
-    """The changes cannot be told; the database has to be read anew."""
+class NeedsRescan(Exception):
+    """The changes cannot be told; the database has to be read again."""
 
 
 @attrs.frozen
@@ -20,7 +58,7 @@ class Changes:
 
     `records` is how many live records there are by now, None where that is not known. Where
     `is_complete` is False there were changes besides, such as deletions that do not name their key,
-    or a new file that is taken for a repacked one; read the database anew when there is time.
+    or a new file that is taken for a repacked one; read the database again when there is time.
     """
 
     by_key: dict[bytes, Optional[bytes]] = attrs.field(factory=dict)
@@ -28,23 +66,225 @@ class Changes:
     is_complete: bool = True
 
 
-class Tail(abc.ABC):
-    """A database that is followed."""
+class Followed(abc.ABC):
+    """A database that is followed; also a context manager, which closes it."""
 
     @abc.abstractmethod
     def begin(self, snapshot: Snapshot) -> None:
-        """Go on from what was read; raises `Lost` where that was another file."""
+        """Go on from what was read; raises `NeedsRescan` where that was another file."""
 
     @abc.abstractmethod
     def changes(self) -> Changes:
-        """What was committed since. Raises `Lost`, or `SourceError` where nothing can be read."""
+        """Return what was committed since.
+
+        Raises `NeedsRescan`, or `SourceError` where nothing can be read.
+        """
 
     @abc.abstractmethod
     def close(self) -> None:
         """Let go of the file."""
 
-    def __enter__(self) -> Tail:
+    def __enter__(self) -> Followed:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def is_followed(path: AnyPath) -> bool:
+    """Return whether the changes of the database file at `path` can be told.
+
+    Raises what `cyrusdb.guess` raises.
+    """
+    return cyrusdb.guess(path) in _LOGS
+
+
+def open(path: AnyPath) -> Followed:  # noqa: A001 - as in `cyrusdb`
+    """Follow the database file at `path`; where its format does not tell, watch it.
+
+    Raises what `cyrusdb.guess` raises. (For a quotalegacy tree see `quotalegacy.follow`.)
+    """
+    backend = cyrusdb.guess(path)
+    if backend not in _LOGS:
+        return WatchedFile(path)
+    module, name = _LOGS[backend]
+    package = importlib.import_module(f"cyrusquota.cyrusdb.{module}")
+    followed: Followed = getattr(package, name)(path)
+    return followed
+
+
+# Files that are replaced for every change, or that anything may be done to: flat, SQLite
+
+#: The clock that file times come from may tick as slowly as this, in seconds.
+_TICK = 0.02
+_LOOKS = 10
+
+
+class WatchedFile(Followed):
+    """Whether a file has changed, and not in what."""
+
+    def __init__(self, path: AnyPath) -> None:
+        self._path = path
+        for _ in range(_LOOKS):
+            self._identity = self._now()
+            # A second change within one tick of the clock would not show.
+            if time.time() - max(self._identity[3:]) / 1e9 > _TICK:
+                break
+            time.sleep(_TICK)
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """Do nothing: the identity was taken before the reading."""
+
+    def changes(self) -> Changes:
+        return Changes(is_complete=self._now() == self._identity)
+
+    def close(self) -> None:
+        """Do nothing: nothing is held."""
+
+    def _now(self) -> Identity:
+        try:
+            return identity(os.stat(self._path))
+        except OSError as error:
+            raise source_error(error, self._path) from error
+
+
+# Files to which transactions are appended: skiplist, twom, twoskip
+
+#: So many times in a row no header could be read, and it is damage.
+_PATIENCE = 20
+#: Above this, reading everything again takes no longer.
+LARGEST = 1 << 28
+
+
+@attrs.frozen
+class LogHeader:
+    """What of a header counts here. `start` is where the first transaction after a repack is."""
+
+    generation: int
+    size: int
+    start: int
+    records: Optional[int]
+
+
+@attrs.frozen
+class Appended:
+    """What the end of a file says: by key, whether that is all, and how far it was read.
+
+    `records` is the number of live records, where only reading tells.
+    """
+
+    by_key: dict[bytes, Optional[bytes]]
+    is_complete: bool
+    records: Optional[int]
+    length: int
+
+
+class FollowedLog(Followed):
+    """A file to which transactions are appended; only the position within it is kept here.
+
+    Where twoskip or twom were repacked, following goes on in the new file: nobody commits to the
+    old one any more, so what it came to when it was replaced is what the new one started with.
+    """
+
+    def __init__(self, path: AnyPath) -> None:
+        self._path = path
+        self._unsettled = 0
+        self._generation = self._at = 0
+        try:
+            self._fd = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise source_error(error, path) from error
+        status = os.fstat(self._fd)
+        self._inode = status.st_dev, status.st_ino
+
+    def begin(self, snapshot: Snapshot) -> None:
+        if snapshot.inode != self._inode or not snapshot.size:
+            raise NeedsRescan("replaced while it was read")
+        self._generation = snapshot.generation or 0
+        self._at = snapshot.size
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def changes(self) -> Changes:
+        try:
+            # The path first: what is renamed there later is seen next time.
+            status = os.stat(self._path)
+            found = self._changes()
+            if (status.st_dev, status.st_ino) == self._inode:
+                return found
+            return self._taken_over(found)
+        except OSError as error:
+            raise source_error(error, self._path) from error
+        except (struct.error, IndexError) as error:
+            raise NeedsRescan("the end of the file cannot be read") from error
+
+    def _changes(self) -> Changes:
+        header = self.header(self._fd)
+        if header is None:
+            self._unsettled += 1
+            if self._unsettled > _PATIENCE:
+                raise NeedsRescan("its header does not settle")
+            return Changes()
+        self._unsettled = 0
+        if header.generation != self._generation or header.size < self._at:
+            raise NeedsRescan("rewritten in place")
+        return self._read(self._fd, header)
+
+    def _read(self, fd: int, header: LogHeader) -> Changes:
+        if os.fstat(fd).st_size < header.size:
+            raise NeedsRescan("cut off")
+        length = header.size - self._at
+        if not length:
+            return Changes(records=header.records)
+        if length > LARGEST:
+            raise NeedsRescan("too much was appended")
+        data = os.pread(fd, length, self._at)
+        if len(data) < length:
+            raise NeedsRescan("cut off")
+        try:
+            found = self.appended(fd, data, self._at)
+        except Unreadable as error:
+            raise NeedsRescan(f"expected {error.expected} at {self._at + error.offset}") from None
+        self._at += found.length
+        records = header.records if found.records is None else found.records
+        return Changes(found.by_key, records, found.is_complete)
+
+    def _taken_over(self, before: Changes) -> Changes:
+        """Go on in a new file, if it is the next generation of this one.
+
+        Its first `start` bytes are what the old one came to; all changes since then are behind
+        them, maybe with some that the old one has too, and end as the new one has them.
+        """
+        fd = os.open(self._path, os.O_RDONLY)
+        try:
+            status = os.fstat(fd)
+            header = self.header(fd)
+            if header is None:
+                raise NeedsRescan("replaced, and being written to")
+            if header.generation != self._generation + 1 or not header.start:
+                raise NeedsRescan("replaced")
+            self._at, self._generation = header.start, header.generation
+            after = self._read(fd, header)
+        except BaseException:
+            os.close(fd)
+            raise
+        self.close()
+        self._fd, self._inode = fd, (status.st_dev, status.st_ino)
+        return Changes({**before.by_key, **after.by_key}, after.records, is_complete=False)
+
+    @abc.abstractmethod
+    def header(self, fd: int) -> Optional[LogHeader]:
+        """Return the header as it is now, None while it is being rewritten.
+
+        Raises `NeedsRescan` where there is none.
+        """
+
+    @abc.abstractmethod
+    def appended(self, fd: int, data: bytes, base: int) -> Appended:
+        """Return what `data`, which stands at `base` in the file, says.
+
+        Raises `Unreadable`, with an offset in `data`, wherever the plain reader would.
+        """

@@ -1,4 +1,4 @@
-"""One piece of work on all processors, by forking, which shares what has been read so far."""
+"""Do one piece of work on all processors, by forking, which shares what has been read so far."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHARES = 6
 
 
 def processors() -> int:
-    """How many processes can work at once; 1 where forking is not safe."""
+    """Return how many processes can work at once; 1 where forking is not safe."""
     threading = sys.modules.get("threading")
     if threading is not None and threading.active_count() > 1:
         return 1
@@ -26,7 +26,7 @@ def processors() -> int:
 
 
 def parallel(tasks: Sequence[Callable[[], Optional[T]]], processes: int) -> list[Optional[T]]:
-    """What each task gives, in their order.
+    """Return what each task gives, in their order.
 
     Each of the processes, of which this is one, takes the next task that nobody has taken, so that
     none waits for another for long. Tasks give what `marshal` can carry. Those of a process that

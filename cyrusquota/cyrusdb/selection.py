@@ -1,7 +1,7 @@
-"""Looking for few records among very many: what a caller asks for, and what comes of it.
+"""Select few records among very many: what a caller asks for, and what comes of it.
 
-`Picks` judges records by the thousand. A backend's fast path may ask it about any version of a
-record, live or not, and about the records in any order; what it hands out must be what `sifted`
+`Predicate` judges records by the thousand. A backend's fast path may ask it about any version of a
+record, live or not, and about the records in any order; what it hands out must be what `selected`
 makes of the plain reader, or None, which means that the plain reader has to decide.
 """
 
@@ -14,35 +14,35 @@ import attrs
 
 Record = tuple[bytes, bytes]
 #: Given the keys and the values of some records: the indexes of those that are wanted.
-Picks = Callable[[Sequence[bytes], Sequence[bytes]], list[int]]
+Predicate = Callable[[Sequence[bytes], Sequence[bytes]], list[int]]
 
 #: Records that are judged at a time.
 BATCH = 1 << 13
 
 
-class Unusual(Exception):
-    """Something that the plain reader has to look at."""
+class FastPathUnsupported(Exception):
+    """The fast path does not apply; use the plain reader."""
 
 
 @attrs.frozen
-class Sifted:
+class Selected:
     """How many live records there are, and those of them that are wanted."""
 
     records: int
     kept: list[Record]
 
 
-def sifted(records: Iterable[Record], picks: Picks) -> Sifted:
-    """What `picks` wants of `records`, the plain way."""
+def selected(records: Iterable[Record], predicate: Predicate) -> Selected:
+    """Return what `predicate` wants of `records`, the plain way."""
     count, kept = 0, list[Record]()
     iterator = iter(records)
     while True:
         batch = list(itertools.islice(iterator, BATCH))
         if not batch:
-            return Sifted(count, kept)
+            return Selected(count, kept)
         count += len(batch)
         keys, values = zip(*batch)
-        kept.extend(batch[index] for index in picks(keys, values))
+        kept.extend(batch[index] for index in predicate(keys, values))
 
 
 #: Everything but what parts keys from values and lines from one another.
@@ -50,7 +50,7 @@ _TEXT = bytes(byte for byte in range(256) if byte not in b"\t\n")
 
 
 def columns(data: bytes) -> Optional[tuple[list[bytes], list[bytes]]]:
-    """The keys and the values of lines KEY TAB VALUE; None if one of the lines is none."""
+    """Return the keys and the values of lines KEY TAB VALUE; None if one of the lines is none."""
     is_whole = data.endswith(b"\n")
     if not is_whole or data.translate(None, _TEXT) != b"\t\n" * data.count(b"\n"):
         return None
@@ -58,11 +58,11 @@ def columns(data: bytes) -> Optional[tuple[list[bytes], list[bytes]]]:
     return fields[:-1:2], fields[1::2]
 
 
-def merged(shares: Iterable[Optional[tuple[int, list[Record]]]]) -> Optional[Sifted]:
-    """The sum of what several processes counted and kept; None if one of them gave up."""
-    whole = Sifted(0, [])
+def merged(shares: Iterable[Optional[tuple[int, list[Record]]]]) -> Optional[Selected]:
+    """Return the sum of what several processes counted and kept; None if one of them gave up."""
+    whole = Selected(0, [])
     for share in shares:
         if share is None:
             return None
-        whole = Sifted(whole.records + share[0], whole.kept + share[1])
+        whole = Selected(whole.records + share[0], whole.kept + share[1])
     return whole

@@ -1,4 +1,4 @@
-"""A run of records in the order of their keys, and behind it a log of what changed since.
+"""Select from a sorted run of records, and a log behind it of what changed since.
 
 That is how a checkpoint or a repack leaves a file of skiplist, twoskip or twom. So what has to be
 known of every record at once is only the log: a record of the run is live unless the log has its
@@ -15,8 +15,9 @@ from itertools import chain
 from operator import lt
 from typing import Callable, Optional
 
+from cyrusquota.cyrusdb import database
 from cyrusquota.cyrusdb.parallel import SHARES, parallel, processors
-from cyrusquota.cyrusdb.selection import BATCH, Picks, Record, Sifted, Unusual
+from cyrusquota.cyrusdb.selection import BATCH, FastPathUnsupported, Predicate, Record, Selected
 from cyrusquota.errors import AnyPath
 
 #: What the log stores, by key; None where it deletes.
@@ -24,7 +25,8 @@ Changes = dict[bytes, Optional[bytes]]
 #: How many records come before a deletion, and the number by which it says what it deletes.
 Deletion = tuple[int, int]
 #: Adds the keys, values and deletions in some bytes, at most so many if not 0, and gives where the
-#: first record starts that is not whole or right. Raises `Unusual` where something else stands.
+#: first record starts that is not whole or right. Raises `FastPathUnsupported` where something else
+#: stands.
 Records = Callable[[bytes, list[bytes], list[bytes], list[Deletion], int], int]
 Take = Callable[[list[bytes], list[bytes], list[Deletion]], None]
 #: What a part of the run comes to: how many records, those keys of it that the log has, the first
@@ -32,51 +34,62 @@ Take = Callable[[list[bytes], list[bytes], list[Deletion]], None]
 _Piece = tuple[int, list[bytes], bytes, bytes, list[Record]]
 
 _PIECE = 1 << 17
-#: Where a record is looked for; one that is not found in so much is as good as none.
+#: Where a record is looked for; one that is not found in so much counts as none.
 PROBE = 1 << 16
+#: Below this the plain reader is as quick.
+WORTH_IT = 1 << 16
 #: Below this another process costs more than it does.
 _WORTH_SHARING = 1 << 20
 _LARGEST_RECORD = 1 << 24
-_TRIES, _PAUSE = 20, 0.005
+_TRIES = 20
 
 
-def sift(path: AnyPath, sifted: Callable[[int], Sifted]) -> Optional[Sifted]:
-    """What `sifted` makes of the open file, or None where the plain reader has to decide."""
+def select(path: AnyPath, selected: Callable[[int], Selected]) -> Optional[Selected]:
+    """Return what `selected` makes of the open file, or None where the plain reader decides."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except (OSError, ValueError):
         return None
     try:
-        return sifted(descriptor)
-    except (OSError, Unusual):
+        return selected(descriptor)
+    except (OSError, FastPathUnsupported):
         return None
     finally:
         os.close(descriptor)
 
 
-def sifted_run(
-    descriptor: int, bounds: list[int], records: Records, picks: Picks, changes: Changes
-) -> tuple[Sifted, list[bytes]]:
-    """What is live and wanted of a run cut at `bounds` and its log, and the keys that both have."""
+def check_sizes(run_end: int, end: int, size: int, largest_log: int) -> None:
+    """Raise `FastPathUnsupported` where a file is too small, cut off, or its log too large."""
+    if end < WORTH_IT or end > size or end - run_end > largest_log:
+        raise FastPathUnsupported
+
+
+def selected_run(
+    descriptor: int, bounds: list[int], records: Records, predicate: Predicate, changes: Changes
+) -> tuple[Selected, list[bytes]]:
+    """Return what is live and wanted of a run and its log, and the keys that both have.
+
+    The run is cut at `bounds`. Raises `FastPathUnsupported`.
+    """
     jobs = [
-        partial(_piece, descriptor, start, stop, records, picks, changes)
+        partial(_piece, descriptor, start, stop, records, predicate, changes)
         for start, stop in zip(bounds, bounds[1:])
     ]
     pieces = [piece for piece in parallel(jobs, processors()) if piece is not None]
     if len(pieces) < len(jobs):
-        raise Unusual
+        raise FastPathUnsupported
     counts, superseded, firsts, lasts, wanted = zip(*pieces) if pieces else ((),) * 5
     if not all(map(lt, lasts, firsts[1:])):
-        raise Unusual
+        raise FastPathUnsupported
     live = [(key, value) for key, value in changes.items() if value is not None]
-    kept = [live[index] for index in picks(*(zip(*live) if live else ((), ())))]
+    kept = [live[index] for index in predicate(*(zip(*live) if live else ((), ())))]
     in_both = list(chain(*superseded))
     found = len(live) + sum(counts) - len(in_both)
-    return Sifted(found, list(chain(*wanted, kept))), in_both
+    return Selected(found, list(chain(*wanted, kept))), in_both
 
 
 def _piece(
-    descriptor: int, start: int, end: int, records: Records, picks: Picks, log: Changes
+    descriptor: int, start: int, end: int, records: Records, predicate: Predicate, log: Changes
 ) -> Optional[_Piece]:
     """The records from `start` to `end`, which are in order and have each key once."""
     kept, superseded = list[Record](), list[bytes]()
@@ -89,16 +102,16 @@ def _piece(
             return
         in_order = not count or last < keys[0]
         if deletions or not in_order or not all(map(lt, keys, keys[1:])):
-            raise Unusual
+            raise FastPathUnsupported
         first, last = first if count else keys[0], keys[-1]
         count += len(keys)
         if log:
             superseded.extend(filter(log.__contains__, keys))
-        kept.extend((keys[at], values[at]) for at in picks(keys, values) if keys[at] not in log)
+        kept.extend((keys[at], values[at]) for at in predicate(keys, values) if keys[at] not in log)
 
     try:
         walk(descriptor, start, end, records, take)
-    except Unusual:
+    except FastPathUnsupported:
         return None
     return count, superseded, first, last, kept
 
@@ -120,32 +133,32 @@ def walk(descriptor: int, start: int, end: int, records: Records, take: Take) ->
         # A record that does not fit in, or one whose head is being rewritten just now.
         tries, size = tries + 1, min(4 * size, _LARGEST_RECORD)
         if tries > _TRIES:
-            raise Unusual
-        time.sleep(_PAUSE)
+            raise FastPathUnsupported
+        time.sleep(database.PAUSE)
 
 
 def read(descriptor: int, start: int, end: int) -> bytes:
-    """The bytes from `start` to `end`; raises `Unusual` where the file ends before."""
+    """Return the bytes from `start` to `end`; raises `FastPathUnsupported` where the file ends."""
     data = os.pread(descriptor, end - start, start)
     if len(data) < end - start:
-        raise Unusual
+        raise FastPathUnsupported
     return data
 
 
 def key_at(descriptor: int, at: int, records: Records) -> bytes:
-    """The key of the record at `at`; raises `Unusual` where none starts."""
+    """Return the key of the record at `at`; raises `FastPathUnsupported` where none starts."""
     keys = list[bytes]()
     records(os.pread(descriptor, PROBE, at), keys, [], [], 1)
     if not keys:
-        raise Unusual
+        raise FastPathUnsupported
     return keys[0]
 
 
 def boundaries(start: int, end: int, first_record: Callable[[int], int]) -> list[int]:
-    """Where to cut the run: its start, starts of records, and its end.
+    """Return where to cut the run: its start, starts of records, and its end.
 
-    `first_record` gives the first offset from one on where a record may start. Whoever reads what
-    comes before has to end up just there, so a coincidence does no harm.
+    `first_record` gives the first offset from one on where a record may start. What reads the
+    records before it has to end up just there, so a coincidence does no harm.
     """
     count = SHARES * processors() if end - start > _WORTH_SHARING else 1
     cuts = [first_record(start + (end - start) * index // count) for index in range(1, count)]

@@ -18,8 +18,14 @@ import time
 from typing import TYPE_CHECKING, Iterator, Optional
 from urllib.parse import quote
 
-from cyrusquota.cyrusdb import _magic
-from cyrusquota.cyrusdb.database import Database, Identity, Snapshot, differs, identity
+from cyrusquota.cyrusdb.database import (
+    SQLITE_MAGIC,
+    Database,
+    Identity,
+    Snapshot,
+    differs,
+    identity,
+)
 from cyrusquota.errors import (
     AnyPath,
     CyrusQuotaError,
@@ -42,7 +48,6 @@ _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0"
 _ROWS = 'SELECT CAST(dbkey AS TEXT), CAST(data AS TEXT) FROM "{}" ORDER BY rowid'
 
 # The file (https://www.sqlite.org/fileformat2.html).
-MAGIC = _magic.SQLITE
 #: The change counter is in there.
 _HEADER_SIZE = 100
 #: What lies beside the file while it is being written to, or after a writer was killed.
@@ -75,7 +80,7 @@ class Sql(Database):
         self._records: dict[bytes, bytes] = {}
         if not self._size:
             return
-        if not header.startswith(MAGIC):
+        if not header.startswith(SQLITE_MAGIC):
             place = Place(str(path), offset=0)
             raise DamagedDatabase("a SQLite header", place=place, found=header, advice=_RESTORE)
         self._read_at_rest()

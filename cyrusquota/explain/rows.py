@@ -14,7 +14,7 @@ from cyrusquota import cyrusdb
 from cyrusquota.cyrus import dirhash
 from cyrusquota.cyrus.names import split_domain
 from cyrusquota.cyrusdb.quotalegacy.reader import QuotaTree
-from cyrusquota.cyrusdb.selection import Picks
+from cyrusquota.cyrusdb.selection import Predicate
 from cyrusquota.errors import AnyPath, CyrusQuotaError, DataError, OnProblem, Place
 from cyrusquota.explain.names import LONGER
 from cyrusquota.parse import value
@@ -52,16 +52,16 @@ def _rows(
         return _Branches(source.path, names, on_problem, source.fulldirhash, virtdomains)
     keys = {os.fsencode(name) for name in names}
 
-    def picks(some: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
+    def predicate(some: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
         return [index for index, key in enumerate(some) if key in keys]
 
-    return cyrusdb.sift(source.path, picks, on_problem=on_problem).kept
+    return cyrusdb.select(source.path, predicate, on_problem=on_problem).kept
 
 
 def names_in(source: Source, size: int, on_problem: OnProblem) -> Iterator[str]:
     """The quota roots of `source` by name, without most that are not about `size` long."""
     if source.opened is not None and source.path is not None:
-        found = cyrusdb.sift(source.path, _sized(size), on_problem=on_problem)
+        found = cyrusdb.select(source.path, _sized(size), on_problem=on_problem)
         for key, _ in found.kept:
             yield key.decode("utf-8", "surrogateescape")
 
@@ -72,22 +72,22 @@ def inboxes_in(site: Site, size: int, on_problem: OnProblem) -> Iterator[str]:
     if path is None or cyrusdb.guess(path) is None:
         yield from (inbox.name for inbox in site.inboxes(on_problem))
         return
-    found = cyrusdb.sift(path, _sized(size), on_problem=on_problem)
+    found = cyrusdb.select(path, _sized(size), on_problem=on_problem)
     yield from (inbox.name for inbox in inboxes(found.kept))
 
 
-def _sized(size: int) -> Picks:
-    """Picks the keys with a local part that is about `size` long."""
+def _sized(size: int) -> Predicate:
+    """Return a predicate for the keys with a local part that is about `size` long."""
     most, least = size + LONGER + len(b"user."), size - LONGER + len(b"user.")
 
-    def picks(keys: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
+    def predicate(keys: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
         return [
             index
             for index, key in enumerate(keys)
             if least <= len(key) - key.rfind(b"user") <= most
         ]
 
-    return picks
+    return predicate
 
 
 class _Branches(QuotaTree):

@@ -1,7 +1,7 @@
 """Stay running, and let the map say within a second who is full.
 
 `loop.Follower` is the whole; `scan` reads everything once, `state` keeps it up to date with the
-changes that `cyrusquota.cyrusdb.tail` finds, `map_entries` has the entries of the map.
+changes that `cyrusquota.cyrusdb.follow` finds, `map_entries` has the entries of the map.
 """
 
 from __future__ import annotations

@@ -22,9 +22,9 @@ from typing import Callable, ContextManager, Optional
 
 import attrs
 
-from cyrusquota.cyrusdb import tail
-from cyrusquota.cyrusdb.quotalegacy.follow import TreeTail
-from cyrusquota.cyrusdb.tail import Changes, Lost, Tail
+from cyrusquota.cyrusdb import follow
+from cyrusquota.cyrusdb.follow import Changes, Followed, NeedsRescan
+from cyrusquota.cyrusdb.quotalegacy.follow import FollowedTree
 from cyrusquota.errors import CyrusQuotaError, HeldBack, MapLocked
 from cyrusquota.follow.map_entries import MapEntries
 from cyrusquota.follow.notices import Notices
@@ -54,8 +54,8 @@ _WEIGHT = 0.1
 class _Tails:
     """The tails of the quotas and of the mailboxes."""
 
-    quota: Tail
-    mailboxes: Optional[Tail]
+    quota: Followed
+    mailboxes: Optional[Followed]
 
     def begin(self, scan: Scan) -> None:
         self.quota.begin(scan.quota)
@@ -69,21 +69,21 @@ class _Tails:
 
 
 def opened(config: FollowConfig) -> _Tails:
-    """The tails of what `config` is about. Raises `SourceError` or `Lost`."""
+    """The tails of what `config` is about. Raises `SourceError` or `NeedsRescan`."""
     source, site = config.source, config.query.site
     assert source.path is not None
-    quota: Tail
+    quota: Followed
     if source.fulldirhash is not None:
-        quota = TreeTail(
+        quota = FollowedTree(
             source.path, fulldirhash=source.fulldirhash, virtdomains=source.naming.virtdomains
         )
     elif os.path.isdir(source.path):
-        quota = TreeTail(source.path)
+        quota = FollowedTree(source.path)
     else:
-        quota = tail.opened(source.path)
+        quota = follow.open(source.path)
     try:
         path = None if site is None else site.path
-        return _Tails(quota, None if path is None else tail.opened(path))
+        return _Tails(quota, None if path is None else follow.open(path))
     except BaseException:
         quota.close()
         raise
@@ -188,7 +188,7 @@ class Follower:
             with self._rights():
                 self._next_tails = opened(config)
                 self._scanning = self._start(lambda: scanned(config))
-        except (CyrusQuotaError, Lost, OSError) as error:
+        except (CyrusQuotaError, NeedsRescan, OSError) as error:
             self._stop_scanning()
             self._scan_failed(str(error))
             return
@@ -209,7 +209,7 @@ class Follower:
             return
         try:
             tails.begin(outcome)
-        except Lost:
+        except NeedsRescan:
             tails.close()
             self._wants_scan = True
             self._scan_ended = self._clock()
@@ -269,7 +269,7 @@ class Follower:
             state.quotas(changes.by_key)
             state.counted(changes.records)
             self._wants_scan |= not (rows.is_complete and changes.is_complete)
-        except (CyrusQuotaError, Lost) as error:
+        except (CyrusQuotaError, NeedsRescan) as error:
             self._voice.tell(f"reading everything anew: {error}")
             self._lose()
             return

@@ -9,7 +9,7 @@ import attrs
 
 from cyrusquota import cyrusdb
 from cyrusquota.cyrus.names import Recipient, inbox_of, inbox_owner
-from cyrusquota.cyrusdb import Snapshot, tail
+from cyrusquota.cyrusdb import Snapshot, follow
 from cyrusquota.errors import CyrusQuotaError, DataError, OnProblem
 from cyrusquota.follow.digest_set import DigestSet
 from cyrusquota.maps.values import MapValues
@@ -168,7 +168,7 @@ class _Reading:
 
     def _rows(self, site: Site, on_problem: OnProblem) -> Iterator[Inbox]:
         path = site.path
-        if path is None or not os.path.exists(path) or not tail.is_followed(path):
+        if path is None or not os.path.exists(path) or not follow.is_followed(path):
             yield from site.inboxes(on_problem)
             return
         with cyrusdb.open(path, on_problem=on_problem) as db:

@@ -15,11 +15,11 @@ import io
 import re
 from typing import BinaryIO, Callable, Iterable, Iterator, Optional
 
-from cyrusquota.cyrusdb import Picks, columns
+from cyrusquota.cyrusdb import Predicate, columns
+from cyrusquota.cyrusdb.flat import unescaped
 from cyrusquota.errors import BadDump, OnProblem, Place, raise_problem
 from cyrusquota.parse import db_dump
 
-_ESCAPE = re.compile(rb"\xff([\x80\x89\x8a\x8d\xff])")
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _LOOKS_LIKE_VALUE = re.compile(rb"%\(|[+-]?[0-9]+[ \t\n]")
 _CUT = "the dump was not kept whole; make it again"
@@ -62,14 +62,7 @@ def _plain(key: bytes, value: bytes) -> tuple[bytes, bytes]:
         decoded_key = _decoded(key)
         if decoded_key is not None:
             return decoded_key, decoded
-    if b"\xff" in key or b"\xff" in value:
-        return _ESCAPE.sub(_unescaped, key), _ESCAPE.sub(_unescaped, value)
-    return key, value
-
-
-def _unescaped(match: re.Match[bytes]) -> bytes:
-    code = match[1][0]
-    return b"\xff" if code == 0xFF else bytes((code & 0x7F,))
+    return unescaped(key), unescaped(value)
 
 
 def _decoded(text: bytes) -> Optional[bytes]:
@@ -87,18 +80,18 @@ def _decoded(text: bytes) -> Optional[bytes]:
 _PIECE = 1 << 18
 
 
-def sifted(
+def selected(
     stream: BinaryIO,
-    picks: Picks,
+    predicate: Predicate,
     passed: Callable[[int], None],
     *,
     source: str = "-",
     on_problem: OnProblem = raise_problem,
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Those (key, value) of a dump that `picks` wants; `passed` is told how many others there are.
+    """Yield what of a dump `predicate` wants; `passed` is told how many other records there are.
 
     A piece of the dump with any line that is not KEY TAB VALUE goes to `records`, as does what
-    `db_dump` wrote. `picks` has to want every value that is no plain text of digits, blanks and
+    `db_dump` wrote. `predicate` has to want every value that is no plain text of digits, blanks and
     parentheses, because it sees them before anything is decoded.
     """
     rest, done = stream.readline(), 0
@@ -118,7 +111,7 @@ def sifted(
             yield from _records(enumerate(io.BytesIO(whole), done + 1), source, on_problem)
         else:
             keys, values = found
-            wanted = picks(keys, values)
+            wanted = predicate(keys, values)
             passed(len(keys) - len(wanted))
             for index in wanted:
                 yield _plain(keys[index], values[index])

@@ -220,7 +220,7 @@ _PIECE = 1 << 18
 _MANY_OTHERS = 1 << 16
 
 
-def sifted(
+def selected(
     stream: BinaryIO,
     prefilter: Prefilter,
     passed: Callable[[int], None],

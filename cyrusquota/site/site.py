@@ -87,7 +87,7 @@ class Site:
         if self.path is None or not os.path.exists(self.path) or cyrusdb.guess(self.path) is None:
             yield from self.inboxes(on_problem)
             return
-        found = cyrusdb.sift(self.path, RowsOf(names), on_problem=on_problem)
+        found = cyrusdb.select(self.path, RowsOf(names), on_problem=on_problem)
         yield from inboxes(found.kept)
 
     def alone(self, inbox: Optional[Inbox]) -> Site:

@@ -43,7 +43,7 @@ class Source:
     naming: Naming
     _read: Callable[[OnProblem], Iterator[QuotaRoot]]
     #: Gives what a sieve wants, and is to tell how many other roots there were.
-    _sift: Callable[[Prefilter, OnProblem, Passed], Iterator[QuotaRoot]]
+    _select: Callable[[Prefilter, OnProblem, Passed], Iterator[QuotaRoot]]
     opened: Optional[Callable[[OnProblem], cyrusdb.Database]] = None
     #: Where that is, and for a configured quotalegacy tree, whether fulldirhash is on.
     path: Optional[AnyPath] = None
@@ -66,7 +66,7 @@ class Source:
         if prefilter is None:
             counted.pass_on(self._read(on_problem))
         else:
-            counted.pass_on(self._sift(prefilter, on_problem, counted.add))
+            counted.pass_on(self._select(prefilter, on_problem, counted.add))
         return counted
 
 
@@ -116,7 +116,7 @@ def from_database(
             yield from _roots(db, str(path), on_problem)
 
     def wanted(prefilter: Prefilter, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
-        found = cyrusdb.sift(path, prefilter, backend, on_problem=on_problem)
+        found = cyrusdb.select(path, prefilter, backend, on_problem=on_problem)
         passed(found.records - len(found.kept))
         yield from _roots(found.kept, str(path), on_problem)
 
@@ -140,21 +140,19 @@ def from_config(conf: ImapdConf) -> Source:
                 " correct the file"
             )
         return from_database(conf.quota_path, backend, naming)
-    from cyrusquota.cyrusdb.quotalegacy import reader as quotalegacy
+    from cyrusquota.cyrusdb.quotalegacy import reader, scan
 
     base, full = conf.quotalegacy_base, conf.switch("fulldirhash", False)
 
     def opened(on_problem: OnProblem) -> cyrusdb.Database:
-        return quotalegacy.QuotaTree(
-            base, on_problem, fulldirhash=full, virtdomains=naming.virtdomains
-        )
+        return reader.QuotaTree(base, on_problem, fulldirhash=full, virtdomains=naming.virtdomains)
 
     def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
         with opened(on_problem) as tree:
             yield from _roots(tree, str(base), on_problem)
 
     def wanted(prefilter: Prefilter, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
-        found = quotalegacy.sift(base, prefilter, fulldirhash=full, virtdomains=naming.virtdomains)
+        found = scan.select(base, prefilter, fulldirhash=full, virtdomains=naming.virtdomains)
         if found is None:
             yield from roots(on_problem)
             return
@@ -181,7 +179,7 @@ def from_dump(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None
         return _roots(records, name, on_problem)
 
     def wanted(prefilter: Prefilter, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
-        records = dump.sifted(stream, prefilter, passed, source=name, on_problem=on_problem)
+        records = dump.selected(stream, prefilter, passed, source=name, on_problem=on_problem)
         return _roots(records, name, on_problem)
 
     return Source(printable(name), naming or Naming(), roots, wanted)
@@ -195,7 +193,7 @@ def from_report(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = No
         return report.roots(stream, source=name, on_problem=on_problem)
 
     def wanted(prefilter: Prefilter, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
-        return report.sifted(stream, prefilter, passed, source=name, on_problem=on_problem)
+        return report.selected(stream, prefilter, passed, source=name, on_problem=on_problem)
 
     return Source(printable(name), naming or Naming(), roots, wanted)
 

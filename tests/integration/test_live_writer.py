@@ -18,8 +18,7 @@ import attrs
 import pytest
 
 from cyrusquota import cyrusdb
-from cyrusquota.cyrusdb import flat
-from cyrusquota.cyrusdb import sorted_run as run
+from cyrusquota.cyrusdb import flat, sorted_run
 from cyrusquota.cyrusdb.database import differs, identity
 from cyrusquota.cyrusdb.skiplist import scan as skiplist
 from cyrusquota.cyrusdb.twoskip import scan as twoskip
@@ -185,21 +184,20 @@ def test_every_read_is_one_committed_state(cyrus: Cyrus, backend: str) -> None:
     print(f"{backend}: {writer.last + 1} transactions, {reads}")
 
 
-BULK: dict[str, Callable[[Path, cyrusdb.Picks], Optional[cyrusdb.Sifted]]] = {
-    "flat": flat.sift,
-    "skiplist": skiplist.sift,
-    "twoskip": twoskip.sift,
+SCANS: dict[str, Callable[[Path, cyrusdb.Predicate], Optional[cyrusdb.Selected]]] = {
+    "flat": flat.select,
+    "skiplist": skiplist.select,
+    "twoskip": twoskip.select,
 }
 
 
-@pytest.mark.parametrize("backend", BULK)
-def test_every_reading_in_bulk_is_one_committed_state(
+@pytest.mark.parametrize("backend", SCANS)
+def test_every_fast_reading_is_one_committed_state(
     cyrus: Cyrus, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Or it is left to the plain reader; with so many deletions in so small a file, often."""
-    for module in (skiplist, twoskip):
-        monkeypatch.setattr(module, "_WORTH_IT", 0)
-    for module in (flat, run):
+    monkeypatch.setattr(sorted_run, "WORTH_IT", 0)
+    for module in (flat, sorted_run):
         monkeypatch.setattr(module, "_PIECE", 512)
     path, reads = cyrus.lib / "quotas.db", Reads()
     number, left = -1, 0
@@ -207,7 +205,7 @@ def test_every_reading_in_bulk_is_one_committed_state(
         wait_for_first_commit(writer, path, backend)
         for _ in until_enough(writer, reads):
             then = identity(os.stat(path))
-            found = BULK[backend](path, lambda keys, values: list(range(len(keys))))
+            found = SCANS[backend](path, lambda keys, values: list(range(len(keys))))
             if found is None:
                 left += 1
                 continue

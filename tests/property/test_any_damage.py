@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 
 from cyrusquota import cyrusdb
-from cyrusquota.cyrusdb.twom import reader as twom
-from cyrusquota.cyrusdb.twoskip import reader as twoskip
+from cyrusquota.cyrusdb import database
+from cyrusquota.cyrusdb.twom import layout as twom
+from cyrusquota.cyrusdb.twoskip import layout as twoskip
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.strategies.writers.linked import LinkedWriter
 from cyrusquota.strategies.writers.twom import NULL, TwomWriter
@@ -27,9 +28,8 @@ CHECKED: dict[str, Callable[[Path], LinkedWriter]] = {"twoskip": TwoskipWriter, 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (twom, twoskip):
-        monkeypatch.setattr(module, "_PAUSE", 0)
-        monkeypatch.setattr(module, "_TRIES", 2)
+    monkeypatch.setattr(database, "PAUSE", 0)
+    monkeypatch.setattr(database, "TRIES", 2)
 
 
 @pytest.mark.parametrize("backend", CHECKED)

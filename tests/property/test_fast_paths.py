@@ -16,10 +16,8 @@ from hypothesis import strategies as st
 
 from cyrusquota import cyrusdb
 from cyrusquota.cyrus.names import Naming
-from cyrusquota.cyrusdb import flat
-from cyrusquota.cyrusdb import selection as bulk
-from cyrusquota.cyrusdb import sorted_run as run
-from cyrusquota.cyrusdb.quotalegacy import reader as quotalegacy
+from cyrusquota.cyrusdb import database, flat, selection, sorted_run
+from cyrusquota.cyrusdb.quotalegacy import scan as quotalegacy
 from cyrusquota.cyrusdb.skiplist import scan as skiplist
 from cyrusquota.cyrusdb.twom import scan as twom
 from cyrusquota.cyrusdb.twoskip import scan as twoskip
@@ -38,7 +36,8 @@ from cyrusquota.strategies.writers import Writer, close
 from cyrusquota.strategies.writers.skiplist import SkiplistWriter
 from cyrusquota.strategies.writers.twom import TwomWriter
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
-from cyrusquota.verdicts import evaluator, selection
+from cyrusquota.verdicts import evaluator
+from cyrusquota.verdicts import selection as verdicts_selection
 from cyrusquota.verdicts.evaluator import Query
 from cyrusquota.verdicts.policies import LMTPD, POLICIES, Policy, Reserve
 
@@ -46,13 +45,13 @@ from ..recorded import FIXTURES, unpacked
 from .strategies import EDITS, anything, edited, mutated, nasty
 
 Record = tuple[bytes, bytes]
-Sift = Callable[..., Optional[cyrusdb.Sifted]]
-SIFTS: dict[str, Sift] = {
-    "flat": flat.sift,
-    "quotalegacy": quotalegacy.sift,
-    "skiplist": skiplist.sift,
-    "twom": twom.sift,
-    "twoskip": twoskip.sift,
+Scan = Callable[..., Optional[cyrusdb.Selected]]
+SCANS: dict[str, Scan] = {
+    "flat": flat.select,
+    "quotalegacy": quotalegacy.select,
+    "skiplist": skiplist.select,
+    "twom": twom.select,
+    "twoskip": twoskip.select,
 }
 #: Of those that write whatever bytes they are given as keys.
 ANY_KEY = ("flat", "skiplist", "twom", "twoskip")
@@ -63,19 +62,19 @@ def small(processes: int = 1) -> Iterator[None]:
     """Take few bytes and few records at a time, and no file for too small."""
     with contextlib.ExitStack() as stack:
         for module, name, number in (
-            *((module, "_WORTH_IT", 0) for module in (skiplist, twom, twoskip)),
             *(
-                (run, "_WORTH_SHARING", 0),
-                (run, "_PIECE", 200),
-                (run, "_PAUSE", 0),
-                (run, "BATCH", 3),
+                (sorted_run, "WORTH_IT", 0),
+                (sorted_run, "_WORTH_SHARING", 0),
+                (sorted_run, "_PIECE", 200),
+                (database, "PAUSE", 0),
+                (sorted_run, "BATCH", 3),
             ),
             *((twoskip, "_WINDOW", 300), (twoskip, "_MOST_DELETIONS", 12)),
             *((flat, "_PIECE", 60), (quotalegacy, "BATCH", 3), (dump, "_PIECE", 50)),
             *((report, "_PIECE", 300), (report, "_MANY_OTHERS", 700), (value, "_MANY", 5)),
         ):
             stack.enter_context(mock.patch.object(module, name, number))
-        for module in (run, flat, quotalegacy):
+        for module in (sorted_run, flat, quotalegacy):
             stack.enter_context(mock.patch.object(module, "processors", lambda: processes))
         yield
 
@@ -122,11 +121,11 @@ def matters(data: bytes, policy: Policy, reserve: Reserve) -> bool:
 )
 @example(data=[b"1 -0", b"1 -1"], policy=LMTPD, reserve=Reserve())
 @example(data=[b"%(S (1025 001) M (1) AS (0) NF (1))"], policy=LMTPD, reserve=Reserve())
-def test_a_sieve_lets_nothing_through_that_matters(
+def test_a_prefilter_lets_nothing_through_that_matters(
     data: list[bytes], policy: Policy, reserve: Reserve
 ) -> None:
     with small():
-        prefilter = selection.prefilter(policy, reserve)
+        prefilter = verdicts_selection.prefilter(policy, reserve)
         wanted = prefilter([b"user.x"] * len(data), data)
         assert wanted == [index for index, one in enumerate(data) if prefilter.wants(one)]
         for index, one in enumerate(data):
@@ -135,31 +134,31 @@ def test_a_sieve_lets_nothing_through_that_matters(
 
 @given(data=near_the_limit(), policy=policies)
 def test_a_sieve_without_a_share_wants_no_more_than_matters(data: bytes, policy: Policy) -> None:
-    prefilter = selection.prefilter(policy, Reserve())
+    prefilter = verdicts_selection.prefilter(policy, Reserve())
     assert prefilter.wants(data) == matters(data, policy, Reserve())
 
 
 # Databases
 
 
-def picks(keys: object, data: Iterable[bytes]) -> list[int]:
+def predicate(keys: object, data: Iterable[bytes]) -> list[int]:
     """Wants about half of all values."""
     return [index for index, one in enumerate(data) if sum(one) % 2]
 
 
 def both(
-    path: Path, backend: Optional[str] = None, judge: cyrusdb.Picks = picks
+    path: Path, backend: Optional[str] = None, judge: cyrusdb.Predicate = predicate
 ) -> tuple[object, object]:
-    """What `sift` and the plain reader make of a database, problems and errors included."""
+    """What `select` and the plain reader make of a database, problems and errors included."""
 
-    def fast(on_problem: Callable[[CyrusQuotaError], None]) -> cyrusdb.Sifted:
-        return cyrusdb.sift(path, judge, backend, on_problem=on_problem)
+    def fast(on_problem: Callable[[CyrusQuotaError], None]) -> cyrusdb.Selected:
+        return cyrusdb.select(path, judge, backend, on_problem=on_problem)
 
-    def plain(on_problem: Callable[[CyrusQuotaError], None]) -> cyrusdb.Sifted:
+    def plain(on_problem: Callable[[CyrusQuotaError], None]) -> cyrusdb.Selected:
         with cyrusdb.open(path, backend, on_problem=on_problem) as db:
-            return bulk.sifted(db, judge)
+            return selection.selected(db, judge)
 
-    def told(read: Callable[..., cyrusdb.Sifted]) -> object:
+    def told(read: Callable[..., cyrusdb.Selected]) -> object:
         problems: list[CyrusQuotaError] = []
         try:
             found = read(problems.append)
@@ -178,10 +177,10 @@ def databases() -> list[Path]:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_every_recorded_database_is_sifted_as_it_is_read(processes: int) -> None:
+def test_every_recorded_database_is_selected_as_it_is_read(processes: int) -> None:
     with small(processes):
         for path in databases():
-            for prefilter in (picks, selection.prefilter(LMTPD, Reserve())):
+            for prefilter in (predicate, verdicts_selection.prefilter(LMTPD, Reserve())):
                 fast, plain = both(path, judge=prefilter)
                 assert fast == plain, path
 
@@ -193,14 +192,14 @@ KEYS = (
 )
 _CASES = [
     pytest.param(backend, maker, id=f"{backend}-{number}")
-    for backend in SIFTS
+    for backend in SCANS
     for number, maker in enumerate(MAKERS[backend])
 ]
 
 
 @pytest.mark.parametrize(("backend", "maker"), _CASES)
 @given(data=st.data())
-def test_any_history_is_sifted_as_it_is_read(
+def test_any_history_is_selected_as_it_is_read(
     backend: str, maker: Callable[[Path], Writer], data: st.DataObject
 ) -> None:
     with tempfile.TemporaryDirectory() as directory, small(data.draw(st.sampled_from([1, 1, 2]))):
@@ -249,16 +248,16 @@ def steps(backend: str) -> st.SearchStrategy[Callable[[Writer], None]]:
 def test_the_recorded_trees_are_read_the_fast_way(layout: str, tmp_path: Path) -> None:
     lib = unpacked(layout, tmp_path)
     with small(2):
-        assert quotalegacy.sift(lib, picks) is not None
+        assert quotalegacy.select(lib, predicate) is not None
         fast, plain = both(lib)
     assert fast == plain
 
 
-#: The formats of a run and a log: what reads them in bulk and what writes them.
-LOGGED: dict[str, tuple[Sift, Callable[[Path], Writer]]] = {
-    "skiplist": (skiplist.sift, SkiplistWriter),
-    "twom": (twom.sift, TwomWriter),
-    "twoskip": (twoskip.sift, partial(TwoskipWriter, fillers=True)),
+#: The formats of a run and a log: the fast path and what writes them.
+LOGGED: dict[str, tuple[Scan, Callable[[Path], Writer]]] = {
+    "skiplist": (skiplist.select, SkiplistWriter),
+    "twom": (twom.select, TwomWriter),
+    "twoskip": (twoskip.select, partial(TwoskipWriter, fillers=True)),
 }
 
 
@@ -299,13 +298,13 @@ def test_a_repacked_file_is_read_the_fast_way(
 ) -> None:
     with tempfile.TemporaryDirectory() as directory, small(processes):
         path, state = repacked(backend, directory, log)
-        found = LOGGED[backend][0](path, picks)
+        found = LOGGED[backend][0](path, predicate)
         has_many_deletions = sum(not data for _, data in log) > 12
         assert found is not None or (backend == "twoskip" and has_many_deletions)
         if found is None:
             return
         assert found.records == len(state)
-        assert dict(found.kept) == {k: v for k, v in state.items() if picks([k], [v])}
+        assert dict(found.kept) == {k: v for k, v in state.items() if predicate([k], [v])}
 
 
 @pytest.mark.parametrize("backend", LOGGED)
@@ -318,7 +317,7 @@ def test_damage_is_left_to_the_plain_reader(
         path, _ = repacked(backend, directory, log)
         content = path.read_bytes()
         path.write_bytes(edited(content, edits, 0 if all_ else 64))
-        with mock.patch(f"cyrusquota.cyrusdb.{backend}.reader._PAUSE", 0):
+        with mock.patch.object(database, "PAUSE", 0):
             fast, plain = both(path, backend)
         assert fast == plain
 
@@ -351,7 +350,7 @@ def test_a_head_that_is_being_rewritten_is_read_again(backend: str, pointer: int
         torn[pointer] ^= 1
         path.write_bytes(torn)
         with mock.patch("time.sleep", lambda _: path.write_bytes(content)):
-            found = LOGGED[backend][0](path, picks)
+            found = LOGGED[backend][0](path, predicate)
         assert found is not None
         assert found.records == len(state)
 
@@ -361,7 +360,7 @@ def test_a_skiplist_that_is_being_written_to_is_read_at_a_quiet_moment() -> None
         path, state = repacked("skiplist", directory, [(b"user.007", b"9 9")])
         identities = iter([1, 2, 3, 3])
         with mock.patch.object(skiplist, "identity", lambda status: next(identities)):
-            found = skiplist.sift(path, picks)
+            found = skiplist.select(path, predicate)
         assert found is not None
         assert found.records == len(state)
         assert next(identities, None) is None
@@ -391,10 +390,10 @@ _lines = st.lists(
 
 @given(text=_lines | mutated(_lines, b"\t\n\xff\x89x") | anything)
 def test_a_dump_is_sifted_as_it_is_read(text: bytes) -> None:
-    prefilter, others = selection.prefilter(LMTPD, Reserve()), list[int]()
+    prefilter, others = verdicts_selection.prefilter(LMTPD, Reserve()), list[int]()
     with small():
         fast = told(
-            lambda on_problem: dump.sifted(
+            lambda on_problem: dump.selected(
                 io.BytesIO(text), prefilter, others.append, on_problem=on_problem
             ),
             lambda: sum(others),
@@ -435,10 +434,10 @@ def reports(draw: st.DrawFn) -> bytes:
     reserve=st.just(Reserve()) | reserves,
 )
 def test_a_report_is_sifted_as_it_is_read(text: bytes, policy: Policy, reserve: Reserve) -> None:
-    prefilter, others = selection.prefilter(policy, reserve), list[int]()
+    prefilter, others = verdicts_selection.prefilter(policy, reserve), list[int]()
     with small():
         fast = told(
-            lambda on_problem: report.sifted(
+            lambda on_problem: report.selected(
                 io.BytesIO(text), prefilter, others.append, on_problem=on_problem
             ),
             lambda: sum(others),
@@ -483,5 +482,5 @@ def test_every_recorded_source_comes_to_the_same_verdicts(policy: Policy, reserv
 
     with small():
         for path, opened in sources():
-            prefilter = selection.prefilter(policy, reserve)
+            prefilter = verdicts_selection.prefilter(policy, reserve)
             assert verdicts(opened(), prefilter) == verdicts(opened(), None), path

@@ -14,8 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cyrusquota.cyrus.names import Naming
-from cyrusquota.cyrusdb import sorted_run as run
-from cyrusquota.cyrusdb.twoskip import scan as twoskip
+from cyrusquota.cyrusdb import sorted_run
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.quota import QuotaRoot, Resource
 from cyrusquota.site import source
@@ -122,10 +121,10 @@ def test_little_reading_tells_the_same(
 
 @contextlib.contextmanager
 def _small() -> Iterator[None]:
-    """No file is too small to be read in bulk."""
+    """No file is too small for the fast path."""
     with (
-        mock.patch.object(twoskip, "_WORTH_IT", 0),
-        mock.patch.object(run, "_WORTH_SHARING", 1 << 30),
+        mock.patch.object(sorted_run, "WORTH_IT", 0),
+        mock.patch.object(sorted_run, "_WORTH_SHARING", 1 << 30),
     ):
         yield
 

@@ -26,8 +26,8 @@ HEADER = 64
 def impatient() -> Iterator[None]:
     """No writer is at work here, so there is nothing to wait for."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cyrusquota.cyrusdb.twoskip.reader._PAUSE", 0)
-        patch.setattr("cyrusquota.cyrusdb.twoskip.reader._TRIES", 2)
+        patch.setattr("cyrusquota.cyrusdb.database.PAUSE", 0)
+        patch.setattr("cyrusquota.cyrusdb.database.TRIES", 2)
         yield
 
 

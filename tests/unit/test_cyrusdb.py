@@ -8,6 +8,7 @@ from typing import Optional
 import pytest
 
 from cyrusquota import cyrusdb
+from cyrusquota.cyrusdb.database import mailbox_order
 from cyrusquota.errors import (
     DamagedDatabase,
     NoSuchSource,
@@ -67,3 +68,12 @@ def test_a_forbidden_file_says_whom_to_run_as(tmp_path: Path, as_ordinary_user: 
 def test_a_path_with_nul_is_no_such_source() -> None:
     with pytest.raises(NoSuchSource):
         cyrusdb.open("/a\0b")
+
+
+def test_mailbox_order_is_that_of_cyrus() -> None:
+    """The keys as Cyrus 3.6.1 has them in a flat file, and CR, which is escaped there."""
+    keys = [
+        *(b"user.a", b"user.a.b", b"user.a\x01", b"user.a\x08", b"user.a\x0b", b"user.a\r"),
+        *(b"user.a b", b"user.a-b", b"user.a\x7f", b"user.a\xff"),
+    ]
+    assert sorted(set(keys), key=mailbox_order) == keys

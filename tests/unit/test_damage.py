@@ -9,8 +9,7 @@ from typing import Callable
 import pytest
 
 from cyrusquota import cyrusdb
-from cyrusquota.cyrusdb.twom import reader as twom
-from cyrusquota.cyrusdb.twoskip import reader as twoskip
+from cyrusquota.cyrusdb import database
 from cyrusquota.errors import DamagedDatabase
 from cyrusquota.strategies.writers.linked import LinkedWriter
 from cyrusquota.strategies.writers.twom import TwomWriter
@@ -30,9 +29,8 @@ MAKERS: dict[str, Callable[[Path], LinkedWriter]] = {
 
 @pytest.fixture(params=MAKERS)
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    for module in (twom, twoskip):
-        monkeypatch.setattr(module, "_PAUSE", 0)
-        monkeypatch.setattr(module, "_TRIES", 2)
+    monkeypatch.setattr(database, "PAUSE", 0)
+    monkeypatch.setattr(database, "TRIES", 2)
     return str(request.param)
 
 

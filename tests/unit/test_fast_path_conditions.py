@@ -11,7 +11,7 @@ from zlib import crc32
 
 import pytest
 
-from cyrusquota.cyrusdb import Sifted
+from cyrusquota.cyrusdb import Selected, sorted_run
 from cyrusquota.cyrusdb.skiplist import scan as skiplist
 from cyrusquota.cyrusdb.twom import scan as twom
 from cyrusquota.cyrusdb.twom.xxh3 import checksum
@@ -108,8 +108,8 @@ class Database:
                 struct.pack_into("<I", content, 360, checksum(bytes(content[96:360])))
         self.path.write_bytes(content)
 
-    def sifted(self) -> Optional[Sifted]:
-        found: Optional[Sifted] = MODULES[self.backend].sift(self.path, _everything)
+    def selected(self) -> Optional[Selected]:
+        found: Optional[Selected] = MODULES[self.backend].select(self.path, _everything)
         return found
 
 
@@ -117,13 +117,13 @@ class Database:
 def database(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Database:
-    monkeypatch.setattr(MODULES[request.param], "_WORTH_IT", 0)
+    monkeypatch.setattr(sorted_run, "WORTH_IT", 0)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     return Database(request.param, tmp_path)
 
 
 def test_a_sound_file_is_read_the_fast_way(database: Database) -> None:
-    found = database.sifted()
+    found = database.selected()
     assert found is not None
     state = {**STATE, b"user.zz": b"1 1"}
     del state[b"user.007"]
@@ -134,8 +134,8 @@ def test_a_file_is_worth_it_from_a_size_on(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for size, is_worth_it in ((database.end, True), (database.end + 1, False)):
-        monkeypatch.setattr(MODULES[database.backend], "_WORTH_IT", size)
-        assert (database.sifted() is not None) == is_worth_it
+        monkeypatch.setattr(sorted_run, "WORTH_IT", size)
+        assert (database.selected() is not None) == is_worth_it
 
 
 def test_a_log_may_have_a_size(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +143,7 @@ def test_a_log_may_have_a_size(database: Database, monkeypatch: pytest.MonkeyPat
     assert log > 0
     for size, is_read in ((log, True), (log - 1, False)):
         monkeypatch.setattr(MODULES[database.backend], "_LARGEST_LOG", size)
-        assert (database.sifted() is not None) == is_read
+        assert (database.selected() is not None) == is_read
 
 
 @pytest.mark.parametrize(
@@ -164,24 +164,24 @@ def test_a_header_with_one_wrong_field_is_left_to_the_plain_reader(
     true = database["max_level" if field == "level" else field]
     size = struct.calcsize(FIELDS[database.backend][field][1])
     database[field] = (true + step) % (1 << 8 * size)
-    assert database.sifted() is None
+    assert database.selected() is None
 
 
 def test_a_skiplist_may_have_as_many_levels_as_there_can_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(skiplist, "_WORTH_IT", 0)
+    monkeypatch.setattr(sorted_run, "WORTH_IT", 0)
     database = Database("skiplist", tmp_path)
     assert database["level"] < database["max_level"]
     database["level"] = database["max_level"]
-    assert database.sifted() is not None
+    assert database.selected() is not None
 
 
 def test_a_skiplist_that_adds_a_key_it_has_is_left_to_the_plain_reader(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cyrus deletes a record of the run before it adds the key again."""
-    monkeypatch.setattr(skiplist, "_WORTH_IT", 0)
+    monkeypatch.setattr(sorted_run, "WORTH_IT", 0)
     writer = SkiplistWriter(tmp_path / "quotas.db")
     for keys in ([b"user.a", b"user.b"], [b"user.c"]):
         writer.begin()
@@ -190,36 +190,36 @@ def test_a_skiplist_that_adds_a_key_it_has_is_left_to_the_plain_reader(
         writer.commit()
         if len(keys) > 1:
             writer.repack()
-    assert skiplist.sift(writer.path, _everything) == Sifted(
+    assert skiplist.select(writer.path, _everything) == Selected(
         3, [(b"user.a", b"1 1"), (b"user.b", b"1 1"), (b"user.c", b"1 1")]
     )
     writer.path.write_bytes(writer.path.read_bytes().replace(b"user.c", b"user.a"))
-    assert skiplist.sift(writer.path, _everything) is None
+    assert skiplist.select(writer.path, _everything) is None
 
 
 def test_a_file_that_ends_before_it_should_is_left_to_the_plain_reader(database: Database) -> None:
     os.truncate(database.path, database.end - 8)
-    assert database.sifted() is None
+    assert database.selected() is None
 
 
 @pytest.mark.parametrize("flags", [NO_CHECKSUMS, OTHER_CHECKSUMS])
 def test_a_twom_file_with_other_checksums_is_left_to_the_plain_reader(
     flags: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(twom, "_WORTH_IT", 0)
+    monkeypatch.setattr(sorted_run, "WORTH_IT", 0)
     database = Database("twom", tmp_path)
     database["flags"] = flags
-    assert database.sifted() is None
+    assert database.selected() is None
 
 
 def test_a_writer_at_work_leaves_the_number_of_records_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(twoskip, "_WORTH_IT", 0)
+    monkeypatch.setattr(sorted_run, "WORTH_IT", 0)
     database = Database("twoskip", tmp_path)
     database["flags"] = DIRTY
     database["records"] = 1
-    found = database.sifted()
+    found = database.selected()
     assert found is not None
     assert found.records == 40
 
@@ -227,9 +227,9 @@ def test_a_writer_at_work_leaves_the_number_of_records_open(
 def test_an_empty_run_is_left_to_the_plain_reader(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(twoskip, "_WORTH_IT", 0)
+    monkeypatch.setattr(sorted_run, "WORTH_IT", 0)
     writer = TwoskipWriter(tmp_path / "quotas.db")
     writer.begin()
     writer.set(b"user.a", b"1 1")
     writer.commit()
-    assert twoskip.sift(writer.path, _everything) is None
+    assert twoskip.select(writer.path, _everything) is None

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cyrusquota.cyrusdb.twom import reader as twom
-from cyrusquota.cyrusdb.twoskip import reader as twoskip
+from cyrusquota.cyrusdb import database
 from cyrusquota.parse import value
 from fuzz import seeds
 
@@ -24,9 +23,8 @@ def test_every_target_takes_its_seeds(
     monkeypatch.setattr(targets, "_DIRECTORY", tmp_path)
     for place in ("_FILE", "_TREE", "_CONF"):
         monkeypatch.setattr(targets, place, tmp_path / getattr(targets, place).name)
-    for module in (twom, twoskip):
-        monkeypatch.setattr(module, "_PAUSE", 0)
-        monkeypatch.setattr(module, "_TRIES", 2)
+    monkeypatch.setattr(database, "PAUSE", 0)
+    monkeypatch.setattr(database, "TRIES", 2)
     corpus = tmp_path / "corpus"
     seeds.write(name, corpus)
     files = sorted(corpus.iterdir())

@@ -11,6 +11,8 @@ import pytest
 
 from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb.quotalegacy import reader as quotalegacy
+from cyrusquota.cyrusdb.quotalegacy import scan
+from cyrusquota.cyrusdb.quotalegacy.follow import FollowedTree
 from cyrusquota.errors import BadValue, CyrusQuotaError, DamagedDatabase, NoSuchSource
 from cyrusquota.site import source
 from cyrusquota.strategies.writers.quotalegacy import letter
@@ -297,3 +299,32 @@ def test_the_writer_used_here_hashes_as_cyrus_does(
 ) -> None:
     assert letter(hashed, full=False) == plain.encode()
     assert full is None or letter(hashed, full=True) == full.encode()
+
+
+@pytest.mark.parametrize(
+    ("fulldirhash", "paths"),
+    [
+        (False, ("q/user.", "q/user..x", "q/x.", "u/user", "j/user.Jane", "q/user.9")),
+        (True, ("A/user.", "A/user..x", "A/x.", "C/user", "S/user.Jane", "L/user.9")),
+    ],
+)
+def test_every_path_looks_where_cyrus_does(
+    fulldirhash: bool, paths: tuple[str, ...], put: Put, tmp_path: Path
+) -> None:
+    """The letters are those of `cyr_dbtool ... quotalegacy set` of Cyrus 3.6.1."""
+    for path in paths:
+        put(f"quota/{path}", b"%(S (1))\n")
+    names = {path.partition("/")[2].encode() for path in paths}
+    assert records(tmp_path, fulldirhash=fulldirhash) == (dict.fromkeys(names, b"%(S (1))"), [])
+    every = lambda keys, values: list(range(len(keys)))  # noqa: E731
+    found = scan.select(tmp_path, every, fulldirhash=fulldirhash)
+    assert found is not None
+    assert {key for key, _ in found.kept} == names
+    with FollowedTree(tmp_path, fulldirhash=fulldirhash, inotify=False) as followed:
+        changes = followed.changes()
+        for path in paths:
+            os.replace(tmp_path / "quota" / path, tmp_path / "new")
+            os.replace(tmp_path / "new", tmp_path / "quota" / path)
+        changes = followed.changes()
+    assert changes.by_key == dict.fromkeys(names, b"%(S (1))")
+    assert changes.is_complete

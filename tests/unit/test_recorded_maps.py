@@ -10,9 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from cyrusquota.cli.export import export
-from cyrusquota.cyrusdb.skiplist import scan as skiplist
-from cyrusquota.cyrusdb.twom import scan as twom
-from cyrusquota.cyrusdb.twoskip import scan as twoskip
+from cyrusquota.cyrusdb import sorted_run
 from tests.recorded import FIXTURES, unpacked
 
 MAIN, SITES = FIXTURES / "main", FIXTURES / "sites"
@@ -27,8 +25,7 @@ FULL = "%(S (1025 1) M (0) AS (0) NF (0))"
 def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The recorded databases are small, so all are left to the plain reader unless told."""
     if request.param == "fast path":
-        for module in (skiplist, twom, twoskip):
-            monkeypatch.setattr(module, "_WORTH_IT", 0)
+        monkeypatch.setattr(sorted_run, "WORTH_IT", 0)
 
 
 def _body(directory: Path, *options: str) -> str:

@@ -15,6 +15,7 @@ from typing import Callable, Iterator, Optional
 import pytest
 
 from cyrusquota import cyrusdb
+from cyrusquota.cyrusdb import database
 from cyrusquota.cyrusdb.database import Identity, identity
 from cyrusquota.cyrusdb.skiplist import reader as skiplist
 from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, NoSuchSource, SourceError
@@ -279,7 +280,7 @@ def _meanwhile(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], None]) -> 
         return known
 
     monkeypatch.setattr("cyrusquota.cyrusdb.skiplist.reader.identity", then)
-    monkeypatch.setattr(skiplist, "_PAUSE", 0)
+    monkeypatch.setattr(database, "PAUSE", 0)
 
 
 def _replaced(path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Iterator, Optional
 import pytest
 
 from cyrusquota.cyrusdb import sorted_run as run
-from cyrusquota.cyrusdb.selection import Record, Sifted, Unusual
+from cyrusquota.cyrusdb.selection import FastPathUnsupported, Record, Selected
 
 #: A record here is a key of four letters and a value of three, one a line; nothing from a format.
 SIZE = 8
@@ -53,7 +53,7 @@ def _sifted(
     keys: str,
     pieces: tuple[int, ...] = (),
     changes: Optional[dict[bytes, Optional[bytes]]] = None,
-) -> tuple[Sifted, list[bytes]]:
+) -> tuple[Selected, list[bytes]]:
     """What a run of records `key=NNN` comes to, cut behind so many records."""
     rows = [f"{key:4}{number:03}\n" for number, key in enumerate(keys.split())]
     path = directory / "run"
@@ -61,7 +61,7 @@ def _sifted(
     bounds = [0, *(SIZE * at for at in pieces), SIZE * len(rows)]
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        return run.sifted_run(descriptor, bounds, _records, _everything, changes or {})  # type: ignore[arg-type]
+        return run.selected_run(descriptor, bounds, _records, _everything, changes or {})  # type: ignore[arg-type]
     finally:
         os.close(descriptor)
 
@@ -74,7 +74,7 @@ def _all(keys: str) -> list[Record]:
 @pytest.mark.parametrize("keys", ["a b c d e", "a b c d e f", "a aa ab b ba c"])
 def test_a_run_in_order_is_read_whole(keys: str, pieces: tuple[int, ...], tmp_path: Path) -> None:
     found, in_both = _sifted(tmp_path, keys, pieces)
-    assert found == Sifted(len(keys.split()), _all(keys))
+    assert found == Selected(len(keys.split()), _all(keys))
     assert in_both == []
 
 
@@ -90,7 +90,7 @@ def test_a_run_in_order_is_read_whole(keys: str, pieces: tuple[int, ...], tmp_pa
 def test_a_key_twice_or_out_of_order_is_left_to_the_plain_reader(
     keys: str, pieces: tuple[int, ...], tmp_path: Path
 ) -> None:
-    with pytest.raises(Unusual):
+    with pytest.raises(FastPathUnsupported):
         _sifted(tmp_path, keys, pieces)
 
 
@@ -108,7 +108,7 @@ def test_the_log_goes_before_the_run(pieces: tuple[int, ...], tmp_path: Path) ->
 
 def test_without_a_run_the_log_is_all(tmp_path: Path) -> None:
     found, in_both = _sifted(tmp_path, "", (), {b"a": b"1", b"b": None})
-    assert (found, in_both) == (Sifted(1, [(b"a", b"1")]), [])
+    assert (found, in_both) == (Selected(1, [(b"a", b"1")]), [])
 
 
 def test_a_record_that_never_becomes_whole_is_left_to_the_plain_reader(tmp_path: Path) -> None:
@@ -116,10 +116,10 @@ def test_a_record_that_never_becomes_whole_is_left_to_the_plain_reader(tmp_path:
     path.write_bytes(b"a   000\nb   00")
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        with pytest.raises(Unusual):
-            run.sifted_run(descriptor, [0, 14], _records, _everything, {})  # type: ignore[arg-type]
-        with pytest.raises(Unusual):
-            run.sifted_run(descriptor, [0, 16], _records, _everything, {})  # type: ignore[arg-type]
+        with pytest.raises(FastPathUnsupported):
+            run.selected_run(descriptor, [0, 14], _records, _everything, {})  # type: ignore[arg-type]
+        with pytest.raises(FastPathUnsupported):
+            run.selected_run(descriptor, [0, 16], _records, _everything, {})  # type: ignore[arg-type]
     finally:
         os.close(descriptor)
 
@@ -130,7 +130,7 @@ def test_bytes_that_a_file_does_not_have_are_left_to_the_plain_reader(tmp_path: 
     descriptor = os.open(path, os.O_RDONLY)
     try:
         assert run.read(descriptor, 2, 10) == b"23456789"
-        with pytest.raises(Unusual):
+        with pytest.raises(FastPathUnsupported):
             run.read(descriptor, 2, 11)
     finally:
         os.close(descriptor)

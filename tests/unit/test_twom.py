@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional
 import pytest
 
 from cyrusquota import cyrusdb
-from cyrusquota.cyrusdb.twom import reader as twom
+from cyrusquota.cyrusdb.twom import layout
 from cyrusquota.cyrusdb.twom.xxh3 import checksum
 from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, UnsupportedBackend
 from cyrusquota.strategies.writers.twom import NULL, TwomWriter
@@ -30,7 +30,7 @@ START = 368
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(twom, "_PAUSE", 0)
+    monkeypatch.setattr("cyrusquota.cyrusdb.database.PAUSE", 0)
 
 
 def leniently(path: Path) -> tuple[dict[bytes, bytes], list[CyrusQuotaError]]:
@@ -44,7 +44,7 @@ def signed(head: bytes, tail: bytes = b"") -> bytes:
 
 
 def header(size: int, records: int, *, flags: int = 1 << 28, version: int = 1) -> bytes:
-    fields = twom.MAGIC + bytes(16) + struct.pack("<II", version, flags)
+    fields = layout.MAGIC + bytes(16) + struct.pack("<II", version, flags)
     fields += struct.pack("<QQQQQQI", 7, records, 1, 0, START, size, 1)
     null = flags & NULL
     return fields + struct.pack("<I", 0 if null else checksum(fields))

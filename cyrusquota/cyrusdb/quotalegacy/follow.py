@@ -1,4 +1,4 @@
-"""A quotalegacy tree: every change of a key renames a file into its directory.
+"""Follow a quotalegacy tree: every change of a key renames a file into its directory.
 
 With inotify (the package inotify-simple) the kernel names the files. Without it, directories whose
 time has changed are listed again, and the files in them that are as new as that are read: the time
@@ -15,16 +15,16 @@ from typing import Any, Iterator, Optional
 
 import attrs
 
-from cyrusquota.cyrus import dirhash
 from cyrusquota.cyrusdb.database import Snapshot
-from cyrusquota.cyrusdb.follow import Changes, Lost, Tail
-from cyrusquota.cyrusdb.quotalegacy.reader import _FULL, _PLAIN, _ROOT, _UNFINISHED, _time, _value
+from cyrusquota.cyrusdb.follow import Changes, Followed, NeedsRescan
+from cyrusquota.cyrusdb.quotalegacy import layout
+from cyrusquota.cyrusdb.quotalegacy.reader import time_of
 from cyrusquota.errors import AnyPath
 
-_TOP, _INNER = frozenset((b"quota", b"domain")), frozenset((b"quota",))
+_TOP, _INNER = frozenset((layout.QUOTA, layout.DOMAIN)), frozenset((layout.QUOTA,))
 #: The clock of a file system may tick as slowly as this.
 _GRANULARITY_NS = 2_000_000_000
-#: Changes in one go that are read anew as well by a full reading.
+#: Above so many changes at once, a full reading takes no longer.
 _MOST = 200_000
 
 
@@ -48,7 +48,7 @@ class _Directory:
         return self.letter is None and (self.only is None or name in self.only)
 
 
-class TreeTail(Tail):
+class FollowedTree(Followed):
     """A tree; the arguments are those of `QuotaTree`."""
 
     def __init__(
@@ -59,22 +59,22 @@ class TreeTail(Tail):
         virtdomains: Optional[bool] = None,
         inotify: bool = True,
     ) -> None:
-        self._hashes = _PLAIN | _FULL if fulldirhash is None else _FULL if fulldirhash else _PLAIN
+        self._letters = layout.letters(fulldirhash)
         self._virtdomains = virtdomains
         self._base = os.fsencode(path)
         self._watch = _Watch() if inotify and _Watch.is_possible() else None
         self._directories = {directory.path: directory for directory in self._walk()}
         letters = {directory.letter for directory in self._directories.values()} - {None}
         # A key may have two files then, and which one counts only a full reading tells.
-        self._is_mixed = bool(letters & _PLAIN and letters & _FULL)
+        self._is_mixed = bool(letters & layout.PLAIN and letters & layout.FULL)
 
     @property
     def fd(self) -> Optional[int]:
-        """What can be read from when there are changes, or None."""
+        """Return what can be read from when there are changes, or None."""
         return None if self._watch is None else self._watch.fd
 
     def begin(self, snapshot: Snapshot) -> None:
-        """Changes from before the reading come again, which does no harm."""
+        """Do nothing: changes from before the reading come again, which does no harm."""
 
     def close(self) -> None:
         if self._watch is not None:
@@ -96,46 +96,46 @@ class TreeTail(Tail):
             by_key[key] = value
             is_complete &= is_sound
             if len(by_key) > _MOST:
-                raise Lost("too many files changed")
+                raise NeedsRescan("too many files changed")
         return Changes(by_key, None, is_complete and not (self._is_mixed and by_key))
 
     # The directories
 
     def _walk(self) -> Iterator[_Directory]:
         """Every directory of the tree, watched before it is listed."""
-        quota, domain = (os.path.join(self._base, name) for name in (b"quota", b"domain"))
+        quota, domain = (os.path.join(self._base, name) for name in (layout.QUOTA, layout.DOMAIN))
         if not os.path.isdir(quota) and not os.path.isdir(domain):
-            yield from self._quota_directory(_Directory(self._base, only=self._hashes))
+            yield from self._quota_directory(_Directory(self._base, only=self._letters))
             return
         yield self._seen(_Directory(self._base, only=_TOP))
         if os.path.isdir(quota):
-            yield from self._quota_directory(_Directory(quota, only=self._hashes))
+            yield from self._quota_directory(_Directory(quota, only=self._letters))
         if os.path.isdir(domain) and self._virtdomains is not False:
-            top = self._seen(_Directory(domain, only=self._hashes))
+            top = self._seen(_Directory(domain, only=self._letters))
             yield top
-            for letter in sorted(top.held & self._hashes):
+            for letter in sorted(top.held & self._letters):
                 within = self._seen(_Directory(os.path.join(domain, letter)))
                 yield within
                 for name in sorted(within.held):
-                    if not name.startswith(b".") and not name.endswith(_UNFINISHED):
+                    if layout.counts(name):
                         yield from self._domain(os.path.join(within.path, name), name)
 
     def _domain(self, path: bytes, name: bytes) -> Iterator[_Directory]:
         yield self._seen(_Directory(path, only=_INNER))
-        inner = os.path.join(path, b"quota")
+        inner = os.path.join(path, layout.QUOTA)
         if os.path.isdir(inner):
-            yield from self._quota_directory(_Directory(inner, name, None, True, self._hashes))
+            yield from self._quota_directory(_Directory(inner, name, None, True, self._letters))
 
     def _quota_directory(self, top: _Directory) -> Iterator[_Directory]:
         yield self._seen(top)
-        for letter in sorted(top.held & self._hashes):
+        for letter in sorted(top.held & self._letters):
             path = os.path.join(top.path, letter)
             yield self._seen(_Directory(path, top.domain, letter))
 
     def _seen(self, directory: _Directory) -> _Directory:
         if self._watch is not None:
             self._watch.add(directory)
-        directory.time = _time(directory.path)
+        directory.time = time_of(directory.path)
         if directory.letter is None:
             directory.held = frozenset(_subdirectories(directory))
         elif self._watch is None:
@@ -150,32 +150,31 @@ class TreeTail(Tail):
             yield from self._watch.changed()
             return
         for directory in self._directories.values():
-            then, now = directory.time, _time(directory.path)
+            then, now = directory.time, time_of(directory.path)
             if now == then:
                 continue
             if now == -1:
-                raise Lost("a directory is gone")
+                raise NeedsRescan("a directory is gone")
             # What changes within the tick of the clock that now is may not renew it.
             directory.time = min(now, time.time_ns() - _GRANULARITY_NS)
             if directory.letter is None:
                 self._must_be_the_same(directory)
                 if directory.has_root:
-                    yield directory, _ROOT
+                    yield directory, layout.ROOT
             else:
                 yield from _new_files(directory, then - _GRANULARITY_NS)
 
     def _must_be_the_same(self, directory: _Directory) -> None:
         if frozenset(_subdirectories(directory)) != directory.held:
-            raise Lost("directories came or went")
+            raise NeedsRescan("directories came or went")
 
     def _key(self, directory: _Directory, name: bytes) -> Optional[bytes]:
         """The key whose file `name` is, or None where Cyrus does not look for one."""
         prefix = b"" if directory.domain is None else directory.domain + b"!"
         if directory.letter is None:
             return prefix
-        hashed = name.partition(b".")[2] or name
         is_stranded = not prefix and self._virtdomains and b"!" in name
-        right = dirhash.letter(hashed, full=directory.letter in _FULL).encode()
+        right = layout.letter(layout.hashed(name), full=directory.letter in layout.FULL)
         return None if is_stranded or right != directory.letter else prefix + name
 
 
@@ -199,14 +198,10 @@ def _files(path: bytes) -> Iterator[os.DirEntry[bytes]]:
     try:
         with os.scandir(path) as entries:
             for entry in entries:
-                if _counts(entry.name):
+                if layout.counts(entry.name):
                     yield entry
     except OSError as error:
-        raise Lost(f"a directory cannot be read ({error.strerror})") from error
-
-
-def _counts(name: bytes) -> bool:
-    return not name.startswith(b".") and not name.endswith(_UNFINISHED)
+        raise NeedsRescan(f"a directory cannot be read ({error.strerror})") from error
 
 
 def _subdirectories(directory: _Directory) -> Iterator[bytes]:
@@ -216,7 +211,7 @@ def _subdirectories(directory: _Directory) -> Iterator[bytes]:
                 if directory.leads_to(entry.name) and entry.is_dir():
                     yield entry.name
     except OSError as error:
-        raise Lost(f"a directory cannot be read ({error.strerror})") from error
+        raise NeedsRescan(f"a directory cannot be read ({error.strerror})") from error
 
 
 def _content(path: bytes) -> tuple[Optional[bytes], bool]:
@@ -227,9 +222,9 @@ def _content(path: bytes) -> tuple[Optional[bytes], bool]:
     except OSError:
         # Also where it is gone: how many there are, and whether any can be read, is not known here.
         return None, False
-    if not raw or not raw.endswith(b"\n"):
+    if not raw or not raw.endswith(layout.LINE_BREAK):
         return None, not raw
-    return _value(raw), True
+    return layout.value(raw), True
 
 
 class _Watch:
@@ -264,7 +259,7 @@ class _Watch:
         try:
             watch = self._inotify.add_watch(directory.path, mask | flags.ONLYDIR)
         except OSError as error:
-            raise Lost(f"a directory cannot be watched ({error.strerror})") from error
+            raise NeedsRescan(f"a directory cannot be watched ({error.strerror})") from error
         self._directories[watch] = directory
 
     def changed(self) -> Iterator[tuple[_Directory, Optional[bytes]]]:
@@ -274,16 +269,16 @@ class _Watch:
         for event in self._inotify.read(timeout=0):
             directory = self._directories.get(event.wd)
             if event.mask & (flags.Q_OVERFLOW | flags.DELETE_SELF | flags.UNMOUNT):
-                raise Lost("directories came or went, or too much at once")
+                raise NeedsRescan("directories came or went, or too much at once")
             if directory is None:
                 continue
             if event.mask & flags.ISDIR and directory.leads_to(os.fsencode(event.name)):
-                raise Lost("directories came or went")
+                raise NeedsRescan("directories came or went")
             found[event.wd, event.name] = None
         for watch, name in found:
             directory, raw = self._directories[watch], os.fsencode(name)
             if directory.letter is not None:
-                if _counts(raw):
+                if layout.counts(raw):
                     yield directory, raw
-            elif directory.has_root and raw == _ROOT:
+            elif directory.has_root and raw == layout.ROOT:
                 yield directory, raw

@@ -1,4 +1,4 @@
-"""Bulk reading of skiplist; cyrusdb/skiplist.py defines what is right.
+"""The fast path of skiplist; the plain reader defines what is right.
 
 The header says where the run ends and the log starts. The log is read in one piece, at a moment at
 which nobody writes; the run behind which it stands never changes afterwards but for its pointers,
@@ -10,90 +10,71 @@ whole record, keys that are not in byte order, a very large log) is left to it.
 from __future__ import annotations
 
 import os
-import struct
-import time
 from functools import partial
 from typing import Optional
 
-from cyrusquota.cyrusdb import sorted_run as run
-from cyrusquota.cyrusdb.database import identity
-from cyrusquota.cyrusdb.selection import Picks, Sifted, Unusual
-from cyrusquota.cyrusdb.skiplist.reader import (
-    _ADD,
-    _COMMIT,
-    _DELETE,
-    _DUMMY,
-    _HEADER,
-    _INORDER,
-    _LAST_BYTES,
-    _MAX_LEVEL,
-    _PADDING,
-    _START,
-    _VERSION,
-    _WORD,
-    MAGIC,
-)
+from cyrusquota.cyrusdb import sorted_run
+from cyrusquota.cyrusdb.database import Unreadable, attempts, identity
+from cyrusquota.cyrusdb.selection import FastPathUnsupported, Predicate, Selected
+from cyrusquota.cyrusdb.skiplist import layout, records
 from cyrusquota.cyrusdb.sorted_run import PROBE, Changes, Deletion
 from cyrusquota.errors import AnyPath
 
-# The layout is that of the plain reader.
-_MOST_POINTERS = _WORD.size * _MAX_LEVEL
-#: What the dummy record, which has no key and no value, is before its pointers.
-_DUMMY_START = struct.pack(">III", _DUMMY, 0, 0)
 #: The end of one record of the run and the start of the next.
-_BETWEEN = _PADDING + _WORD.pack(_INORDER)
+_BETWEEN = layout.PADDING + layout.WORD.pack(layout.INORDER)
+_SMALLEST = layout.START.size + layout.WORD.size
 
-#: Below this the plain reader is as quick.
-_WORTH_IT = 1 << 16
 #: As much of the log as may be held at once.
 _LARGEST_LOG = 1 << 26
-_TRIES, _PAUSE = 20, 0.005
+_TRIES = 20
 
 
-def sift(path: AnyPath, picks: Picks) -> Optional[Sifted]:
-    """What `picks` wants of the skiplist file at `path`, or None where the plain reader decides."""
-    return run.sift(path, partial(_sifted, picks=picks))
+def select(path: AnyPath, predicate: Predicate) -> Optional[Selected]:
+    """Return what `predicate` wants of a file, or None where the plain reader decides."""
+    return sorted_run.select(path, partial(_selected, predicate=predicate))
 
 
-def _sifted(descriptor: int, picks: Picks) -> Sifted:
+def _selected(descriptor: int, predicate: Predicate) -> Selected:
     start, end, data = _log_of(descriptor)
     log = _Log(descriptor, start, end)
     log.read(data)
-    bounds = run.boundaries(start, end, partial(_first_record, descriptor))
-    found, superseded = run.sifted_run(descriptor, bounds, _records, picks, log.changes)
+    bounds = sorted_run.boundaries(start, end, partial(_first_record, descriptor))
+    found, superseded = sorted_run.selected_run(
+        descriptor, bounds, _records, predicate, log.changes
+    )
     # A key is deleted before it is added again.
     if set(superseded) != log.deleted_in_run:
-        raise Unusual
+        raise FastPathUnsupported
     return found
 
 
 def _log_of(descriptor: int) -> tuple[int, int, bytes]:
     """Where the run starts and ends, and what stands behind it, all from one moment."""
-    for _ in range(_TRIES):
+    for _ in attempts(_TRIES):
         then = os.fstat(descriptor)
         start, end = _run_in(descriptor, then.st_size)
-        data = run.read(descriptor, end, then.st_size)
+        data = sorted_run.read(descriptor, end, then.st_size)
         if identity(os.fstat(descriptor)) == identity(then):
             return start, end, data
-        time.sleep(_PAUSE)
-    raise Unusual
+    raise FastPathUnsupported
 
 
 def _run_in(descriptor: int, size: int) -> tuple[int, int]:
-    raw = os.pread(descriptor, _HEADER.size + len(_DUMMY_START) + _MOST_POINTERS + 4, 0)
-    if len(raw) < _HEADER.size:
-        raise Unusual
-    magic, version, _, max_level, level, _, log_start, _ = _HEADER.unpack_from(raw)
-    is_known = magic == MAGIC and version == _VERSION and raw.startswith(_DUMMY_START, _HEADER.size)
-    pointers = _HEADER.size + len(_DUMMY_START)
-    start = _pointers_end(raw, pointers)
-    if not is_known or level > max_level or start is None or start - 4 - pointers != 4 * max_level:
-        raise Unusual
-    if not start < log_start <= size or log_start % 4:
-        raise Unusual
-    if size < _WORTH_IT or size - log_start > _LARGEST_LOG:
-        raise Unusual
-    return start, log_start
+    pointers = layout.DUMMY_AT + len(layout.DUMMY_START)
+    raw = os.pread(descriptor, pointers + layout.LONGEST_POINTERS, 0)
+    if len(raw) < layout.HEADER.size or not raw.startswith(layout.MAGIC):
+        raise FastPathUnsupported
+    header = layout.Header._make(layout.HEADER.unpack_from(raw))
+    is_known = header.version == layout.VERSION and header.curlevel <= header.maxlevel
+    try:
+        start = records.dummy_end(raw, header.maxlevel)
+    except (Unreadable, records.Unfinished):
+        raise FastPathUnsupported from None
+    end = header.logstart
+    if not is_known or start is None or not start < end <= size or end % layout.ALIGN:
+        raise FastPathUnsupported
+    sorted_run.check_sizes(end, size, size, _LARGEST_LOG)
+    return start, end
 
 
 class _Log:
@@ -112,54 +93,58 @@ class _Log:
         keys: dict[int, bytes] = {}
         transaction: list[tuple[int, bytes, Optional[bytes]]] = []
         while at < size:
-            if size - at < _WORD.size:
-                raise Unusual
+            if size - at < layout.WORD.size:
+                raise FastPathUnsupported
             kind = _word(data, at)
-            if kind == _ADD:
-                key, value, end = _record(data, at, _ADD)
+            if kind == layout.ADD:
+                key, value, end = _record(data, at, layout.ADD)
                 keys[self._run.stop + at] = key
                 transaction.append((self._run.stop + at, key, value))
                 at = end
-            elif kind == _DELETE:
-                if size - at < _START.size:
-                    raise Unusual
-                offset = _word(data, at + 4)
+            elif kind == layout.DELETE:
+                if size - at < layout.START.size:
+                    raise FastPathUnsupported
+                _, offset = layout.START.unpack_from(data, at)
                 key = keys[offset] if offset in keys else self._key_in_run(offset)
                 transaction.append((offset, key, None))
-                at += _START.size
-            elif kind == _COMMIT:
+                at += layout.START.size
+            elif kind == layout.COMMIT:
                 for offset, key, new in transaction:
                     self._apply(offset, key, new)
                 transaction.clear()
-                at += 4
+                at += layout.WORD.size
             else:
-                raise Unusual
+                raise FastPathUnsupported
 
     def _apply(self, offset: int, key: bytes, value: Optional[bytes]) -> None:
         if value is not None:
             if self.changes.get(key) is not None:
-                raise Unusual
+                raise FastPathUnsupported
             self._added[key] = offset
         elif offset not in self._run:
             if self._added.pop(key, None) != offset:
-                raise Unusual
+                raise FastPathUnsupported
         elif key in self.deleted_in_run or key in self._added:
-            raise Unusual
+            raise FastPathUnsupported
         else:
             self.deleted_in_run.add(key)
         self.changes[key] = value
 
     def _key_in_run(self, offset: int) -> bytes:
         is_first = offset == self._run.start
-        if offset % 4 or offset not in self._run:
-            raise Unusual
-        if not is_first and os.pread(self._descriptor, 4, offset - 4) != _PADDING:
-            raise Unusual
-        return run.key_at(self._descriptor, offset, _records)
+        if offset % layout.ALIGN or offset not in self._run:
+            raise FastPathUnsupported
+        if not is_first and self._padding_before(offset) != layout.PADDING:
+            raise FastPathUnsupported
+        return sorted_run.key_at(self._descriptor, offset, _records)
+
+    def _padding_before(self, offset: int) -> bytes:
+        size = len(layout.PADDING)
+        return os.pread(self._descriptor, size, offset - size)
 
 
 def _word(data: bytes, at: int) -> int:
-    found: int = _WORD.unpack_from(data, at)[0]
+    found: int = layout.WORD.unpack_from(data, at)[0]
     return found
 
 
@@ -168,15 +153,15 @@ def _record(data: bytes, at: int, kind: int) -> tuple[bytes, bytes, int]:
     keys, values = list[bytes](), list[bytes]()
     end = at + _whole(data, at, kind, keys, values, 1)
     if not keys:
-        raise Unusual
+        raise FastPathUnsupported
     return keys[0], values[0], end
 
 
 def _records(
     data: bytes, keys: list[bytes], values: list[bytes], deletions: list[Deletion], most: int
 ) -> int:
-    """Add what is in `data`, as `run.Records` has it; no deletions are in a run."""
-    return _whole(data, 0, _INORDER, keys, values, most)
+    """Add what is in `data`, as `sorted_run.Records` has it; no deletions are in a run."""
+    return _whole(data, 0, layout.INORDER, keys, values, most)
 
 
 def _whole(
@@ -184,54 +169,50 @@ def _whole(
 ) -> int:
     """Add the whole records of one kind from `start` on; how many bytes they have."""
     at, size = start, len(data)
-    unpack_start, unpack_word, find = _START.unpack_from, _WORD.unpack_from, data.find
-    while at + 12 <= size:
+    unpack_start, unpack_word, find = layout.START.unpack_from, layout.WORD.unpack_from, data.find
+    start_size, word_size, align = layout.START.size, layout.WORD.size, layout.ALIGN
+    padding, last_bytes, below = layout.PADDING, layout.LAST_BYTES, layout.ALIGN - 1
+    while at + _SMALLEST <= size:
         found, length = unpack_start(data, at)
         if found != kind or not length:
-            raise Unusual
-        key = at + 8
+            raise FastPathUnsupported
+        key = at + start_size
         key_end = key + length
-        value = key_end + (-length & 3) + 4
+        value = key_end + (-length & below) + word_size
         if value > size:
             break
-        (length,) = unpack_word(data, value - 4)
+        (length,) = unpack_word(data, value - word_size)
         value_end = value + length
-        pointers = value_end + (-length & 3)
-        limit = pointers + _MOST_POINTERS + 4
-        end = find(_PADDING, pointers, limit)
+        pointers = value_end + (-length & below)
+        limit = pointers + layout.LONGEST_POINTERS
+        end = find(padding, pointers, limit)
         if end < 0:
             if limit <= size:
-                raise Unusual
+                raise FastPathUnsupported
             break
         if (
             end == pointers
-            or (end - pointers) & 3
-            or (data[pointers + 3 : end : 4].strip(_LAST_BYTES))
+            or (end - pointers) & below
+            or (data[pointers + below : end : align].strip(last_bytes))
         ):
-            raise Unusual
-        if data[key_end : value - 4].strip(b"\0") or data[value_end:pointers].strip(b"\0"):
-            raise Unusual
+            raise FastPathUnsupported
+        if data[key_end : value - word_size].strip(b"\0") or data[value_end:pointers].strip(b"\0"):
+            raise FastPathUnsupported
         keys.append(data[key:key_end])
         values.append(data[value:value_end])
-        at = end + 4
+        at = end + len(padding)
         if most:
             break
     return at - start
 
 
-def _pointers_end(data: bytes, at: int) -> Optional[int]:
-    """Where the pointers of the dummy end with their padding; None where they do not."""
-    end = data.find(_PADDING, at)
-    return None if end < 0 or data[at + 3 : end : 4].strip(_LAST_BYTES) else end + 4
-
-
 def _first_record(descriptor: int, start: int) -> int:
     """The first offset from `start` on where a record of the run may start."""
-    start &= ~3
+    start &= -layout.ALIGN
     data = os.pread(descriptor, PROBE, start)
     at = data.find(_BETWEEN)
-    while at >= 0 and at % 4:
+    while at >= 0 and at % layout.ALIGN:
         at = data.find(_BETWEEN, at + 1)
     if at < 0:
-        raise Unusual
-    return start + at + 4
+        raise FastPathUnsupported
+    return start + at + len(layout.PADDING)

@@ -1,4 +1,4 @@
-"""Bulk reading of twom; cyrusdb/twom.py defines what is right.
+"""The fast path of twom; the plain reader defines what is right.
 
 header.repack_size says where the run ends and the log starts. Every checksum is checked, every
 record is met, and the records are counted, as in the plain reader. Whatever is unusual (damage, no
@@ -12,81 +12,71 @@ import struct
 from functools import partial
 from typing import Optional
 
-from cyrusquota.cyrusdb import sorted_run as run
-from cyrusquota.cyrusdb.selection import Picks, Sifted, Unusual
+from cyrusquota.cyrusdb import sorted_run
+from cyrusquota.cyrusdb.selection import FastPathUnsupported, Predicate, Selected
 from cyrusquota.cyrusdb.sorted_run import PROBE, Changes, Deletion
-from cyrusquota.cyrusdb.twom.reader import (
-    _ADD,
-    _COMMIT,
-    _CSUM_EXTERNAL,
-    _CSUM_NULL,
-    _DELETE,
-    _DUMMY,
-    _DUMMY_SIZE,
-    _HEADER,
-    _MAX_LEVEL,
-    _POINTERS,
-    _REPLACE,
-    _VERSION,
-    MAGIC,
-)
+from cyrusquota.cyrusdb.twom import layout, records
 from cyrusquota.cyrusdb.twom.xxh3 import checksum
 from cyrusquota.errors import AnyPath
 
-# The layout is that of the plain reader, with one structure for the whole head of each level: type,
-# key length, value length, pointers, both checksums.
-_WORD = struct.Struct("<I")
-_LEVELS = _MAX_LEVEL + 1
-_START, _END = _HEADER.size, _HEADER.size + _DUMMY_SIZE
+# One structure for the whole head of each type and level: type, key length, value length, pointers,
+# both checksums.
+_RUN_START = layout.DUMMY_AT + layout.DUMMY_SIZE
+_LEVELS = layout.MAX_LEVEL + 1
+_KINDS = (layout.ADD, layout.REPLACE, layout.DELETE, layout.COMMIT)
+#: Where the checksums of a head are, by its type and level.
+_CHECKSUMS_AT = {
+    kind: tuple(layout.POINTERS[kind] + layout.LONG.size * (at + 1) for at in range(_LEVELS))
+    for kind in (*_KINDS, layout.DUMMY)
+}
 _HEADS = {
     kind: tuple(
-        struct.Struct(f"<xxHI{_POINTERS[kind] - 8 + 8 * (level + 1)}xII").unpack_from
-        for level in range(_LEVELS)
+        struct.Struct(f"<xxHI{at - layout.START.size}xII").unpack_from for at in _CHECKSUMS_AT[kind]
     )
-    for kind in (_ADD, _REPLACE, _DELETE, _COMMIT)
+    for kind in _KINDS
 }
-_STORES = frozenset((_ADD, _REPLACE))
-_LARGEST_HEAD = 16 + 8 * _LEVELS + 8
+_STORES = layout.STORES.intersection(_KINDS)
+_LARGEST_HEAD = _CHECKSUMS_AT[layout.REPLACE][-1] + layout.CHECKSUMS.size
 
-#: Below this the plain reader is as quick.
-_WORTH_IT = 1 << 16
 #: As much of the log as may be held at once.
 _LARGEST_LOG = 1 << 27
 
 
-def sift(path: AnyPath, picks: Picks) -> Optional[Sifted]:
-    """What `picks` wants of the twom file at `path`, or None where the plain reader decides."""
-    return run.sift(path, partial(_sifted, picks=picks))
+def select(path: AnyPath, predicate: Predicate) -> Optional[Selected]:
+    """Return what `predicate` wants of a file, or None where the plain reader decides."""
+    return sorted_run.select(path, partial(_selected, predicate=predicate))
 
 
-def _sifted(descriptor: int, picks: Picks) -> Sifted:
-    run_end, end, records = _header(descriptor)
+def _selected(descriptor: int, predicate: Predicate) -> Selected:
+    run_end, end, known = _header(descriptor)
     log = _Log(descriptor, run_end)
-    run.walk(descriptor, run_end, end, _records, log.take)
-    bounds = run.boundaries(_END, run_end, partial(_first_record, descriptor))
-    found, _ = run.sifted_run(descriptor, bounds, _records, picks, log.changes)
-    if found.records != records:
-        raise Unusual
+    sorted_run.walk(descriptor, run_end, end, _records, log.take)
+    bounds = sorted_run.boundaries(_RUN_START, run_end, partial(_first_record, descriptor))
+    found, _ = sorted_run.selected_run(descriptor, bounds, _records, predicate, log.changes)
+    if found.records != known:
+        raise FastPathUnsupported
     return found
 
 
 def _header(descriptor: int) -> tuple[int, int, int]:
     """Where the run and the log end, and how many live records there are."""
-    raw = os.pread(descriptor, _HEADER.size, 0)
-    if len(raw) < _HEADER.size:
-        raise Unusual
-    magic, _, version, flags, _, records, _, _, run_end, end, _, stored = _HEADER.unpack(raw)
-    if magic != MAGIC or version != _VERSION or flags & (_CSUM_NULL | _CSUM_EXTERNAL):
-        raise Unusual
-    if checksum(raw[:-4]) != stored or not _END < run_end <= end or (run_end | end) % 8:
-        raise Unusual
-    if end < _WORTH_IT or end > os.fstat(descriptor).st_size or end - run_end > _LARGEST_LOG:
-        raise Unusual
-    dummy = run.read(descriptor, _START, _END)
+    raw = os.pread(descriptor, layout.HEADER.size, 0)
+    header = records.checked_header(raw) if records.is_header(raw) else None
+    if header is None or header.version != layout.VERSION:
+        raise FastPathUnsupported
+    if header.flags & (layout.CSUM_NULL | layout.CSUM_EXTERNAL):
+        raise FastPathUnsupported
+    run_end, end = header.repack_size, header.current_size
+    if not _RUN_START < run_end <= end or (run_end | end) % layout.ALIGN:
+        raise FastPathUnsupported
+    sorted_run.check_sizes(run_end, end, os.fstat(descriptor).st_size, _LARGEST_LOG)
+    dummy = sorted_run.read(descriptor, layout.DUMMY_AT, _RUN_START)
+    of_head, _ = layout.CHECKSUMS.unpack(dummy[-layout.CHECKSUMS.size :])
+    is_dummy = dummy[:2] == bytes((layout.DUMMY, layout.MAX_LEVEL))
     # Where it is being rewritten the plain reader waits for it.
-    if dummy[:2] != bytes((_DUMMY, _LEVELS - 1)) or checksum(dummy[:-8]) != _word(dummy, -8):
-        raise Unusual
-    return run_end, end, records
+    if not is_dummy or checksum(dummy[: -layout.CHECKSUMS.size]) != of_head:
+        raise FastPathUnsupported
+    return run_end, end, header.num_records
 
 
 class _Log:
@@ -101,51 +91,48 @@ class _Log:
         done = 0
         for index, ancestor in deletions:
             self.changes.update(zip(keys[done:index], values[done:index]))
-            key = run.key_at(self._descriptor, ancestor, _records)
+            key = sorted_run.key_at(self._descriptor, ancestor, _records)
             was_live = self.changes.get(key, b"" if ancestor < self._run_end else None)
             if was_live is None:
-                raise Unusual
+                raise FastPathUnsupported
             self.changes[key] = None
             done = index
         self.changes.update(zip(keys[done:], values[done:]))
 
 
-def _word(data: bytes, at: int) -> int:
-    found: int = _WORD.unpack_from(data, at)[0]
-    return found
-
-
 def _records(
     data: bytes, keys: list[bytes], values: list[bytes], deletions: list[Deletion], most: int
 ) -> int:
-    """Add what is in `data`, as `run.Records` has it."""
+    """Add what is in `data`, as `sorted_run.Records` has it."""
     at, end = 0, len(data)
     data += bytes(_LARGEST_HEAD)
-    heads, fronts, hashed = _HEADS, _POINTERS, checksum
+    heads, checksums_at, hashed = _HEADS, _CHECKSUMS_AT, checksum
+    checksums_size, below = layout.CHECKSUMS.size, layout.ALIGN - 1
     while at < end:
         kind, level = data[at], data[at + 1]
         if kind not in heads or level >= _LEVELS:
-            raise Unusual
+            raise FastPathUnsupported
         key_length, value_length, of_head, of_tail = heads[kind][level](data, at)
-        checksums = at + fronts[kind] + 8 * (level + 1)
-        key = checksums + 8
+        checksums = at + checksums_at[kind][level]
+        key = checksums + checksums_size
         if kind not in _STORES:
             if most:
-                raise Unusual
+                raise FastPathUnsupported
             if key > end or hashed(data[at:checksums]) != of_head:
                 break
-            if kind == _DELETE:
-                deletions.append((len(keys), int.from_bytes(data[at + 8 : at + 16], "little")))
+            if kind == layout.DELETE:
+                ancestor_at = at + layout.ANCESTOR[kind]
+                deletions.append((len(keys), layout.LONG.unpack_from(data, ancestor_at)[0]))
             at = key
             continue
         value = key + key_length + 1
         stop = value + value_length
-        behind = stop + 1 + (-(key_length + value_length + 2) & 7)
+        behind = stop + 1 + (-(key_length + value_length + 2) & below)
         if behind > end or hashed(data[at:checksums]) != of_head:
             break
         # Nothing but NULs behind the key and the value.
         if hashed(data[key:behind]) != of_tail or data[value - 1] or any(data[stop:behind]):
-            raise Unusual
+            raise FastPathUnsupported
         keys.append(data[key : value - 1])
         values.append(data[value:stop])
         at = behind
@@ -156,11 +143,11 @@ def _records(
 
 def _first_record(descriptor: int, start: int) -> int:
     """The first offset from `start` on where a record starts, as a right head checksum says."""
-    start &= ~7
+    start &= -layout.ALIGN
     data = os.pread(descriptor, PROBE, start) + bytes(_LARGEST_HEAD)
-    for at in range(0, len(data) - _LARGEST_HEAD, 8):
-        if data[at] == _ADD and data[at + 1] < _LEVELS:
-            checksums = at + _POINTERS[_ADD] + 8 * (data[at + 1] + 1)
-            if _word(data, checksums) == checksum(data[at:checksums]):
+    for at in range(0, len(data) - _LARGEST_HEAD, layout.ALIGN):
+        if data[at] == layout.ADD and data[at + 1] < _LEVELS:
+            checksums = at + _CHECKSUMS_AT[layout.ADD][data[at + 1]]
+            if layout.CHECKSUMS.unpack_from(data, checksums)[0] == checksum(data[at:checksums]):
                 return start + at
-    raise Unusual
+    raise FastPathUnsupported

@@ -1,1 +1,1 @@
-"""Read the twoskip format."""
+"""twoskip, the format of most databases since Cyrus 2.5 (lib/cyrusdb_twoskip.c)."""

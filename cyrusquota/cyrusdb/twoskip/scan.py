@@ -1,4 +1,4 @@
-"""Bulk reading of twoskip; cyrusdb/twoskip.py defines what is right.
+"""The fast path of twoskip; the plain reader defines what is right.
 
 header.repack_size says where the run ends and the log starts. Every checksum is checked, every
 record is met, and the records are counted, as in the plain reader. A deletion in the log is about
@@ -17,36 +17,22 @@ from functools import partial
 from typing import Optional
 from zlib import crc32
 
-from cyrusquota.cyrusdb import sorted_run as run
-from cyrusquota.cyrusdb.selection import Picks, Sifted, Unusual
+from cyrusquota.cyrusdb import sorted_run
+from cyrusquota.cyrusdb.database import mailbox_order
+from cyrusquota.cyrusdb.selection import FastPathUnsupported, Predicate, Selected
 from cyrusquota.cyrusdb.sorted_run import PROBE, Changes, Deletion
-from cyrusquota.cyrusdb.twoskip.reader import (
-    _BLANK,
-    _COMMIT,
-    _DELETE,
-    _DIRTY,
-    _DUMMY,
-    _HEADER,
-    _LONG_KEY,
-    _MAILBOX_ORDER,
-    _MAX_LEVEL,
-    _RECORD,
-    _VERSION,
-    MAGIC,
-    _Order,
-)
+from cyrusquota.cyrusdb.twoskip import layout, records
 from cyrusquota.errors import AnyPath
 
-# The layout is that of the plain reader, with one structure for the whole head of each level: type,
-# key length, value length, pointers, both checksums.
-_START, _END = 64, 64 + 272
-_LEVELS = _MAX_LEVEL + 1
-_HEADS = tuple(struct.Struct(f">BxHI{8 * (level + 1)}xII").unpack_from for level in range(_LEVELS))
-_CRCS_AT = tuple(8 + 8 * (level + 1) for level in range(_LEVELS))
-_LARGEST_HEAD = 8 + 8 * _LEVELS + 8
+# One structure for the whole head of each level: type, key length, value length, pointers, both
+# checksums.
+_RUN_START = layout.DUMMY_AT + layout.DUMMY_SIZE
+_LEVELS = layout.MAX_LEVEL + 1
+#: Where the checksums of a head are, by its level.
+_CRCS_AT = tuple(layout.START.size + layout.LONG.size * (level + 1) for level in range(_LEVELS))
+_HEADS = tuple(struct.Struct(f">BxHI{at - layout.START.size}xII").unpack_from for at in _CRCS_AT)
+_LARGEST_HEAD = _CRCS_AT[-1] + layout.CRCS.size
 
-#: Below this the plain reader is as quick.
-_WORTH_IT = 1 << 16
 _WINDOW = 1 << 13
 #: More than these, and looking for each takes longer than reading everything.
 _MOST_DELETIONS = 10_000
@@ -54,44 +40,44 @@ _MOST_DELETIONS = 10_000
 _LARGEST_LOG = 1 << 27
 
 
-def sift(path: AnyPath, picks: Picks) -> Optional[Sifted]:
-    """What `picks` wants of the twoskip file at `path`, or None where the plain reader decides."""
-    return run.sift(path, partial(_sifted, picks=picks))
+def select(path: AnyPath, predicate: Predicate) -> Optional[Selected]:
+    """Return what `predicate` wants of a file, or None where the plain reader decides."""
+    return sorted_run.select(path, partial(_selected, predicate=predicate))
 
 
-def _sifted(descriptor: int, picks: Picks) -> Sifted:
-    run_end, end, records = _header(descriptor)
+def _selected(descriptor: int, predicate: Predicate) -> Selected:
+    run_end, end, known = _header(descriptor)
     log = _log(descriptor, run_end, end)
-    bounds = run.boundaries(_END, run_end, partial(_first_record, descriptor))
-    found, _ = run.sifted_run(descriptor, bounds, _records, picks, log)
-    if records not in (None, found.records):
-        raise Unusual
+    bounds = sorted_run.boundaries(_RUN_START, run_end, partial(_first_record, descriptor))
+    found, _ = sorted_run.selected_run(descriptor, bounds, _records, predicate, log)
+    if known not in (None, found.records):
+        raise FastPathUnsupported
     return found
 
 
 def _header(descriptor: int) -> tuple[int, int, Optional[int]]:
     """Where the run and the log end, and how many live records there are where that is known."""
-    raw = os.pread(descriptor, _HEADER.size, 0)
-    if len(raw) < _HEADER.size:
-        raise Unusual
-    magic, version, _, records, run_end, end, flags, crc = _HEADER.unpack(raw)
-    is_sound = magic == MAGIC and version == _VERSION and crc32(raw[:-4]) == crc
-    if not is_sound or not _END < run_end <= end or (run_end | end) % 8:
-        raise Unusual
-    if end < _WORTH_IT or end > os.fstat(descriptor).st_size or end - run_end > _LARGEST_LOG:
-        raise Unusual
-    dummy = run.read(descriptor, _START, _END)
-    kind, key, value, head_crc, _ = _HEADS[_LEVELS - 1](dummy)
+    raw = os.pread(descriptor, layout.HEADER.size, 0)
+    header = records.checked_header(raw) if records.is_header(raw) else None
+    if header is None or header.version != layout.VERSION:
+        raise FastPathUnsupported
+    run_end, end = header.repack_size, header.current_size
+    if not _RUN_START < run_end <= end or (run_end | end) % layout.ALIGN:
+        raise FastPathUnsupported
+    sorted_run.check_sizes(run_end, end, os.fstat(descriptor).st_size, _LARGEST_LOG)
+    dummy = sorted_run.read(descriptor, layout.DUMMY_AT, _RUN_START)
+    kind, key, value, head_crc, _ = _HEADS[layout.MAX_LEVEL](dummy)
     # Where it is being rewritten the plain reader waits for it.
-    if (kind, key, value, crc32(dummy[:-8])) != (_DUMMY, 0, 0, head_crc):
-        raise Unusual
-    return run_end, end, None if flags & _DIRTY else records
+    crc = crc32(dummy[: -layout.CRCS.size])
+    if (kind, key, value, crc) != (layout.DUMMY, 0, 0, head_crc):
+        raise FastPathUnsupported
+    return run_end, end, None if header.flags & layout.DIRTY else header.num_records
 
 
 def _log(descriptor: int, start: int, end: int) -> Changes:
     """What was stored and deleted since the run was written."""
     log = _Log(descriptor, start)
-    run.walk(descriptor, start, end, _records, log.take)
+    sorted_run.walk(descriptor, start, end, _records, log.take)
     return log.changes
 
 
@@ -103,13 +89,13 @@ class _Log:
         self._descriptor = descriptor
         self._run_end = run_end
         #: The live keys of the log in byte order and in mailbox order, once they matter.
-        self._orders: Optional[tuple[_Order, _Order]] = None
+        self._orders: Optional[tuple[records.LiveKeys, records.LiveKeys]] = None
         self._deletions = 0
 
     def take(self, keys: list[bytes], values: list[bytes], deletions: list[Deletion]) -> None:
         self._deletions += len(deletions)
         if self._deletions > _MOST_DELETIONS:
-            raise Unusual
+            raise FastPathUnsupported
         done = 0
         for index, following in deletions:
             self._store(keys[done:index], values[done:index])
@@ -133,16 +119,19 @@ class _Log:
         It has to be the same in mailbox order, which the database may be in.
         """
         if self._orders is None:
-            live = {key: 0 for key, value in self.changes.items() if value is not None}
-            self._orders = _Order(live, False), _Order(live, True)
-        below = run.key_at(self._descriptor, following, _records) if following else None
+            live = [key for key, value in self.changes.items() if value is not None]
+            self._orders = (
+                records.LiveKeys(live, in_mailbox_order=False),
+                records.LiveKeys(live, in_mailbox_order=True),
+            )
+        below = sorted_run.key_at(self._descriptor, following, _records) if following else None
         in_run = self._in_run(below)
         in_log = [order.take_before(below) for order in self._orders]
         plain = max((key for key in (in_run, in_log[0]) if key is not None), default=None)
         both = (key for key in (in_run, in_log[1]) if key is not None)
-        mailbox = max(both, default=None, key=_in_mailbox_order)
+        mailbox = max(both, default=None, key=mailbox_order)
         if plain is None or plain != mailbox:
-            raise Unusual
+            raise FastPathUnsupported
         if plain == in_run:
             for order, key in zip(self._orders, in_log):
                 if key is not None:
@@ -153,18 +142,14 @@ class _Log:
         """The greatest key of the run less than `below` that no change is known of."""
         before, behind = _neighbours(self._descriptor, self._run_end, below)
         if below is not None:
-            place = _in_mailbox_order(below)
-            if before is not None and _in_mailbox_order(before) >= place:
-                raise Unusual
-            if behind is not None and _in_mailbox_order(behind) < place:
-                raise Unusual
+            place = mailbox_order(below)
+            if before is not None and mailbox_order(before) >= place:
+                raise FastPathUnsupported
+            if behind is not None and mailbox_order(behind) < place:
+                raise FastPathUnsupported
         while before in self.changes:
             before, _ = _neighbours(self._descriptor, self._run_end, before)
         return before
-
-
-def _in_mailbox_order(key: bytes) -> tuple[bytes, bytes]:
-    return key.translate(_MAILBOX_ORDER), key
 
 
 def _neighbours(
@@ -175,18 +160,18 @@ def _neighbours(
     Without a key, the greatest of all.
     """
     # All records that start from `high` on have keys that are not less.
-    low, high = _END, run_end
+    low, high = _RUN_START, run_end
     while high - low > _WINDOW:
-        middle = (low + high) // 2 & ~7
+        middle = (low + high) // 2 & -layout.ALIGN
         at = _first_record(descriptor, middle, run_end)
         if at >= high:
             break
-        if key is None or run.key_at(descriptor, at, _records) < key:
+        if key is None or sorted_run.key_at(descriptor, at, _records) < key:
             low = at
         else:
             high = middle
     keys = list[bytes]()
-    _records(run.read(descriptor, low, min(run_end, high + PROBE)), keys, [], [], 0)
+    _records(sorted_run.read(descriptor, low, min(run_end, high + PROBE)), keys, [], [], 0)
     less = bisect.bisect_left(keys, key) if key is not None else len(keys)
     return keys[less - 1] if less else None, keys[less] if less < len(keys) else None
 
@@ -200,37 +185,38 @@ def _records(
 ) -> int:
     """Add what is in `data`; where the first record starts that is not whole or right.
 
-    Raises `Unusual` where something else stands.
+    Raises `FastPathUnsupported` where something else stands.
     """
     at, end = 0, len(data)
     data += bytes(_LARGEST_HEAD)
-    heads, crcs_at, crc = _HEADS, _CRCS_AT, crc32
+    heads, crcs_at, crc, below = _HEADS, _CRCS_AT, crc32, layout.ALIGN - 1
+    a_record, long_key, crcs_size = layout.RECORD, layout.LONG_KEY, layout.CRCS.size
     add_key, add_value = keys.append, values.append
     while at < end:
         level = data[at + 1]
         if level >= _LEVELS:
-            if not data.startswith(_BLANK, at):
-                raise Unusual
-            at += 8
+            if not data.startswith(layout.BLANK, at):
+                raise FastPathUnsupported
+            at += len(layout.BLANK)
             continue
         kind, key_length, value_length, head_crc, tail_crc = heads[level](data, at)
         crcs = at + crcs_at[level]
-        key = crcs + 8
+        key = crcs + crcs_size
         value = key + key_length
         stop = value + value_length
-        behind = stop + (-stop & 7)
+        behind = stop + (-stop & below)
         if behind > end or crc(data[at:crcs]) != head_crc:
             break
-        if kind != _RECORD:
-            if key != behind or kind not in (_COMMIT, _DELETE) or most:
-                raise Unusual
-            if kind == _DELETE:
-                following = int.from_bytes(data[at + 8 : at + 16], "big")
+        if kind != a_record:
+            if key != behind or kind not in (layout.COMMIT, layout.DELETE) or most:
+                raise FastPathUnsupported
+            if kind == layout.DELETE:
+                (following,) = layout.LONG.unpack_from(data, at + layout.START.size)
                 deletions.append((len(keys), following))
             at = behind
             continue
-        if key_length == _LONG_KEY or crc(data[key:behind]) != tail_crc:
-            raise Unusual
+        if key_length == long_key or crc(data[key:behind]) != tail_crc:
+            raise FastPathUnsupported
         add_key(data[key:value])
         add_value(data[value:stop])
         at = behind
@@ -241,11 +227,11 @@ def _records(
 
 def _first_record(descriptor: int, start: int, end: int = sys.maxsize) -> int:
     """The first offset from `start` on where a record starts, as a right head checksum says."""
-    start &= ~7
+    start &= -layout.ALIGN
     data = os.pread(descriptor, min(PROBE, end - start), start) + bytes(_LARGEST_HEAD)
-    for at in range(0, len(data) - _LARGEST_HEAD, 8):
-        if data[at] == _RECORD and data[at + 1] < _LEVELS:
+    for at in range(0, len(data) - _LARGEST_HEAD, layout.ALIGN):
+        if data[at] == layout.RECORD and data[at + 1] < _LEVELS:
             crcs = at + _CRCS_AT[data[at + 1]]
-            if int.from_bytes(data[crcs : crcs + 4], "big") == crc32(data[at:crcs]):
+            if layout.CRCS.unpack_from(data, crcs)[0] == crc32(data[at:crcs]):
                 return start + at
-    raise Unusual
+    raise FastPathUnsupported

@@ -1,7 +1,8 @@
 """Databases written the way Cyrus writes them, to test readers against.
 
-Written from the formats, without anything of the readers, and Cyrus's own tools read the results in
-the integration tests of this package. Small, and slow with more than a few hundred records.
+Written after the public layouts, without anything else of the readers, and Cyrus's own tools read
+the results in the integration tests of this package. Small, and slow with more than a few hundred
+records.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Optional
 
+from cyrusquota.cyrusdb.database import MAILBOX_ORDER
+
 _ESCAPES = {byte: bytes((0xFF, byte | 0x80)) for byte in b"\0\t\r\n"} | {0xFF: b"\xff\xff"}
-#: Mailbox order: the TAB behind a key before `.`, and `.` before everything else.
-_ORDER = bytes({9: 1, 46: 2}.get(byte, byte + 2 if 0 < byte < 9 else byte) for byte in range(256))
 
 
 def escaped(text: bytes) -> bytes:
@@ -60,7 +60,7 @@ class FlatWriter:
     def _write(self) -> None:
         assert self._changed is not None
         lines = (escaped(key) + b"\t" + escaped(value) for key, value in self._changed.items())
-        in_order = sorted(lines, key=lambda line: line.translate(_ORDER))
+        in_order = sorted(lines, key=lambda line: line.translate(MAILBOX_ORDER))
         self._new.unlink(missing_ok=True)
         self._new.write_bytes(b"".join(line + b"\n" for line in in_order))
         self._written = True

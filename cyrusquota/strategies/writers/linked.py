@@ -16,7 +16,10 @@ from typing import Iterator, Optional
 
 import attrs
 
-MAX_LEVEL = 31
+from cyrusquota.cyrusdb.twoskip import layout
+
+#: The same in both formats.
+MAX_LEVEL = layout.MAX_LEVEL
 
 
 @attrs.define

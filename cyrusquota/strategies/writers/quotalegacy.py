@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Optional
 
+from cyrusquota.cyrusdb.quotalegacy import layout
+
 
 class QuotalegacyWriter:
     """A tree; `path` is the directory that holds quota/ and domain/.
@@ -21,7 +23,7 @@ class QuotalegacyWriter:
         self._fulldirhash = fulldirhash
         self._virtdomains = virtdomains
         self._pending: dict[bytes, Optional[bytes]] = {}
-        (path / "quota").mkdir(parents=True, exist_ok=True)
+        (path / os.fsdecode(layout.QUOTA)).mkdir(parents=True, exist_ok=True)
 
     def begin(self) -> None:
         self._pending = {}
@@ -61,19 +63,20 @@ class QuotalegacyWriter:
         """Write `file`.NEW; gives back its name."""
         os.makedirs(os.path.dirname(file), exist_ok=True)
         # Values of the old form have a line for each of their two numbers.
-        content = value if value.startswith(b"%") else value.replace(b" ", b"\n", 1)
-        with open(file + b".NEW", "wb") as new:
-            new.write(content + b"\n")
-        return file + b".NEW"
+        is_dlist = value.startswith(layout.DLIST)
+        content = value if is_dlist else value.replace(b" ", layout.LINE_BREAK, 1)
+        with open(file + layout.UNFINISHED, "wb") as new:
+            new.write(content + layout.LINE_BREAK)
+        return file + layout.UNFINISHED
 
     def _file(self, key: bytes) -> bytes:
         base, full = os.fsencode(self.path), self._fulldirhash
         domain, bang, rest = key.partition(b"!")
         if not (self._virtdomains and bang):
-            return b"/".join((base, b"quota", letter(_behind_dot(key), full=full), key))
-        base = b"/".join((base, b"domain", letter(domain, full=full), domain, b"quota"))
+            return b"/".join((base, layout.QUOTA, letter(_behind_dot(key), full=full), key))
+        base = b"/".join((base, layout.DOMAIN, letter(domain, full=full), domain, layout.QUOTA))
         if not rest:
-            return base + b"/root"
+            return b"/".join((base, layout.ROOT))
         return b"/".join((base, letter(_behind_dot(rest), full=full), rest))
 
 

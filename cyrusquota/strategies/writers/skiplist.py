@@ -7,10 +7,8 @@ import struct
 from pathlib import Path
 from typing import Optional
 
-_MAGIC = b"\xa1\x02\x8b\x0dskiplist file\0\0\0"
-_HEADER_SIZE, _MAX_LEVEL = 48, 20
-_DUMMY, _INORDER, _ADD, _DELETE, _COMMIT = 257, 1, 2, 4, 255
-_PADDING = b"\xff\xff\xff\xff"
+from cyrusquota.cyrusdb.skiplist import layout
+
 _MADE = 1_700_000_000
 #: Keys are in the order of their bytes as signed numbers.
 _SIGNED = bytes(byte ^ 0x80 for byte in range(256))
@@ -21,13 +19,13 @@ def _words(*numbers: int) -> bytes:
 
 
 def _padded(text: bytes) -> bytes:
-    return text + bytes(-len(text) % 4)
+    return text.ljust(layout.padded(len(text)), b"\0")
 
 
 def record(kind: int, key: bytes, value: bytes, pointers: list[int]) -> bytes:
     """A record that is no DELETE or COMMIT."""
     head = _words(kind, len(key)) + _padded(key) + _words(len(value)) + _padded(value)
-    return head + _words(*pointers) + _PADDING
+    return head + _words(*pointers) + layout.PADDING
 
 
 class _Node:
@@ -39,7 +37,7 @@ class _Node:
         self.offset = offset
         self.level = level
         #: Where the first of its pointers is.
-        self.pointers = offset + 12 + len(_padded(key)) + len(_padded(value))
+        self.pointers = layout.value_at(offset, len(key)) + layout.padded(len(value))
 
 
 class SkiplistWriter:
@@ -62,21 +60,21 @@ class SkiplistWriter:
     def set(self, key: bytes, value: bytes) -> None:
         old = self._live.get(key)
         if old is not None:
-            self._append(_words(_DELETE, old.offset))
+            self._append(_words(layout.DELETE, old.offset))
         level = self._random_level() if old is None else old.level
-        at = self._append(record(_ADD, key, value, [0] * level))
+        at = self._append(record(layout.ADD, key, value, [0] * level))
         self._live[key] = _Node(key, value, at, level)
         self._link()
 
     def delete(self, key: bytes) -> None:
         old = self._live.pop(key, None)
         if old is not None:
-            self._append(_words(_DELETE, old.offset))
+            self._append(_words(layout.DELETE, old.offset))
             self._link()
 
     def commit(self) -> None:
         if self.path.stat().st_size > self._committed:
-            self._append(_words(_COMMIT))
+            self._append(_words(layout.COMMIT))
         self._committed = self.path.stat().st_size
 
     def abort(self) -> None:
@@ -98,14 +96,17 @@ class SkiplistWriter:
 
     def _checkpoint(self, path: Path) -> None:
         """Write what is live in order, without a log."""
-        at = _HEADER_SIZE + 4 * (_MAX_LEVEL + 4)
-        body = [record(_DUMMY, b"", b"", [0] * _MAX_LEVEL)]
+        at = layout.HEADER.size + len(layout.DUMMY_START) + layout.LONGEST_POINTERS
+        body = [record(layout.DUMMY, b"", b"", [0] * layout.MAX_LEVEL)]
         for node in self._in_order():
-            body.append(record(_INORDER, node.key, node.value, [0] * node.level))
+            body.append(record(layout.INORDER, node.key, node.value, [0] * node.level))
             self._live[node.key] = _Node(node.key, node.value, at, node.level)
             at += len(body[-1])
         level = max((node.level for node in self._live.values()), default=1)
-        header = _MAGIC + _words(1, 2, _MAX_LEVEL, level, len(self._live), at, _MADE)
+        header = layout.HEADER.pack(
+            *(layout.MAGIC, layout.VERSION, layout.MINOR_VERSION, layout.MAX_LEVEL, level),
+            *(len(self._live), at, _MADE),
+        )
         path.write_bytes(header + b"".join(body))
         self._committed = at
         self._link(path)
@@ -116,7 +117,7 @@ class SkiplistWriter:
     def _random_level(self) -> int:
         """Half of the records have one pointer, a quarter two, and so on."""
         self._made += 1
-        return min((self._made & -self._made).bit_length(), _MAX_LEVEL)
+        return min((self._made & -self._made).bit_length(), layout.MAX_LEVEL)
 
     def _append(self, what: bytes) -> int:
         with self.path.open("ab") as file:
@@ -126,15 +127,15 @@ class SkiplistWriter:
 
     def _link(self, path: Optional[Path] = None) -> None:
         """Put the pointers of all live records right, and how many levels are in use."""
-        dummy = _Node(b"", b"", _HEADER_SIZE, _MAX_LEVEL)
+        dummy = _Node(b"", b"", layout.DUMMY_AT, layout.MAX_LEVEL)
         in_order = self._in_order()
         with (path or self.path).open("r+b") as file:
-            file.seek(32)
+            file.seek(layout.CURLEVEL_AT)
             file.write(_words(max((node.level for node in in_order), default=1)))
-            for level in range(_MAX_LEVEL):
+            for level in range(layout.MAX_LEVEL):
                 behind = 0
                 for node in reversed([dummy, *in_order]):
                     if node.level > level:
-                        file.seek(node.pointers + 4 * level)
+                        file.seek(node.pointers + layout.WORD.size * level)
                         file.write(_words(behind))
                         behind = node.offset

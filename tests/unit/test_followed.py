@@ -12,11 +12,8 @@ from typing import Callable, Iterator
 import pytest
 
 from cyrusquota import cyrusdb
-from cyrusquota.cyrusdb import tail
-from cyrusquota.cyrusdb.skiplist import reader as skiplist
-from cyrusquota.cyrusdb.tail import Changes, Lost, Tail, logs
-from cyrusquota.cyrusdb.twom import reader as twom
-from cyrusquota.cyrusdb.twoskip import reader as twoskip
+from cyrusquota.cyrusdb import database, follow
+from cyrusquota.cyrusdb.follow import Changes, Followed, NeedsRescan
 from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, NoSuchSource
 from cyrusquota.strategies.writers import WRITERS, Writer, close
 from cyrusquota.strategies.writers.twom import NULL, TwomWriter
@@ -36,8 +33,8 @@ def writer(request: pytest.FixtureRequest, tmp_path: Path) -> Writer:
 
 
 @pytest.fixture
-def followed(writer: Writer) -> Iterator[Tail]:
-    with tail.opened(writer.path) as found:
+def followed(writer: Writer) -> Iterator[Followed]:
+    with follow.open(writer.path) as found:
         begin(found, writer.path)
         yield found
 
@@ -51,7 +48,7 @@ def commit(writer: Writer, records: dict[bytes, bytes], gone: tuple[bytes, ...] 
     writer.commit()
 
 
-def begin(found: Tail, path: Path) -> None:
+def begin(found: Followed, path: Path) -> None:
     with cyrusdb.open(path) as db:
         found.begin(db.snapshot())
 
@@ -69,11 +66,11 @@ def agree(changes: Changes, records: State) -> bool:
     return all(records.get(key, value) == value for key, value in changes.by_key.items())
 
 
-def test_nothing_changed(followed: Tail) -> None:
+def test_nothing_changed(followed: Followed) -> None:
     assert followed.changes() == Changes({}, followed.changes().records)
 
 
-def test_what_is_committed_is_found_once(writer: Writer, followed: Tail) -> None:
+def test_what_is_committed_is_found_once(writer: Writer, followed: Followed) -> None:
     commit(writer, {b"user.a": V2, b"user.c": V1})
     found = followed.changes()
     assert found.records == 3
@@ -85,7 +82,7 @@ def test_what_is_committed_is_found_once(writer: Writer, followed: Tail) -> None
     assert not followed.changes().by_key
 
 
-def test_what_is_not_committed_is_not_found(writer: Writer, followed: Tail) -> None:
+def test_what_is_not_committed_is_not_found(writer: Writer, followed: Followed) -> None:
     writer.begin()
     writer.set(b"user.a", V2)
     assert not followed.changes().by_key
@@ -93,7 +90,7 @@ def test_what_is_not_committed_is_not_found(writer: Writer, followed: Tail) -> N
     assert followed.changes().by_key == {b"user.a": V2}
 
 
-def test_what_a_killed_writer_left_is_not_found(writer: Writer, followed: Tail) -> None:
+def test_what_a_killed_writer_left_is_not_found(writer: Writer, followed: Followed) -> None:
     writer.begin()
     writer.set(b"user.a", V2)
     writer.abort()
@@ -102,20 +99,20 @@ def test_what_a_killed_writer_left_is_not_found(writer: Writer, followed: Tail) 
     assert followed.changes().by_key == {b"user.b": V2}
 
 
-def test_a_deletion_is_found_or_said_to_be_missing(writer: Writer, followed: Tail) -> None:
+def test_a_deletion_is_found_or_said_to_be_missing(writer: Writer, followed: Followed) -> None:
     commit(writer, {}, (b"user.a",))
     found = followed.changes()
     assert found.records == 1
     assert found.by_key == {b"user.a": None} or not found.is_complete
 
 
-def test_a_repacked_file_goes_on_or_is_lost(writer: Writer, followed: Tail) -> None:
+def test_a_repacked_file_goes_on_or_is_lost(writer: Writer, followed: Followed) -> None:
     commit(writer, {b"user.a": V2})
     writer.repack()
     commit(writer, {b"user.b": V2})
     try:
         found = followed.changes()
-    except Lost:
+    except NeedsRescan:
         assert isinstance(writer, WRITERS["skiplist"])
     else:
         assert found == Changes({b"user.a": V2, b"user.b": V2}, 2, is_complete=False)
@@ -123,51 +120,51 @@ def test_a_repacked_file_goes_on_or_is_lost(writer: Writer, followed: Tail) -> N
         assert followed.changes() == Changes({b"user.c": V1}, 3)
 
 
-def test_a_file_repacked_twice_is_lost(writer: Writer, followed: Tail) -> None:
+def test_a_file_repacked_twice_is_lost(writer: Writer, followed: Followed) -> None:
     writer.repack()
     writer.repack()
-    with pytest.raises(Lost):
+    with pytest.raises(NeedsRescan):
         followed.changes()
 
 
-def test_a_copy_in_its_place_is_lost(writer: Writer, followed: Tail) -> None:
+def test_a_copy_in_its_place_is_lost(writer: Writer, followed: Followed) -> None:
     copy = writer.path.with_name("copy")
     shutil.copyfile(writer.path, copy)
     os.replace(copy, writer.path)
-    with pytest.raises(Lost, match="replaced"):
+    with pytest.raises(NeedsRescan, match="replaced"):
         followed.changes()
 
 
-def test_a_missing_file_is_an_error(writer: Writer, followed: Tail) -> None:
+def test_a_missing_file_is_an_error(writer: Writer, followed: Followed) -> None:
     writer.path.unlink()
     with pytest.raises(NoSuchSource):
         followed.changes()
 
 
 @pytest.mark.parametrize("size", [0, 10, 100, 200])
-def test_a_file_cut_short_is_lost(writer: Writer, followed: Tail, size: int) -> None:
+def test_a_file_cut_short_is_lost(writer: Writer, followed: Followed, size: int) -> None:
     commit(writer, {b"user.a": V2})
     os.truncate(writer.path, size)
-    with pytest.raises(Lost):
+    with pytest.raises(NeedsRescan):
         followed.changes()
 
 
 def test_a_file_cut_short_is_lost_even_if_nothing_was_appended(
-    writer: Writer, followed: Tail
+    writer: Writer, followed: Followed
 ) -> None:
     os.truncate(writer.path, 200)
-    with pytest.raises(Lost):
+    with pytest.raises(NeedsRescan):
         followed.changes()
 
 
-def test_a_damaged_end_is_lost_or_left_alone(writer: Writer, followed: Tail) -> None:
+def test_a_damaged_end_is_lost_or_left_alone(writer: Writer, followed: Followed) -> None:
     commit(writer, {b"user.a": V2, b"user.c": V1})
     whole = writer.path.read_bytes()
     at = whole.rindex(b"user.c")
     writer.path.write_bytes(whole[:at] + b"\xff" + whole[at + 1 :])
     try:
         found = followed.changes().by_key
-    except Lost:
+    except NeedsRescan:
         return
     # Without checksums a changed byte of a key cannot be noticed.
     assert isinstance(writer, WRITERS["skiplist"])
@@ -175,10 +172,10 @@ def test_a_damaged_end_is_lost_or_left_alone(writer: Writer, followed: Tail) -> 
 
 
 def test_another_file_was_read(writer: Writer) -> None:
-    with tail.opened(writer.path) as found:
+    with follow.open(writer.path) as found:
         copy = writer.path.with_name("copy")
         shutil.copyfile(writer.path, copy)
-        with pytest.raises(Lost, match="while it was read"):
+        with pytest.raises(NeedsRescan, match="while it was read"):
             begin(found, copy)
 
 
@@ -190,12 +187,12 @@ def test_recorded_histories_are_followed(backend: str, tmp_path: Path) -> None:
     for (before, old), (after, new) in zip(stages, stages[1:]):
         path.unlink(missing_ok=True)
         shutil.copyfile(before, path)
-        with tail.opened(path) as found:
+        with follow.open(path) as found:
             begin(found, path)
             path.write_bytes(after.read_bytes())
             try:
                 changes = found.changes()
-            except Lost:
+            except NeedsRescan:
                 continue
         if changes.is_complete:
             assert applied(old, changes) == new
@@ -209,7 +206,7 @@ def test_recorded_histories_are_followed(backend: str, tmp_path: Path) -> None:
 def test_other_formats_say_only_that_something_changed(backend: str, tmp_path: Path) -> None:
     made = WRITERS[backend](tmp_path / "quotas.db")
     commit(made, {b"user.a": V1})
-    with ExitStack() as leaving, tail.opened(made.path) as found:
+    with ExitStack() as leaving, follow.open(made.path) as found:
         leaving.callback(close, made)
         begin(found, made.path)
         assert found.changes().is_complete
@@ -243,11 +240,8 @@ HEADERS = {"skiplist": 48, "twom": 96, "twoskip": 64}
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (twom, twoskip):
-        monkeypatch.setattr(module, "_PAUSE", 0)
-        monkeypatch.setattr(module, "_TRIES", 2)
-    for module in (skiplist, logs):
-        monkeypatch.setattr(module, "_PAUSE", 0)
+    monkeypatch.setattr(database, "PAUSE", 0)
+    monkeypatch.setattr(database, "TRIES", 2)
 
 
 def plainly_read(path: Path) -> tuple[State, bool]:
@@ -290,12 +284,12 @@ def test_damage_is_never_followed_to_other_records(name: str, flipped: int, tmp_
         new, committed = dict(db), db.snapshot().size
     for at in range(committed):
         path.write_bytes(before)
-        with tail.opened(path) as found:
+        with follow.open(path) as found:
             found.begin(snapshot)
             path.write_bytes(after[:at] + bytes((after[at] ^ flipped,)) + after[at + 1 :])
             try:
                 changes = found.changes()
-            except Lost:
+            except NeedsRescan:
                 continue
         if at < HEADERS[name.partition(",")[0]] and changes == Changes():
             # The header may be one that is being written; after some more looks it is damage.
