@@ -8,14 +8,13 @@ from typing import Iterator, Mapping, Optional
 import attrs
 
 from cyrusquota import __version__, maps
-from cyrusquota.cli._map import comments, summarizer
 from cyrusquota.cli._reading import Reading
 from cyrusquota.cli._source import Chosen
 from cyrusquota.maps import FORMATS, KeyForm
 from cyrusquota.maps.installed import InstalledMap
 from cyrusquota.maps.values import MapValues
 from cyrusquota.monitoring.prometheus import Metric, Number, label
-from cyrusquota.publish.guard import Change, Guard, Limits
+from cyrusquota.publish.guard import Change, Limits, MapSummary, check_change
 from cyrusquota.quota import QuotaRoot, Resource
 from cyrusquota.verdicts.summary import Summary
 
@@ -122,18 +121,16 @@ class Watch:
         self, chosen: Chosen, reading: Reading, installed_map: InstalledMap
     ) -> Iterator[Metric]:
         """What the guard would say to the map that an export would write now."""
-        written, summarize = (
-            FORMATS[installed_map.format],
-            summarizer(FORMATS[installed_map.format]),
-        )
+        written = FORMATS[installed_map.format]
         values = attrs.evolve(self.map_values, format=written).values(reading.verdicts)
         entries = maps.entries(values, form=self.form, exempt=self.exempt)
-        texts = comments(chosen, reading.roots, len(entries), reading.near)
-        content = written.document(entries, texts)
-        held = Guard(summarize, self.limits)(installed_map.content, content)
+        keys = written.keys(written.document(entries, ()))
+        new = MapSummary(keys, reading.roots, chosen.source.name)
+        old = MapSummary.of(written, installed_map.content)
+        held = check_change(old, new, self.limits)
         about = "Whether an export would now be held back by its guard (1) or not (0)."
         yield Metric.single("cyrusquota_map_held_back", about, +(held is not None))
-        change = Change.between(installed_map.keys, summarize(content).keys)
+        change = Change.between(old.keys, new.keys)
         counts = {"added": change.added, "removed": change.removed}
         about = "Entries by which a map written now would differ from the one in place."
         samples = [({"change": name}, count) for name, count in counts.items()]

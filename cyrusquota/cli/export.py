@@ -13,16 +13,17 @@ from cyrusquota import __version__, maps, publish
 from cyrusquota.cli._answers import answer_options
 from cyrusquota.cli._command import Command, Example, Heading, under
 from cyrusquota.cli._complete import file_names
-from cyrusquota.cli._map import comments, put, summarizer
+from cyrusquota.cli._map import advised
 from cyrusquota.cli._ownership import ownership_options
 from cyrusquota.cli._progress import progress
 from cyrusquota.cli._run import complain, run
 from cyrusquota.cli._seconds import Seconds
 from cyrusquota.cli._source import Chosen, RawOptions, source_options
 from cyrusquota.errors import OptionError
-from cyrusquota.maps import Format, KeyForm
+from cyrusquota.maps import KeyForm, MapHeader
 from cyrusquota.maps.values import MapValues
-from cyrusquota.publish.guard import Change, Guard, Limits, MapSummary
+from cyrusquota.publish.guard import Change, Guard, Limits
+from cyrusquota.publish.map_publisher import MapPublisher
 from cyrusquota.publish.privileges import reading_as
 from cyrusquota.verdicts.selection import Evaluation, evaluate
 
@@ -128,35 +129,40 @@ def export(
     It reads the quota database that /etc/imapd.conf names, or the one given, and lists exactly the
     users whose next message lmtpd would refuse. It prints nothing when all is well.
     """
-    summarize = summarizer(map_values.format)
-    guard = Guard(summarize, Limits.of(max_change), accept_change)
+    limits = Limits.of(max_change)
     output = None if output == "-" else output
+    publisher = MapPublisher(output or "-", map_values.format, ownership, wait, follow_links)
+    guard = Guard(publisher.summarize, limits, accept_change)
     if follow:
         _check_follow(raw, output, is_single=dry_run or accept_change is not None)
-        assert output is not None
-        from cyrusquota.cli._follow import Export, Place
+        from cyrusquota.cli._follow import Export
 
-        place = Place(output, ownership, wait, follow_links)
-        export = Export(raw.load(), exempt, KeyForm(key), map_values, place, guard.limits)
+        export = Export(raw.load(), exempt, KeyForm(key), map_values, publisher, limits)
         export.run(poll, verbose)
         return
     chosen = raw.load()
     listing = _Listing(chosen, exempt, KeyForm(key), map_values)
     if output is None:
         content = listing.content()
-        _tell_changes(
-            None, content, guard, map_values.format
-        ) if dry_run else sys.stdout.buffer.write(content)
+        if dry_run:
+            _tell_changes(None, content, guard, map_values.format.body)
+        else:
+            sys.stdout.buffer.write(content)
     elif dry_run:
-        old = publish.in_place(output, follow_links=follow_links)
-        _tell_changes(old, listing.content(old), guard, map_values.format)
+        old = publisher.in_place()
+        _tell_changes(old, listing.content(old), guard, map_values.format.body)
     else:
-        with publish.claim(output, wait=wait, follow_links=follow_links) as claim:
+        with publisher.claim() as claim, advised(output):
             old = claim.in_place()
             content = listing.content(old)
-            outcome = put(claim, content, ownership, guard, output, map_values.format)
+            outcome = publisher.put(claim, content, guard)
         if verbose:
-            complain(f"{output} {outcome.value}: {_numbers(summarize, old, content)}")
+            before, after = (publisher.summarize(found).keys for found in (old or b"", content))
+            change = Change.between(before, after)
+            complain(
+                f"{output} {outcome.value}: {change.added} entries added, {change.removed} removed,"
+                f" {change.kept} kept"
+            )
     if verbose:
         complain(f"{listing.summary}, {chosen.problems.count} problems")
 
@@ -184,16 +190,16 @@ class _Listing:
 
     def content(self, old: Optional[bytes] = None) -> bytes:
         """The map; `old`, the one in place, tells how long reading may take."""
-        summarize = MapSummary.by(self.map_values.format.header(old or b""), frozenset())
+        header = MapHeader.of(self.map_values.format.comments(old or b"")) or MapHeader()
         with reading_as(self.chosen.user):
-            found = self._read(summarize.roots)
+            found = self._read(header.roots)
         values = self.map_values.values(found.verdicts)
         entries = maps.entries(values, form=self.form, exempt=self.exempt)
         name = self.chosen.source.name
         self.summary = f"{found.roots} quota roots read from {name}, {len(entries)} entries"
         near = sum(not verdict.over for verdict in found.verdicts)
-        texts = comments(self.chosen, found.roots, len(entries), near)
-        return self.map_values.format.document(entries, texts)
+        header = MapHeader(name, self.chosen.policy.name, roots=found.roots, near=near)
+        return maps.document(self.map_values.format, entries, header)
 
     def _read(self, expected: Optional[int]) -> Evaluation:
         source, problems = self.chosen.source, self.chosen.problems
@@ -207,9 +213,11 @@ class _Listing:
         return found
 
 
-def _tell_changes(old: Optional[bytes], content: bytes, guard: Guard, written: Format) -> None:
-    before = set(written.body(old or b"").splitlines())
-    after = set(written.body(content).splitlines())
+def _tell_changes(
+    old: Optional[bytes], content: bytes, guard: Guard, body: Callable[[bytes], bytes]
+) -> None:
+    before = set(body(old or b"").splitlines())
+    after = set(body(content).splitlines())
     for sign, lines in ((b"+", after - before), (b"-", before - after)):
         for line in sorted(lines):
             click.echo(b"%b %b" % (sign, line))
@@ -220,11 +228,6 @@ def _tell_changes(old: Optional[bytes], content: bytes, guard: Guard, written: F
     held = guard(old, content) if old else None
     if held is not None:
         click.echo(f"and would be held back: {held.reason}")
-
-
-def _numbers(summarize: Callable[[bytes], MapSummary], old: Optional[bytes], content: bytes) -> str:
-    change = Change.between(summarize(old or b"").keys, summarize(content).keys)
-    return f"{change.added} entries added, {change.removed} removed, {change.kept} kept"
 
 
 def main() -> NoReturn:

@@ -62,7 +62,7 @@ def _age(table: InstalledMap, max_age: Optional[int], now: float) -> Iterator[Fi
     elif old >= late:
         yield finding("map-late", f"{said}, {believed}", run)
     else:
-        roots = table.count("roots")
+        roots = table.header.roots
         whence = "" if roots is None else f" from {roots} quota root{'s' * (roots != 1)}"
         count = f"{table.entries} entr{'y' if table.entries == 1 else 'ies'}"
         yield finding("map", f"{said}; {table.format}, {count}{whence}")
@@ -113,7 +113,7 @@ def _is_open(path: Path) -> bool:
 
 
 def _contents(table: InstalledMap, quotas: Quotas) -> Iterator[Finding]:
-    source = table.header.get("source")
+    source = table.header.source
     if source != quotas.source:
         yield finding(
             "map-source", f"{table.path}: was made from {source}, not from {quotas.source}"
@@ -122,10 +122,12 @@ def _contents(table: InstalledMap, quotas: Quotas) -> Iterator[Finding]:
     new = _keys_now(table, quotas)
     change = Change.between(table.keys, new)
     told = MapSummary(new, quotas.roots, quotas.source)
-    verdict = check_change(MapSummary.by(table.header, table.keys), told, Limits())
+    verdict = check_change(
+        MapSummary(table.keys, table.header.roots, table.header.source), told, Limits()
+    )
     if verdict is not None:
         yield finding("map-held", f"{table.path}: {verdict.reason}")
-    elif change.count and not table.count("near") and _same_policy(table, quotas):
+    elif change.count and not table.header.near and _same_policy(table, quotas):
         yield finding(
             "map-behind",
             f"{table.path}: {change.added} full users are not in it, {change.removed} in it are"
@@ -144,4 +146,4 @@ def _keys_now(table: InstalledMap, quotas: Quotas) -> set[bytes]:
 
 
 def _same_policy(table: InstalledMap, quotas: Quotas) -> bool:
-    return table.header.get("policy") == quotas.policy.name
+    return table.header.policy == quotas.policy.name

@@ -86,7 +86,7 @@ def _missing(user: User, server: ServerAnswer, table: MapAnswer) -> Difference:
 def _listed(user: User, server: ServerAnswer, table: MapAnswer) -> Difference:
     what = f"{server.daemon} accepts, and the map has an entry"
     assert table.installed_map is not None
-    if user.listed is not None or table.installed_map.count("near"):
+    if user.listed is not None or table.installed_map.header.near:
         return Difference(
             what,
             "the map was written with --reserve, and also lists users who are nearly full",
@@ -156,7 +156,7 @@ def _since(table: MapAnswer) -> str:
 
 
 def _source(table: MapAnswer) -> str:
-    return table.installed_map.header.get("source", "?") if table.installed_map is not None else "?"
+    return (table.installed_map and table.installed_map.header.source) or "?"
 
 
 def _run(table: MapAnswer) -> str:

@@ -109,7 +109,7 @@ def _map(table: MapAnswer) -> Iterator[str]:
 
 
 def _dates(table: MapAnswer) -> str:
-    written = table.installed_map.written if table.installed_map is not None else None
+    written = table.installed_map.header.since if table.installed_map is not None else None
     text = "" if written is None else f", the same since {written:%Y-%m-%d %H:%M}"
     if not table.is_believed:
         text += f"; too old, as the router believes it for {age(table.max_age or 0)}"
@@ -189,7 +189,7 @@ def _map_object(table: MapAnswer) -> dict[str, object]:
     found.update(key=table.key, value=value, believed=table.is_believed, max_age=table.max_age)
     if installed_map is None:
         return {**found, "problem": str(table.problem)}
-    written = installed_map.written
+    written = installed_map.header.since
     return {
         **found,
         "format": installed_map.format,

@@ -9,7 +9,17 @@ from __future__ import annotations
 from cyrusquota.follow.loop import Follower
 from cyrusquota.follow.map_entries import MapEntries
 from cyrusquota.follow.notices import Notices
+from cyrusquota.follow.publisher import FollowPublisher
 from cyrusquota.follow.scan import FollowConfig, Scan, scanned
 from cyrusquota.follow.state import State
 
-__all__ = ["FollowConfig", "Follower", "MapEntries", "Notices", "Scan", "State", "scanned"]
+__all__ = [
+    "FollowConfig",
+    "FollowPublisher",
+    "Follower",
+    "MapEntries",
+    "Notices",
+    "Scan",
+    "State",
+    "scanned",
+]

@@ -24,7 +24,7 @@ class State:
     """The standing of everybody who matters; `map_entries` has the entries of the map."""
 
     def __init__(self, config: FollowConfig, scan: Scan, map_entries: MapEntries) -> None:
-        self._config = config
+        self.config = config
         self._own = dict(scan.own)
         self._others = dict(scan.others)
         self._live = scan.live
@@ -50,7 +50,7 @@ class State:
 
     def quotas(self, by_key: ByKey) -> None:
         """These roots changed; None is one that is gone."""
-        if not self._config.is_by_root:
+        if not self.config.is_by_root:
             self.needs_scan |= bool(by_key)
             return
         for key, value in by_key.items():
@@ -67,7 +67,7 @@ class State:
         rows = ((key, value or b"") for key, value in by_key.items())
         for inbox in mailboxes.inboxes(rows):
             # Who inherits depends on where the header is, too.
-            self.needs_scan |= bool(self._bad_others) or not self._config.is_by_root
+            self.needs_scan |= bool(self._bad_others) or not self.config.is_by_root
             if self._live is not None and is_delivered_to(inbox) != (inbox.name in self._live):
                 (self._live.add if is_delivered_to(inbox) else self._live.discard)(inbox.name)
                 self._list(inbox.name)
@@ -77,7 +77,7 @@ class State:
         root = values.quota_root(key, value, on_problem=problems.append)
         # A full reading says what is wrong, and counts the roots.
         self.needs_scan |= bool(problems) or root is None
-        return None if root is None else self._config.status(root)
+        return None if root is None else self.config.status(root)
 
     def _set_own(self, name: str, status: Optional[RootStatus]) -> None:
         if self._owners is not None and (status is not None) != (name in self._owners):
@@ -103,7 +103,7 @@ class State:
         """Let the listing say what is known of the user whose own root is `name`."""
         status = self._own.get(name)
         is_here = self._live is None or name in self._live
-        to = recipient(name, self._config.query.naming) if status and is_here else None
+        to = recipient(name, self.config.query.naming) if status and is_here else None
         if to is None or status is None:
             self.map_entries.drop(name)
         else:

@@ -1,4 +1,4 @@
-"""From verdicts to the entries of a map, and the formats that a map can have.
+"""Make maps: from verdicts to entries, and from these to a file in one of several formats.
 
 A format is one module that offers what `Format` says, named in `FORMATS`.
 """
@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import enum
 import importlib
-from typing import Iterable, Iterator, Mapping, cast
+from typing import Iterable, Iterator, Mapping, Sequence, cast
+
+import attrs
 
 from cyrusquota.cyrus.names import Recipient
 from cyrusquota.errors import OptionError
 from cyrusquota.maps._entry import Entry, Format, Row
+from cyrusquota.maps.header import MapHeader
 from cyrusquota.maps.message import DEFAULT_MESSAGE, DEFAULT_REFUSAL, MAX_MESSAGE
 from cyrusquota.maps.redirect import deferral
 
@@ -27,8 +30,10 @@ __all__ = [
     "Entry",
     "Format",
     "KeyForm",
+    "MapHeader",
     "Row",
     "deferral",
+    "document",
     "entries",
 ]
 
@@ -79,6 +84,14 @@ def entries(
         if not spared & {_folded(recipient.local), _folded(str(recipient))}:
             found.setdefault(_folded(_key(recipient, form)), set()).add(value)
     return [Entry(key, *values) for key, values in sorted(found.items()) if len(values) == 1]
+
+
+def document(written: Format, entries: Sequence[Entry], header: MapHeader) -> bytes:
+    """Return a whole map in the format `written`; its header counts the `entries`.
+
+    Raises `MapError` where the format cannot hold so many.
+    """
+    return written.document(entries, attrs.evolve(header, entries=len(entries)).comments())
 
 
 def _key(recipient: Recipient, form: KeyForm) -> str:

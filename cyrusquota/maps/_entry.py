@@ -38,8 +38,8 @@ class Format(Protocol):
     def body(self, content: bytes) -> bytes:
         """What counts in a map, as text: a line an entry; never raises, whatever `content` is."""
 
-    def header(self, content: bytes) -> dict[str, str]:
-        """The comments of the form `NAME: VALUE` in a map of ours; {} for any other file."""
+    def comments(self, content: bytes) -> list[str]:
+        """Return the comments that a map begins with, a line each; never raises."""
 
     def keys(self, content: bytes) -> set[bytes]:
         """The keys of a map; never raises."""
@@ -48,7 +48,7 @@ class Format(Protocol):
         """What a map says of a key, None if nothing; never raises."""
 
     def is_format_of(self, content: bytes) -> bool:
-        """Whether `content`, a map of ours, is in this format."""
+        """Return whether `content` is a map that cyrusquota wrote in this format."""
 
     def deferral(self, message: str) -> bytes:
         """The value that refuses for now with `message`; `OptionError` if the MTA cannot."""

@@ -16,14 +16,15 @@ from typing import Iterable, Iterator, Optional
 from cyrusquota.errors import MapError, printable
 from cyrusquota.maps import lsearch
 from cyrusquota.maps._entry import Entry, Row
+from cyrusquota.maps.header import is_header
 from cyrusquota.maps.redirect import deferral, refusal, space_left
 
 __all__ = [
     "IS_TEXT",
     "body",
+    "comments",
     "deferral",
     "document",
-    "header",
     "is_format_of",
     "keys",
     "refusal",
@@ -103,10 +104,10 @@ def body(content: bytes) -> bytes:
         return content
 
 
-def header(content: bytes) -> dict[str, str]:
-    """The comments of the form `NAME: VALUE` in a map of ours; {} for any other file."""
+def comments(content: bytes) -> list[str]:
+    """Return the lines under the empty key; none of what is no cdb."""
     texts = (entry.value for entry in _records(content) or () if entry.key == _NO_KEY)
-    return lsearch.header(b"".join(b"# %b\n" % line for line in b"\n".join(texts).splitlines()))
+    return [line.decode("utf-8", "replace") for line in b"\n".join(texts).splitlines()]
 
 
 def keys(content: bytes) -> set[bytes]:
@@ -121,8 +122,8 @@ def value(content: bytes, key: bytes) -> Optional[bytes]:
 
 
 def is_format_of(content: bytes) -> bool:
-    """Whether `content`, a map of ours, is a cdb."""
-    return bool(header(content))
+    """Return whether `content` is a cdb that cyrusquota wrote."""
+    return is_header(comments(content))
 
 
 def _records(content: bytes) -> Optional[list[Entry]]:

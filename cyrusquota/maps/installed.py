@@ -6,14 +6,12 @@ What counts is what the MTA would open, so a symbolic link is followed. The form
 
 from __future__ import annotations
 
-import datetime
 import os
-import re
 import shlex
 import stat
 import time
 from pathlib import Path
-from typing import Mapping, Optional
+from typing import Optional
 
 import attrs
 
@@ -26,13 +24,12 @@ from cyrusquota.errors import (
     printable,
 )
 from cyrusquota.maps import FORMATS
+from cyrusquota.maps.header import MapHeader
 
 #: Where the router and the units look for the map (exim/router.conf, systemd/).
 DEFAULT_PATH = "/var/lib/cyrusquota/overquota"
 #: The seconds after which the router believes a map no more (CYRUSQUOTA_MAX_AGE).
 DEFAULT_MAX_AGE = 7200
-#: How the time in the header of a map is written, for strftime.
-STAMP = "%Y-%m-%dT%H:%M:%S%z"
 
 
 @attrs.frozen
@@ -44,7 +41,7 @@ class InstalledMap:
 
     path: str
     format: str
-    header: Mapping[str, str]
+    header: MapHeader
     content: bytes = attrs.field(repr=False)
     status: os.stat_result = attrs.field(repr=False)
 
@@ -63,23 +60,10 @@ class InstalledMap:
         return (time.time() if now is None else now) - self.renewed
 
     @property
-    def written(self) -> Optional[datetime.datetime]:
-        """Since when it says what it says, as its header has it."""
-        try:
-            return datetime.datetime.strptime(self.header.get("since", ""), STAMP)
-        except ValueError:
-            return None
-
-    def count(self, name: str) -> Optional[int]:
-        """A number in the header: `roots`, `entries`, `near`; None where there is none."""
-        text = self.header.get(name, "")
-        return int(text) if re.fullmatch("[0-9]{1,18}", text, re.ASCII) else None
-
-    @property
     def entries(self) -> int:
         """How many entries there are."""
-        told = self.count("entries")
-        return len(self.keys) if told is None else told
+        count = self.header.entries
+        return len(self.keys) if count is None else count
 
     def value(self, key: str) -> Optional[bytes]:
         """What it says of an address or a local part, as the MTA finds it; None if nothing."""
@@ -92,8 +76,9 @@ def installed_map(path: AnyPath = DEFAULT_PATH) -> InstalledMap:
     content, status = _read(path)
     where = printable(str(path))
     for name, form in FORMATS.items():
-        if form.is_format_of(content):
-            return InstalledMap(str(path), name, form.header(content), content, status)
+        header = MapHeader.of(form.comments(content))
+        if header is not None and form.is_format_of(content):
+            return InstalledMap(str(path), name, header, content, status)
     if not content:
         raise ForeignMap(f"{where}: is empty, which no map of cyrusquota is; {_advice(path)}")
     raise ForeignMap(

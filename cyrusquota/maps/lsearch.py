@@ -10,14 +10,15 @@ from typing import Iterable, Iterator, Optional
 
 from cyrusquota.errors import printable
 from cyrusquota.maps._entry import Entry, Row
+from cyrusquota.maps.header import is_header
 from cyrusquota.maps.redirect import deferral, refusal, space_left
 
 __all__ = [
     "IS_TEXT",
     "body",
+    "comments",
     "deferral",
     "document",
-    "header",
     "is_format_of",
     "keys",
     "lines",
@@ -35,12 +36,11 @@ _ESCAPED = re.compile(rb'[\x00-\x1f\x7f"\\]')
 _LINE = re.compile(rb'^(?P<key>"(?:[^"\\\n]|\\.)*"|[^#":\n][^:\n]*):', re.MULTILINE)
 #: A line as `lines` writes it, which no line of another format looks like.
 _OWN_LINE = re.compile(rb'(?:"(?:[^"\\\n]|\\.)*"|[^\s":]+): ')
-#: How the first line of every map begins, whichever command wrote it.
-_OURS = b"# Written by cyrusquota"
+_COMMENTS = re.compile(rb"(?:# [^\n]*(?:\n|\Z))*")
 
 
 def document(entries: Iterable[Entry], comments: Iterable[str]) -> bytes:
-    """A whole lsearch file, `comments` (a line each) first."""
+    """Return a whole lsearch file, `comments` (a line each) first."""
     return b"".join((*(comment(text) for text in comments), *lines(entries)))
 
 
@@ -60,18 +60,11 @@ def body(content: bytes) -> bytes:
     return b"".join(line for line in content.splitlines(keepends=True) if not line.startswith(b"#"))
 
 
-def header(content: bytes) -> dict[str, str]:
-    """The `# NAME: VALUE` comments that a map of ours begins with; {} for any other file."""
-    if not content.startswith(_OURS):
-        return {}
-    found = {"written by": ""}
-    for line in content.splitlines():
-        if not line.startswith(b"# "):
-            break
-        name, colon, value = line[2:].decode("utf-8", "replace").partition(": ")
-        if colon:
-            found[name] = value
-    return found
+def comments(content: bytes) -> list[str]:
+    """Return the `# ` lines that a map begins with, without that."""
+    begin = _COMMENTS.match(content)
+    assert begin is not None
+    return [line[2:].decode("utf-8", "replace") for line in begin[0].splitlines()]
 
 
 def keys(content: bytes) -> set[bytes]:
@@ -91,7 +84,7 @@ def value(content: bytes, key: bytes) -> Optional[bytes]:
 
 def is_format_of(content: bytes) -> bool:
     """Whether the lines of a map of ours are such lines; where it has none, it may be."""
-    if not header(content):
+    if not is_header(comments(content)):
         return False
     entries = body(content)
     return not entries or _OWN_LINE.match(entries) is not None

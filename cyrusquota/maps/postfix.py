@@ -12,14 +12,15 @@ from typing import Iterable, Optional
 from cyrusquota.errors import OptionError
 from cyrusquota.maps import message
 from cyrusquota.maps._entry import Entry, Row
-from cyrusquota.maps.lsearch import body, comment, header
+from cyrusquota.maps.header import is_header
+from cyrusquota.maps.lsearch import body, comment, comments
 
 __all__ = [
     "IS_TEXT",
     "body",
+    "comments",
     "deferral",
     "document",
-    "header",
     "is_format_of",
     "keys",
     "refusal",
@@ -73,8 +74,8 @@ def value(content: bytes, key: bytes) -> Optional[bytes]:
 
 
 def is_format_of(content: bytes) -> bool:
-    """Whether `content`, a map of ours, is a table with entries."""
-    return bool(header(content)) and _LINE.match(body(content)) is not None
+    """Return whether `content` is a table with entries that cyrusquota wrote."""
+    return is_header(comments(content)) and _LINE.match(body(content)) is not None
 
 
 def deferral(text: str) -> bytes:

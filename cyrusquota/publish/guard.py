@@ -11,11 +11,13 @@ in as a function that tells what a map says of itself.
 from __future__ import annotations
 
 import re
-from typing import AbstractSet, Callable, Iterable, Mapping, Optional
+from typing import AbstractSet, Callable, Iterable, Optional
 
 import attrs
 
 from cyrusquota.errors import OptionError, printable
+from cyrusquota.maps import Format
+from cyrusquota.maps.header import MapHeader
 
 OFF = "off"
 
@@ -29,11 +31,10 @@ class MapSummary:
     source: Optional[str] = None
 
     @classmethod
-    def by(cls, header: Mapping[str, str], keys: AbstractSet[bytes]) -> MapSummary:
-        """From the `roots` and `source` of a map's header, and its keys."""
-        roots = header.get("roots", "")
-        known = int(roots) if re.fullmatch("[0-9]{1,18}", roots, re.ASCII) else None
-        return cls(keys, known, header.get("source"))
+    def of(cls, written: Format, content: bytes) -> MapSummary:
+        """Return the summary of a map in the format `written`, or of any other file."""
+        header = MapHeader.of(written.comments(content)) or MapHeader()
+        return cls(written.keys(content), header.roots, header.source)
 
 
 @attrs.frozen

@@ -7,7 +7,7 @@ from typing import Optional
 import pytest
 
 from cyrusquota.errors import OptionError
-from cyrusquota.maps import Entry, lsearch
+from cyrusquota.maps import Entry, MapHeader, lsearch
 from cyrusquota.publish.guard import Change, Guard, Limit, Limits, MapSummary, check_change
 
 
@@ -159,23 +159,24 @@ def test_what_a_map_tells_of_itself_is_read_from_its_header() -> None:
         [Entry(b"jane", b":defer: x"), Entry(b'a b"c', b":defer: x"), Entry(b"#h", b":defer: x")],
         ["Written by cyrusquota-export 0.1.0; do not edit", "source: a: b", "roots: 12"],
     )
-    told = MapSummary.by(lsearch.header(content), lsearch.keys(content))
+    told = MapSummary.of(lsearch, content)
     assert told == MapSummary({b"jane", rb'"a b\"c"', b'"#h"'}, 12, "a: b")
 
 
 @pytest.mark.parametrize("roots", ["", "many", "-1", "1" * 30, "٣"])
 def test_a_header_that_makes_no_sense_tells_nothing(roots: str) -> None:
-    assert MapSummary.by({"roots": roots}, frozenset()).roots is None
+    header = MapHeader.of(["Written by cyrusquota-export 1", f"roots: {roots}"])
+    assert header == MapHeader()
 
 
 @pytest.mark.parametrize("content", [b"", b"jane: x\n", b"# by hand\njane: x\n", b"\0" * 4096])
 def test_a_file_without_our_header_is_not_ours(content: bytes) -> None:
-    assert lsearch.header(content) == {}
+    assert MapHeader.of(lsearch.comments(content)) is None
 
 
 def test_only_comments_at_the_head_are_the_header() -> None:
     content = b"# Written by cyrusquota-export 1\n# roots: 1\njane: x\n# roots: 2\n"
-    assert lsearch.header(content)["roots"] == "1"
+    assert MapHeader.of(lsearch.comments(content)) == MapHeader(roots=1)
 
 
 def test_a_guard_compares_two_maps() -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cyrusquota import maps
 from cyrusquota.errors import ForeignMap, MapError, MapForbidden, NoSuchMap
-from cyrusquota.maps import FORMATS, Entry
+from cyrusquota.maps import FORMATS, Entry, MapHeader
 from cyrusquota.maps.installed import installed_map
 
 HEADER = (
@@ -37,15 +38,26 @@ def test_a_map_of_each_format_is_recognized_and_says_what_it_says(
 ) -> None:
     found = installed_map(_put(tmp_path / "map", form, "bob@example.org", "jane"))
     assert found.format == form
-    assert found.header["policy"] == "lmtpd"
-    assert found.count("roots") == 4711
-    assert found.count("no such number") is None
+    assert found.header.policy == "lmtpd"
+    assert found.header.roots == 4711
     assert found.entries == 2 == len(found.keys)
     assert found.value("jane") == FORMATS[form].deferral(TEXT)
     assert found.value("Bob@Example.org") == FORMATS[form].deferral(TEXT)
     assert found.value("bob") is None
     assert found.value("ane") is None
     assert found.value("") is None
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_whole_map_can_be_written_from_the_library(form: str, tmp_path: Path) -> None:
+    since = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.timezone.utc)
+    header = MapHeader("/q: db", "lmtpd", since, roots=4711, near=0)
+    jane = Entry(b"jane", FORMATS[form].deferral(TEXT))
+    path = tmp_path / "map"
+    path.write_bytes(maps.document(FORMATS[form], [jane], header))
+    found = installed_map(path)
+    assert found.header == MapHeader("/q: db", "lmtpd", since, 4711, entries=1, near=0)
+    assert found.value("jane") == jane.value
 
 
 ODD = ["a.b+c", "two words", 'quo"te', "a:b", "a$b", "m\u00fcller"]
@@ -74,8 +86,8 @@ def test_the_time_of_the_file_is_its_age_and_the_header_says_since_when(tmp_path
     found = installed_map(path)
     assert (found.renewed, found.age(1600)) == (1000, 600)
     assert found.age() > 1_000_000
-    assert found.written is not None
-    assert found.written.astimezone(datetime.timezone.utc).isoformat() == (
+    assert found.header.since is not None
+    assert found.header.since.astimezone(datetime.timezone.utc).isoformat() == (
         "2026-01-31T11:00:00+00:00"
     )
 
@@ -83,7 +95,7 @@ def test_the_time_of_the_file_is_its_age_and_the_header_says_since_when(tmp_path
 def test_a_map_by_an_older_version_may_lack_what_newer_ones_say(tmp_path: Path) -> None:
     path = _put(tmp_path / "map", "lsearch", "a", "b", "c", header=(HEADER[0], "since: once"))
     found = installed_map(path)
-    assert (found.written, found.entries, found.count("near")) == (None, 3, None)
+    assert (found.header.since, found.entries, found.header.near) == (None, 3, None)
 
 
 def test_a_link_leads_to_the_map(tmp_path: Path) -> None:

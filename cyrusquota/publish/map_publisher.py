@@ -1,0 +1,90 @@
+"""Put maps in place, for a single run and for one that follows.
+
+publisher = MapPublisher("/var/lib/cyrusquota/overquota", lsearch)
+with publisher.claim() as claim:
+    result = publisher.put(claim, content, Guard(publisher.summarize))
+"""
+
+from __future__ import annotations
+
+from typing import Callable, ContextManager, Optional
+
+import attrs
+
+from cyrusquota.maps import Format
+from cyrusquota.maps.header import is_header
+from cyrusquota.publish.atomic import Claim, Outcome, Ownership, claim, in_place
+from cyrusquota.publish.guard import MapSummary, Rejection
+
+
+@attrs.frozen
+class MapDocument:
+    """A whole map, and what it says: its `body` is what counts of it."""
+
+    content: bytes
+    body: bytes
+    summary: MapSummary
+
+    @classmethod
+    def parsed(cls, written: Format, content: bytes) -> MapDocument:
+        """Return what `content`, in the format `written`, says."""
+        return cls(content, written.body(content), MapSummary.of(written, content))
+
+
+@attrs.define
+class MapPublisher:
+    """Puts maps in one format at one path.
+
+    It remembers the map in place and the one to be, so that no map is parsed twice.
+    """
+
+    path: str
+    format: Format
+    ownership: Ownership = attrs.field(factory=Ownership)
+    #: Seconds to wait for another run that writes the same map.
+    wait: float = 0.0
+    follow_links: bool = False
+    _new: Optional[MapDocument] = attrs.field(init=False, default=None)
+    _old: Optional[MapDocument] = attrs.field(init=False, default=None)
+
+    def claim(self) -> ContextManager[Claim]:
+        """Keep every other run from writing this map; raises as `publish.claim` does."""
+        return claim(self.path, wait=self.wait, follow_links=self.follow_links)
+
+    def in_place(self) -> Optional[bytes]:
+        """Return the map in place, or None where there is none. Raises `MapError`."""
+        return in_place(self.path, follow_links=self.follow_links)
+
+    def put(
+        self,
+        claim: Claim,
+        content: bytes,
+        guard: Callable[[bytes, bytes], Optional[Rejection]],
+        document: Optional[MapDocument] = None,
+    ) -> Outcome:
+        """Make `content` the map; `document` says what is in it, where that is known already.
+
+        Raises as `Claim.put` does, also for a file that cyrusquota did not write.
+        """
+        self._new = document or MapDocument.parsed(self.format, content)
+        result = claim.put(
+            content,
+            self.ownership,
+            body=lambda content: self._document(content).body,
+            is_ours=lambda old: is_header(self.format.comments(old)),
+            guard=guard,
+        )
+        if result is Outcome.WRITTEN:
+            self._old, self._new = self._new, None
+        return result
+
+    def summarize(self, content: bytes) -> MapSummary:
+        """Return the summary of a map in this format."""
+        return self._document(content).summary
+
+    def _document(self, content: bytes) -> MapDocument:
+        for known in (self._new, self._old):
+            if known is not None and known.content == content:
+                return known
+        self._old = MapDocument.parsed(self.format, content)
+        return self._old
