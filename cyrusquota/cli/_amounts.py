@@ -26,7 +26,7 @@ def size(option: str, given: str) -> int:
 def reserve(amounts: tuple[str, ...]) -> Reserve:
     """Return what `--reserve` asks for, by resource; raise `OptionError` for what is no amount."""
     sizes: dict[Resource, int] = {}
-    shares: dict[Resource, float] = {}
+    percents: dict[Resource, float] = {}
     names = {resource.value: resource for resource in Resource}
     for given in amounts:
         match = _AMOUNT.fullmatch(given)
@@ -40,8 +40,8 @@ def reserve(amounts: tuple[str, ...]) -> Reserve:
         number, unit = float(match["number"]), match["unit"]
         if unit == "%":
             for resource in Resource if name is None else (names[name.upper()],):
-                shares[resource] = number
+                percents[resource] = number
         else:
             resource = Resource.STORAGE if name is None else names[name.upper()]
             sizes[resource] = int(number * _UNITS.get(unit, 1))
-    return Reserve(sizes, shares)
+    return Reserve(sizes, percents)

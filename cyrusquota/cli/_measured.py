@@ -59,7 +59,7 @@ def of_roots(summary: Summary) -> Iterator[Metric]:
     yield _by_resource("cyrusquota_near_roots", about, summary.near_limit)
     domains = sorted((label(domain or ""), totals) for domain, totals in summary.domains.items())
     about = "Limits of STORAGE added up; the empty domain is the site itself."
-    promised = [({"domain": domain}, totals.promised) for domain, totals in domains]
+    promised = [({"domain": domain}, totals.limits) for domain, totals in domains]
     yield Metric("cyrusquota_promised_bytes", about, promised)
     about = "STORAGE used, that of roots without a limit included."
     used = [({"domain": domain}, totals.used) for domain, totals in domains]

@@ -38,7 +38,7 @@ _NEVER = float(1 << 64)
 def _by_use(listed: Listed) -> float:
     """Fullest first; whoever has no limit comes after all others, by what he uses."""
     full = fullest(listed.counts)
-    return 1 - listed.counts.storage.used / _NEVER if full is None else -full.share
+    return 1 - listed.counts.storage.used / _NEVER if full is None else -full.fraction
 
 
 def _by_name(listed: Listed) -> tuple[str, str]:

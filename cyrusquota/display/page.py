@@ -15,7 +15,7 @@ from cyrusquota.display.sizes import figure, part, percent, size
 from cyrusquota.display.style import STYLE
 from cyrusquota.display.table import shortened
 from cyrusquota.quota import Resource, Usage
-from cyrusquota.verdicts.summary import Fullest, Totals
+from cyrusquota.verdicts.summary import Fullest, DomainUsage
 
 _MARK = "<!DOCTYPE html>\n<!-- Written by cyrusquota report; the next run replaces it. -->\n"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -139,7 +139,7 @@ def _rest(count: int, what: str) -> Iterator[str]:
 
 def _fullest(overview: Overview) -> str:
     fullest = overview.fullest()
-    most = max(1.0, min(_MOST, fullest[0].share))
+    most = max(1.0, min(_MOST, fullest[0].fraction))
     rows = (_full(full, overview.state(full.usage), most) for full in fullest)
     headings = (Heading("Quota root", False), *_USAGE, Heading("Use, limit marked", False))
     return _section(
@@ -149,7 +149,7 @@ def _fullest(overview: Overview) -> str:
 
 
 def _full(full: Fullest, state: State, most: float) -> Sequence[str]:
-    drawn = meter(full.share, state, most)
+    drawn = meter(full.fraction, state, most)
     return name(full.root.name), *_usage(full.resource, full.usage, state), drawn
 
 
@@ -177,17 +177,17 @@ def _domains(overview: Overview) -> str:
     )
 
 
-def _bars(domain: str, totals: Totals) -> Bars:
-    said = f"{size(totals.used)} of {size(totals.promised)}"
-    return Bars(shortened(domain, _NAME), totals.promised, totals.used, said)
+def _bars(domain: str, totals: DomainUsage) -> Bars:
+    said = f"{size(totals.used)} of {size(totals.limits)}"
+    return Bars(shortened(domain, _NAME), totals.limits, totals.used, said)
 
 
-def _domain(domain: str, totals: Totals) -> Sequence[str]:
+def _domain(domain: str, totals: DomainUsage) -> Sequence[str]:
     limited = totals.used - totals.used_unlimited
     return (
         name(domain),
         *map(str, (totals.roots, totals.unlimited, totals.over)),
-        *map(text, (size(totals.promised), size(totals.used), part(limited, totals.promised))),
+        *map(text, (size(totals.limits), size(totals.used), part(limited, totals.limits))),
     )
 
 

@@ -12,7 +12,7 @@ from cyrusquota.cyrus.names import inbox_owner
 from cyrusquota.display.sizes import part, size
 from cyrusquota.quota import Resource, Usage
 from cyrusquota.verdicts.evaluator import Verdict
-from cyrusquota.verdicts.summary import STEP, STEPS, Fullest, Summary, Totals
+from cyrusquota.verdicts.summary import STEP, STEPS, Fullest, Summary, DomainUsage
 
 
 class State(enum.Enum):
@@ -100,7 +100,7 @@ class Overview:
         if self.reserved is not None:
             note = "less left than --reserve; Cyrus still takes their mail"
             yield Figure("Users within the reserve", str(self.reserved), note)
-        yield Figure("Promised", size(total.promised), "the sum of all STORAGE limits", True)
+        yield Figure("Promised", size(total.limits), "the sum of all STORAGE limits", True)
         yield Figure("Used", size(total.used), _used(total), is_main=True)
         if self.problems:
             yield Figure("Problems", str(self.problems), "see what was said on standard error")
@@ -138,7 +138,7 @@ class Overview:
             return State.OVER
         return State.NEAR if usage.reaches(self.summary.near) else State.FINE
 
-    def domains(self) -> list[tuple[str, Totals]]:
+    def domains(self) -> list[tuple[str, DomainUsage]]:
         """Each domain with its totals, the one that uses most first."""
         found = sorted(
             self.summary.domains.items(), key=lambda item: (-item[1].used, item[0] or "")
@@ -177,9 +177,9 @@ def _domains(count: int) -> str:
     return f"in {count} domain{'' if count == 1 else 's'}" if count else ""
 
 
-def _used(total: Totals) -> str:
+def _used(total: DomainUsage) -> str:
     limited = total.used - total.used_unlimited
-    share = f"{part(limited, total.promised)} of what is promised" if total.promised else ""
+    share = f"{part(limited, total.limits)} of what is promised" if total.limits else ""
     if not total.used_unlimited:
         return share
     under = f"{size(limited)} of it under a limit"

@@ -13,7 +13,7 @@ from cyrusquota.display.report_model import Overview, Refusal, State
 from cyrusquota.display.sizes import figure, part, percent, size
 from cyrusquota.display.table import GAP, Charset, Column, Table, joined, shortened, width
 from cyrusquota.quota import Resource, Usage
-from cyrusquota.verdicts.summary import Fullest, Totals
+from cyrusquota.verdicts.summary import Fullest, DomainUsage
 
 #: Columns of a histogram where lines may be as long as they get, and at most.
 _USUAL = 80
@@ -127,16 +127,16 @@ class Text:
         ]
         return self._table(_RESOURCES, rows)
 
-    def _domain(self, named: tuple[str, Totals]) -> str:
+    def _domain(self, named: tuple[str, DomainUsage]) -> str:
         name, totals = named
         return joined(
             (
                 str(totals.roots),
                 str(totals.unlimited),
                 str(totals.over),
-                size(totals.promised),
+                size(totals.limits),
                 size(totals.used),
-                part(totals.used - totals.used_unlimited, totals.promised),
+                part(totals.used - totals.used_unlimited, totals.limits),
                 self.charset.shown(name),
             )
         )

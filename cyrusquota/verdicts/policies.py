@@ -1,4 +1,4 @@
-"""Policies: the rule of each Cyrus daemon for when a resource is full, and the reserve below it."""
+"""Policies: the rule of each Cyrus daemon for when a resource is full. And the reserve below it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from cyrusquota.quota import QuotaRoot, Resource, Usage
 
 @attrs.frozen
 class Policy:
-    """A daemon's rule: how much more of each resource it asks room for; others it ignores.
+    """A daemon's rule: the room it demands of each resource. It ignores other resources.
 
-    `by_header` says that it goes by the root which the mailbox header names.
+    `by_header` says that the daemon goes by the quota root that the mailbox header names.
     """
 
     name: str
@@ -21,7 +21,7 @@ class Policy:
     by_header: bool = True
 
     def over(self, root: QuotaRoot) -> tuple[Resource, ...]:
-        """The resources of `root` for which this policy refuses mail."""
+        """Return the resources of `root` for which this policy refuses mail."""
         return tuple(
             resource
             for resource, usage in root.usages()
@@ -41,17 +41,17 @@ POLICIES = {policy.name: policy for policy in (LMTPD, LMTPD_STRICT, SMMAPD)}
 
 @attrs.frozen
 class Reserve:
-    """How near to a limit counts as near: less than an amount left, or less than a share of it.
+    """How near to a limit counts as near: less than an amount left, or less than a percentage.
 
-    Amounts are bytes or counts by resource; shares are percent of the limit.
+    Amounts are bytes or counts, by resource; percentages are of the limit.
     """
 
     amounts: Mapping[Resource, int] = attrs.field(factory=dict)
-    shares: Mapping[Resource, float] = attrs.field(factory=dict)
+    percents: Mapping[Resource, float] = attrs.field(factory=dict)
 
     def near(self, root: QuotaRoot) -> tuple[Resource, ...]:
-        """The resources of `root` of which something, but less than the reserve, is left."""
-        if not self.amounts and not self.shares:
+        """Return the resources of `root` that are not over, but have less than the reserve left."""
+        if not self.amounts and not self.percents:
             return ()
         return tuple(
             resource for resource, usage in root.usages() if self._is_near(resource, usage)
@@ -61,6 +61,6 @@ class Reserve:
         if usage.limit is None:
             return False
         left = usage.limit - usage.used
-        share = self.shares.get(resource, 0)
-        is_little = left < self.amounts.get(resource, 0) or left * 100 < usage.limit * share
-        return is_little and left >= 0
+        percent = self.percents.get(resource, 0)
+        is_less = left < self.amounts.get(resource, 0) or left * 100 < usage.limit * percent
+        return is_less and left >= 0

@@ -84,7 +84,7 @@ def prefilter(policy: Policy, reserve: Reserve) -> Prefilter:
     """
     margins = {}
     for resource in Resource:
-        amount, share = reserve.amounts.get(resource, 0), reserve.shares.get(resource, 0)
+        amount, share = reserve.amounts.get(resource, 0), reserve.percents.get(resource, 0)
         if resource in policy.room or amount or share:
             margins[resource] = Margin(max(amount, policy.room.get(resource, 0)), share)
     return Prefilter(margins)

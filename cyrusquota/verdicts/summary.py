@@ -1,9 +1,8 @@
-"""What all quota roots together come to, counted as they pass.
+"""Summarise all quota roots, counted as they pass.
 
-Memory grows with the number of domains and not with that of the roots: totals, counters, a
-histogram of fixed size, and a heap of the fullest. What is said here is of roots and their figures;
-which users are refused mail is for `evaluator.verdicts` to say, since a root may be nobody's own,
-or a mailbox be gone.
+Memory grows with the number of domains, not of roots: sums, counters, a histogram of fixed size,
+and a heap of the fullest roots. A summary is about roots and their figures. Which users are refused
+mail is for the evaluator to say: a root may belong to no user, and a mailbox may be gone.
 """
 
 from __future__ import annotations
@@ -17,32 +16,32 @@ from cyrusquota.cyrus.names import domain_of, inbox_owner
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 from cyrusquota.verdicts.policies import LMTPD, Policy
 
-#: Percent of the limit from which on a root is near it.
+#: Count a root as near its limit from this percentage.
 NEAR = 90.0
-#: Percent that one step of the histogram is wide.
+#: The width of a step of the histogram, in percent.
 STEP = 10
 STEPS = 100 // STEP
 
 
 @attrs.define
-class Totals:
-    """The roots of one domain. Bytes are of STORAGE; what is negative counts as nothing.
+class DomainUsage:
+    """The numbers of roots in one domain, and the bytes of STORAGE they use and may use.
 
-    `promised` adds up the limits, `used` what all roots use, those without a limit included, of
-    which there are `unlimited`, using `used_unlimited`. `over` has the roots that are over in any
-    resource, `users` those that are a user's own.
+    `limits` is the sum of the limits, `used` the usage of all roots, `used_unlimited` that of the
+    `unlimited` roots, which have no limit. A negative figure counts as 0. `over` counts the roots
+    that are over in any resource, `users` those that are a user's own.
     """
 
     roots: int = 0
     unlimited: int = 0
     over: int = 0
-    promised: int = 0
+    limits: int = 0
     used: int = 0
     used_unlimited: int = 0
     users: int = 0
 
     def add(self, root: QuotaRoot, *, is_over: bool) -> None:
-        """Count one more root."""
+        """Add one root."""
         storage = root.storage
         self.roots += 1
         self.over += is_over
@@ -52,38 +51,38 @@ class Totals:
             self.unlimited += 1
             self.used_unlimited += max(0, storage.used)
         else:
-            self.promised += max(0, storage.limit)
+            self.limits += max(0, storage.limit)
 
 
 @attrs.frozen
 class Fullest:
-    """A root and the resource it is fullest in; `share` is use over limit, 1.0 at the limit."""
+    """A root, the resource it is fullest in, and usage divided by limit (1.0 at the limit)."""
 
-    share: float
+    fraction: float
     resource: Resource
     root: QuotaRoot
 
     @property
     def usage(self) -> Usage:
-        """How much of the resource is used, and its limit."""
+        """Return the usage of that resource."""
         return dict(self.root.usages())[self.resource]
 
     def __lt__(self, other: Fullest) -> bool:
-        """Whether this is less full; of two that are as full, the one with the later name is."""
-        if self.share != other.share:
-            return self.share < other.share
+        """Return whether this one is less full; of two equally full ones, the later name is."""
+        if self.fraction != other.fraction:
+            return self.fraction < other.fraction
         return self.root.name > other.root.name
 
 
 @attrs.define
 class Summary:
-    """Counts roots under a policy; `near` is the percent of a limit from which on one is near it.
+    """Counts roots under a policy; a root is near a limit from `near` percent of it.
 
     `limited`, `over` and `near_limit` are numbers of roots by resource; a root that is over is not
-    near as well. `unlimited` has the roots without any limit, `over_roots` and `near_roots` those
-    that are over, or only near, in any resource. `histogram` counts the roots that have a limit by
-    the resource they are fullest in: `STEPS` steps of `STEP` percent, the last one with 100 % in
-    it, and a further one for those above their limit.
+    near as well. `unlimited` counts the roots without any limit, `over_roots` and `near_roots`
+    those that are over, or only near, in any resource. `histogram` counts the roots that have a
+    limit, by the resource they are fullest in: `STEPS` steps of `STEP` percent, of which the last
+    includes 100 %, and one more for roots above their limit. The `keep` fullest roots are kept.
     """
 
     policy: Policy = LMTPD
@@ -97,18 +96,18 @@ class Summary:
     over: dict[Resource, int] = attrs.field(factory=lambda: dict.fromkeys(Resource, 0))
     near_limit: dict[Resource, int] = attrs.field(factory=lambda: dict.fromkeys(Resource, 0))
     #: By domain; None is the site itself, that is names without a domain.
-    domains: dict[Optional[str], Totals] = attrs.field(factory=dict)
+    domains: dict[Optional[str], DomainUsage] = attrs.field(factory=dict)
     histogram: list[int] = attrs.field(factory=lambda: [0] * (STEPS + 1))
     _heap: list[Fullest] = attrs.field(init=False, factory=list)
 
     def passing(self, roots: Iterable[QuotaRoot]) -> Iterator[QuotaRoot]:
-        """`roots`, each counted on its way."""
+        """Return `roots`, and add each as it passes."""
         for root in roots:
             self.add(root)
             yield root
 
     def add(self, root: QuotaRoot) -> None:
-        """Count one more root."""
+        """Add one root."""
         self.roots += 1
         full = fullest(root)
         over = self.policy.over(root) if full is not None else ()
@@ -122,19 +121,19 @@ class Summary:
         self._rank(full)
 
     def fullest(self) -> list[Fullest]:
-        """The `keep` fullest roots, fullest first, then by name."""
+        """Return the fullest roots, fullest first, then by name."""
         return sorted(self._heap, reverse=True)
 
-    def total(self) -> Totals:
-        """All domains together."""
+    def total(self) -> DomainUsage:
+        """Return the sum of all domains."""
         parts = [attrs.astuple(totals) for totals in self.domains.values()]
-        return Totals(*map(sum, zip(*parts)))
+        return DomainUsage(*map(sum, zip(*parts)))
 
-    def _domain(self, root: QuotaRoot) -> Totals:
+    def _domain(self, root: QuotaRoot) -> DomainUsage:
         domain = domain_of(root.name)
         totals = self.domains.get(domain)
         if totals is None:
-            totals = self.domains[domain] = Totals()
+            totals = self.domains[domain] = DomainUsage()
         return totals
 
     def _count_states(self, root: QuotaRoot, over: tuple[Resource, ...]) -> None:
@@ -155,26 +154,26 @@ class Summary:
 
 
 def fullest(root: QuotaRoot, among: Container[Resource] = tuple(Resource)) -> Optional[Fullest]:
-    """What `root` is fullest in, of the resources `among`; None without a limit on any."""
+    """Return which of the resources `among` is fullest; None where none of them has a limit."""
     found: Optional[Fullest] = None
     for kind, usage in root.usages():
         if usage.limit is None or kind not in among:
             continue
-        used = share(usage)
-        if found is None or used > found.share:
+        used = _fraction(usage)
+        if found is None or used > found.fraction:
             found = Fullest(used, kind, root)
     return found
 
 
 def near_limit(root: QuotaRoot, policy: Policy, percent: float) -> tuple[Resource, ...]:
-    """The resources `policy` goes by of which `percent` of the limit is used, or more."""
+    """Return the resources that count for `policy` and have reached `percent` of their limit."""
     return tuple(
         kind for kind, usage in root.usages() if kind in policy.room and usage.reaches(percent)
     )
 
 
-def share(usage: Usage) -> float:
-    """Use over limit, 1.0 at the limit; with a limit of 0, infinite as soon as there is any use."""
+def _fraction(usage: Usage) -> float:
+    """Return usage divided by limit; with a limit of 0, any usage is infinitely much."""
     if usage.limit is None:
         return 0.0
     if usage.limit <= 0:

@@ -94,7 +94,7 @@ def _everything(quotas: Source, policy: Policy, reserve: Reserve, known: Optiona
     rows=_rows,
     naming=st.builds(Naming, virtdomains=PICK([None, False, True]), downcase=st.booleans()),
     policy=PICK([LMTPD, LMTPD_STRICT, SMMAPD]),
-    reserve=PICK([Reserve(), Reserve(shares=dict.fromkeys(Resource, 5))]),
+    reserve=PICK([Reserve(), Reserve(percents=dict.fromkeys(Resource, 5))]),
 )
 @example(
     roots={b"user.c^d": FULL, b"b.example!user.x!y": FULL, b"user.x!y": b"3000 2"},

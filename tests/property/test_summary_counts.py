@@ -97,7 +97,7 @@ def test_domains_add_up(roots: list[QuotaRoot]) -> None:
         own = [root for root in roots if domain_of(root.name) == domain]
         assert totals.roots == len(own)
         assert totals.used == sum(max(0, root.storage.used) for root in own)
-        assert totals.promised == sum(max(0, root.storage.limit or 0) for root in own)
+        assert totals.limits == sum(max(0, root.storage.limit or 0) for root in own)
         assert totals.unlimited == sum(root.storage.limit is None for root in own)
     assert summary.total().roots == len(roots)
     assert summary.total().over == summary.over_roots
@@ -113,9 +113,9 @@ def test_the_fullest_are_the_first_of_all_in_order(roots: list[QuotaRoot], keep:
         for root in roots
         if (limited := [usage for _, usage in root.usages() if usage.limit is not None])
     )
-    assert [(-full.share, full.root.name) for full in summary.fullest()] == ranked[:keep]
+    assert [(-full.fraction, full.root.name) for full in summary.fullest()] == ranked[:keep]
     for full in summary.fullest():
-        assert _key(_share(dict(full.root.usages())[full.resource])) == full.share
+        assert _key(_share(dict(full.root.usages())[full.resource])) == full.fraction
 
 
 @given(st.lists(st.tuples(_small, _small), max_size=30))

@@ -8,7 +8,7 @@ import pytest
 
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 from cyrusquota.verdicts.policies import SMMAPD
-from cyrusquota.verdicts.summary import Fullest, Summary, Totals
+from cyrusquota.verdicts.summary import Fullest, Summary, DomainUsage
 from tests.recorded import main_roots
 
 MIB = 1 << 20
@@ -33,10 +33,10 @@ def test_a_small_site() -> None:
     assert list(summary.near_limit.values()) == [3, 0, 0, 0]
     assert (summary.over_roots, summary.near_roots) == (2, 1)
     assert summary.domains == {
-        None: Totals(2, 1, 1, 100 * MIB, 100 * MIB, used_unlimited=5 * MIB, users=2),
-        "example.org": Totals(2, 0, 1, MIB, MIB, users=2),
+        None: DomainUsage(2, 1, 1, 100 * MIB, 100 * MIB, used_unlimited=5 * MIB, users=2),
+        "example.org": DomainUsage(2, 0, 1, MIB, MIB, users=2),
     }
-    assert summary.total() == Totals(4, 1, 2, 101 * MIB, 101 * MIB, 5 * MIB, 4)
+    assert summary.total() == DomainUsage(4, 1, 2, 101 * MIB, 101 * MIB, 5 * MIB, 4)
     assert summary.histogram == [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]
 
 
@@ -61,7 +61,7 @@ def test_no_more_are_kept_than_asked_for(keep: int) -> None:
 
 def test_nothing_comes_to_nothing() -> None:
     summary = summary_of()
-    assert summary.total() == Totals()
+    assert summary.total() == DomainUsage()
     assert summary.fullest() == []
 
 
