@@ -15,7 +15,7 @@ from cyrusquota.display.sizes import figure, part, percent, size
 from cyrusquota.display.style import STYLE
 from cyrusquota.display.table import shortened
 from cyrusquota.quota import Resource, Usage
-from cyrusquota.verdicts.summary import Fullest, DomainUsage
+from cyrusquota.verdicts.summary import DomainUsage, Fullest
 
 _MARK = "<!DOCTYPE html>\n<!-- Written by cyrusquota report; the next run replaces it. -->\n"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"

@@ -12,7 +12,7 @@ from cyrusquota.cyrus.names import inbox_owner
 from cyrusquota.display.sizes import part, size
 from cyrusquota.quota import Resource, Usage
 from cyrusquota.verdicts.evaluator import Verdict
-from cyrusquota.verdicts.summary import STEP, STEPS, Fullest, Summary, DomainUsage
+from cyrusquota.verdicts.summary import STEP, STEPS, DomainUsage, Fullest, Summary
 
 
 class State(enum.Enum):

@@ -13,7 +13,7 @@ from cyrusquota.display.report_model import Overview, Refusal, State
 from cyrusquota.display.sizes import figure, part, percent, size
 from cyrusquota.display.table import GAP, Charset, Column, Table, joined, shortened, width
 from cyrusquota.quota import Resource, Usage
-from cyrusquota.verdicts.summary import Fullest, DomainUsage
+from cyrusquota.verdicts.summary import DomainUsage, Fullest
 
 #: Columns of a histogram where lines may be as long as they get, and at most.
 _USUAL = 80

@@ -1,1 +1,1 @@
-"""What one Cyrus server holds: where its quotas are, its mailboxes, their headers and totals."""
+"""What one Cyrus server knows: the quota source, mailboxes, their headers, conversations totals."""

@@ -1,11 +1,12 @@
-"""What `ctl_mboxlist -d` prints: text up to Cyrus 3.4, JSON since 3.6 (imap/ctl_mboxlist.c).
+"""Read what `ctl_mboxlist -d` prints: text up to Cyrus 3.4, JSON since 3.6 (imap/ctl_mboxlist.c).
 
-The text has a line for each mailbox, `NAME TAB TYPE PARTITION ACL`, as in the database of old
-versions; 2.2 leaves the type out. Names are internal in both.
+The text has a line for each mailbox, `NAME TAB TYPE PARTITION ACL`, as the database of old versions
+has it; 2.2 leaves the type out. Names are internal in both.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import BinaryIO, Iterator
 
@@ -16,36 +17,28 @@ from cyrusquota.site.mailboxes import LEGACY, MAIL, Inbox, inboxes
 
 #: 2.2: `NAME TAB PARTITION TAB ACL`.
 _UNTYPED = re.compile(rb"[^ \t]+(?=\t)")
-_AGAIN = "make the list again with: ctl_mboxlist -d"
+_ADVICE = "make the list again with: ctl_mboxlist -d"
 
 
-def dumped(
+def from_dump(
     stream: BinaryIO,
     *,
     source: str = "-",
     on_problem: OnProblem = raise_problem,
 ) -> Iterator[Inbox]:
-    """Every INBOX in a dump, live or not. Lines that are none go to `on_problem` as `BadDump`."""
+    """Return every INBOX in a dump, live or not.
+
+    A line or row in bad format goes to `on_problem` as `BadDump`. Raises `BadDump` where the JSON
+    as a whole cannot be read.
+    """
     first = stream.readline()
     if first.lstrip().startswith(b"{"):
         yield from _from_json(first, stream, source, on_problem)
         return
-    records = dump.records(_Again(first, stream), source=source, on_problem=on_problem)
+    lines = itertools.chain([first] if first else [], stream)
+    records = dump.records(lines, source=source, on_problem=on_problem)
     typed = ((key, b"0 " + value if _UNTYPED.match(value) else value) for key, value in records)
     yield from inboxes(typed)
-
-
-class _Again:
-    """A stream of lines with the first one put back."""
-
-    def __init__(self, first: bytes, stream: BinaryIO) -> None:
-        self._first = first
-        self._stream = stream
-
-    def __iter__(self) -> Iterator[bytes]:
-        if self._first:
-            yield self._first
-        yield from self._stream
 
 
 def _from_json(
@@ -59,7 +52,7 @@ def _from_json(
             continue
         if not isinstance(row, dict):
             place = Place(source, offset=offset)
-            on_problem(BadDump(f"an object for {name!r}", place=place, advice=_AGAIN))
+            on_problem(BadDump(f"an object for {name!r}", place=place, advice=_ADVICE))
             continue
         kind, partition = str(row.get("mbtype", "")).encode(), row.get("partition")
         unique = row.get("uniqueid")

@@ -1,8 +1,7 @@
-"""Who has an INBOX on this server, and which quota root a mailbox's header names.
+"""Interpret the rows of mailboxes.db, and the `cyrus.header` of a mailbox.
 
-The rows of mailboxes.db in every style from 2.2 to today (imap/mboxlist.c), and the `cyrus.header`
-of a mailbox (imap/mailbox.c), which is the only place that says what root lmtpd goes by. The rows
-come from whatever has read them; this module knows what they mean.
+The rows tell who has an INBOX on this server, in every style from 2.2 to today (imap/mboxlist.c).
+Only the header names the quota root that lmtpd goes by (imap/mailbox.c).
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from cyrusquota.cyrus.names import split_domain
 
 #: Since 3.6: `N` for a row by name, 0x1D behind the domain, 0x1F between levels, dots literal.
 _NEW_KEY = re.compile(rb"N(?:([^\x1d\x1f]+)\x1d)?user\x1f([^\x1d\x1f]+)", re.DOTALL)
-#: The user `x!y`, whose name Cyrus itself takes apart at the `!` when it writes the row.
+#: The user `x!y`: Cyrus itself splits their name at the `!` when it writes the row.
 _ODD_KEY = re.compile(rb"N(user\.[^.\x1d\x1f]+)\x1d([^\x1d\x1f]+)", re.DOTALL)
 #: Up to 3.4: the internal name.
 _OLD_KEY = re.compile(rb"(?:[^!$]+!)?user\.[^.]+", re.DOTALL)
-#: Up to 2.4: `TYPE PARTITION ACL`, development versions with a list before it. Type 0 is mail.
+#: Up to 2.4: `TYPE PARTITION ACL`; development versions have a list before it. Type 0 is mail.
 _NUMBERED = re.compile(rb"(?:\([^)]*\) )?([0-9]+) ([^ ]+)(?: .*)?", re.DOTALL)
 _BANG = ord("!")
-#: The letters that ordinary mail may have: its kind, and directories by name.
+#: The type letters that a mail folder may have: `e` for mail, `l` for directories by name.
 MAIL = frozenset(b"el")
 LEGACY = b"l"
 
@@ -38,9 +37,9 @@ _HEADER_LINES = 3
 class Inbox:
     """A user's INBOX: its internal name, and what its directories are found by.
 
-    `is_live` says that lmtpd delivers to it here: not deleted, moving, reserved, remote, or a
-    placeholder. `uniqueid` is None where the directories go by name. `is_modern` says that the row
-    is of the kind that Cyrus writes since 3.6.
+    `is_live` is False for an INBOX that is deleted, moving, reserved, remote, or a placeholder.
+    `uniqueid` is None where the directories go by name. `is_modern` says that Cyrus 3.6 or later
+    wrote the row.
     """
 
     name: str
@@ -51,7 +50,7 @@ class Inbox:
 
 
 def inboxes(records: Iterable[tuple[bytes, bytes]]) -> Iterator[Inbox]:
-    """Every INBOX row of a mailboxes.db, live or not; rows that make no sense are not live."""
+    """Return every INBOX in the records of a mailboxes.db; one with a malformed row is not live."""
     for key, value in records:
         name = _modern_name(key)
         if name is not None or _OLD_KEY.fullmatch(key):
@@ -60,7 +59,7 @@ def inboxes(records: Iterable[tuple[bytes, bytes]]) -> Iterator[Inbox]:
 
 
 def _modern_name(key: bytes) -> Optional[bytes]:
-    """The internal name of the INBOX that a row of 3.6 or later is of, or None."""
+    """Return the internal name of the INBOX that a key of 3.6 or later is for, or None."""
     match = _NEW_KEY.fullmatch(key)
     if match is not None:
         domain = b"" if match[1] is None else match[1] + b"!"
@@ -69,24 +68,24 @@ def _modern_name(key: bytes) -> Optional[bytes]:
     return None if odd is None else odd[1] + b"!" + odd[2].replace(b".", b"^")
 
 
-#: A dot within a user's name is one in some keys, and `^` in others.
+#: A dot in a user's name is a dot in some keys, and `^` in others.
 _SPELLING = bytes.maketrans(b"^", b".")
 
 
-class RowsOf:
-    """Tells which of many keys of a mailboxes.db may be those of a few INBOXes, in any style."""
+class InboxKeys:
+    """A predicate for keys of a mailboxes.db: those that a few INBOXes may have, in any style."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._keys = {key.translate(_SPELLING) for name in names for key in _row_keys(name)}
 
     def __call__(self, keys: Sequence[bytes], values: object = ()) -> list[int]:
-        """The indexes of those keys."""
+        """Return the indexes of the wanted keys."""
         spelled = map(bytes.translate, keys, repeat(_SPELLING))
         return [index for index, key in enumerate(spelled) if key in self._keys]
 
 
 def _row_keys(name: str) -> Iterator[bytes]:
-    """The keys that the row of an INBOX may have; which `!` ends its domain they do not say."""
+    """Return the keys that the row of an INBOX may have, whichever `!` ends its domain."""
     raw = name.encode("utf-8", "surrogateescape")
     yield raw
     for at in (-1, *(at for at, byte in enumerate(raw) if byte == _BANG)):
@@ -98,12 +97,12 @@ def _row_keys(name: str) -> Iterator[bytes]:
 
 def _inbox(name: str, value: bytes, *, by_id: bool) -> Inbox:
     if not value.startswith(b"%"):
-        return attrs.evolve(numbered(name, value), is_modern=by_id)
+        return attrs.evolve(_numbered(name, value), is_modern=by_id)
     _, pairs = dlist.parse(value)
     row = pairs or []
     letters = dlist.text(dlist.child(row, b"T")) or b""
     partition = _str(dlist.child(row, b"P"))
-    # lmtpd asks no quota where a server is named, even if it is its own.
+    # Where a row names a server, lmtpd checks no quota, not even if it is this one.
     is_here = dlist.text(dlist.child(row, b"S")) is None
     return Inbox(
         name,
@@ -114,8 +113,8 @@ def _inbox(name: str, value: bytes, *, by_id: bool) -> Inbox:
     )
 
 
-def numbered(name: str, value: bytes) -> Inbox:
-    """The INBOX `name` with a row of the form `TYPE PARTITION ACL`."""
+def _numbered(name: str, value: bytes) -> Inbox:
+    """Return the INBOX `name` from a row of the form `TYPE PARTITION ACL`."""
     match = _NUMBERED.fullmatch(value)
     partition = _str(match[2]) if match is not None else None
     is_mail = match is not None and int(match[1][:9]) == 0
@@ -131,20 +130,20 @@ def _str(node: Optional[dlist.Node]) -> Optional[str]:
     return None if found is None else found.decode("utf-8", "surrogateescape")
 
 
-# Where things lie, and the header of a mailbox
+# Paths, and the header of a mailbox
 
 
-def directory_letter(name: str, *, full: bool) -> str:
-    """The one-letter directory that `name` is hashed to; `full` with fulldirhash."""
+def hash_letter(name: str, *, full: bool) -> str:
+    """Return the one-letter directory for `name`; `full` says that fulldirhash is on."""
     return dirhash.letter(name.encode("utf-8", "surrogateescape"), full=full)
 
 
 @attrs.frozen
 class Layout:
-    """How imapd.conf lays the mailboxes out.
+    """The layout of the mailbox directories by imapd.conf.
 
-    `directory` gives the directory that holds the headers of a partition, None if there is no such
-    partition. `full` is fulldirhash, `hashed` hashimapspool.
+    `directory` returns the directory with the headers of a partition, or None for an unknown one.
+    `full` says that fulldirhash is on, `hashed` that hashimapspool is.
     """
 
     directory: Callable[[str], Optional[str]]
@@ -153,7 +152,7 @@ class Layout:
 
 
 def header_path(inbox: Inbox, layout: Layout) -> Optional[Path]:
-    """Where the cyrus.header of an INBOX lies, or None if its partition is not known here."""
+    """Return the path of the cyrus.header of an INBOX, or None if its partition is unknown."""
     base = layout.directory(inbox.partition or "")
     if base is None:
         return None
@@ -166,14 +165,14 @@ def header_path(inbox: Inbox, layout: Layout) -> Optional[Path]:
     if domain is not None:
         parts = ["domain", domain]
         if layout.hashed:
-            parts.insert(1, directory_letter(domain, full=layout.full))
+            parts.insert(1, hash_letter(domain, full=layout.full))
     if layout.hashed:
-        parts.append(directory_letter(component.replace("^", "."), full=layout.full))
+        parts.append(hash_letter(component.replace("^", "."), full=layout.full))
     return Path(base, *parts, "user", component, "cyrus.header")
 
 
 def header_root(content: bytes) -> Optional[str]:
-    """The quota root a header names, or None for none; raises ValueError for no header."""
+    """Return the quota root that a header names, or None. Raises ValueError for a bad header."""
     if not content.startswith(_HEADER_MAGIC):
         raise ValueError("expected the header of a mailbox")
     lines = content.split(b"\n", _HEADER_LINES)

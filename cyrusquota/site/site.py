@@ -1,7 +1,7 @@
-"""What a Cyrus server knows of its users beside their quota roots: INBOXes, headers, totals.
+"""What a Cyrus server knows about its users beside their quota roots: INBOXes, headers, totals.
 
-Built from an imapd.conf (`Site.from_config`), or from a list of mailboxes alone (`Site.from_mailboxes`). Nothing is
-read before it is asked for.
+`Site.from_config` takes an imapd.conf, `Site.from_mailboxes` only a list of mailboxes. Nothing is
+read before it is needed.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from cyrusquota.errors import (
 )
 from cyrusquota.site import conversations, mailbox_list
 from cyrusquota.site.conversations import Totals
-from cyrusquota.site.mailboxes import Inbox, Layout, RowsOf, header_path, header_root, inboxes
+from cyrusquota.site.mailboxes import Inbox, InboxKeys, Layout, header_path, header_root, inboxes
 
 
 @attrs.define
 class Site:
-    """Answers about users, by the internal name of their INBOX.
+    """The mailboxes of one server, and what is stored about their users.
 
-    `uses_totals` says that conversations totals count instead of the quota database's figures.
+    `uses_totals` says that conversations totals count instead of the figures in the quota database.
     """
 
-    #: Reads every INBOX row, live or not.
+    #: Return every INBOX, live or not.
     read_inboxes: Callable[[OnProblem], Iterator[Inbox]]
     _layout: Layout
     uses_totals: bool = False
     _configdirectory: str = ""
-    #: Where the mailboxes are listed, and what this server calls itself.
+    #: The list of mailboxes, and the server's own name for itself.
     path: Optional[AnyPath] = None
     servername: Optional[str] = None
     _rows: Optional[dict[str, Inbox]] = attrs.field(init=False, default=None)
 
     @classmethod
     def from_config(cls, conf: ImapdConf, mailboxes: Optional[AnyPath] = None) -> Site:
-        """Return the site that `conf` configures; `mailboxes` replaces the mailboxes.db it names."""
+        """Return the site that `conf` describes; `mailboxes` replaces its mailboxes.db."""
         metadata = (conf.get("metapartition_files") or "").split()
 
         def directory(partition: str) -> Optional[str]:
@@ -79,36 +79,42 @@ class Site:
         return cls(_reader(mailboxes), Layout(lambda partition: None), path=mailboxes)
 
     def inboxes(self, on_problem: OnProblem = raise_problem) -> Iterator[Inbox]:
-        """Every INBOX row, live or not."""
+        """Return every INBOX, live or not.
+
+        Raises `NoSuchSource` without a list of mailboxes, and what reading it raises.
+        """
         return self.read_inboxes(on_problem)
 
     def named(self, names: Iterable[str], on_problem: OnProblem = raise_problem) -> Iterator[Inbox]:
-        """The INBOX rows of `names`, and maybe others; quick where few of many are asked for."""
+        """Return the INBOXes called `names`, and maybe others; faster when `names` are few.
+
+        Raises what `inboxes` raises.
+        """
         if self.path is None or not os.path.exists(self.path) or cyrusdb.guess(self.path) is None:
             yield from self.inboxes(on_problem)
             return
-        found = cyrusdb.select(self.path, RowsOf(names), on_problem=on_problem)
+        found = cyrusdb.select(self.path, InboxKeys(names), on_problem=on_problem)
         yield from inboxes(found.kept)
 
     def alone(self, inbox: Optional[Inbox]) -> Site:
-        """The same server as if it had no INBOX but this one."""
+        """Return this site with no INBOX but this one."""
         rows = [] if inbox is None else [inbox]
         return self.with_inboxes(lambda on_problem: iter(rows))
 
     def with_inboxes(self, read_inboxes: Callable[[OnProblem], Iterator[Inbox]]) -> Site:
-        """Return the same site with another way to read its INBOX rows."""
+        """Return this site with another way to read its INBOXes."""
         return attrs.evolve(self, read_inboxes=read_inboxes)
 
     def header_root(self, inbox: Inbox) -> Optional[str]:
-        """The quota root that the header of `inbox` names, which is what lmtpd goes by.
+        """Return the quota root that the header of `inbox` names, or None; lmtpd goes by it.
 
         Raises `SourceError` or `DamagedDatabase` where the header cannot be read.
         """
         path = header_path(inbox, self._layout)
         if path is None:
             raise SourceError(
-                f"where partition {inbox.partition!r} is, is not known; name the imapd.conf that"
-                " says so with -C"
+                f"the directory of partition {inbox.partition!r} is not known; name the imapd.conf"
+                " that has it with -C"
             )
         try:
             content = path.read_bytes()
@@ -119,44 +125,44 @@ class Site:
         except ValueError as error:
             place = Place(str(path), offset=0)
             expected = str(error).removeprefix("expected ")
-            advice = "let `reconstruct` write it anew"
+            advice = "rebuild it with reconstruct"
             raise DamagedDatabase(
                 expected, place=place, found=content[:60], advice=advice
             ) from error
 
     def totals(self, name: str, on_problem: OnProblem = raise_problem) -> Totals:
-        """The conversations totals of the user whose INBOX is `name`.
+        """Return the conversations totals of the user whose INBOX is `name`.
 
         Raises what `conversations.totals` raises.
         """
         return conversations.totals(self.totals_path(name, on_problem))
 
     def totals_path(self, name: str, on_problem: OnProblem = raise_problem) -> Path:
-        """Where the totals of the user whose INBOX is `name` are kept."""
+        """Return the conversations database of the user whose INBOX is `name`."""
         if self._rows is None:
-            # Only here is a row looked up by its name, so only here are all of them kept.
+            # Rows are looked up by name only here, so only sites with totals keep them all.
             self._rows = {inbox.name: inbox for inbox in self.inboxes(on_problem)}
         inbox = self._rows.get(name)
         return conversations.path(name, inbox, self._configdirectory, full=self._layout.full)
 
 
 def _reader(path: AnyPath) -> Callable[[OnProblem], Iterator[Inbox]]:
-    """Read mailboxes.db, or a dump by `ctl_mboxlist -d`, anew each time.
+    """Return a function that reads mailboxes.db, or a dump by `ctl_mboxlist -d`, at each call.
 
-    A flat database has no magic bytes and the same lines as a dump.
+    A flat database has no magic bytes, and the same lines as a dump.
     """
 
     def read(on_problem: OnProblem) -> Iterator[Inbox]:
         if not os.path.exists(path):
             raise NoSuchSource(
                 f"{printable(str(path))}: no such file; name the list of mailboxes with"
-                " --mailboxes, or do without by --no-mailboxes"
+                " --mailboxes, or give --no-mailboxes"
             )
         if cyrusdb.guess(path) is not None:
             with cyrusdb.open(path, on_problem=on_problem) as db:
                 yield from inboxes(db)
             return
         with Path(path).open("rb") as stream:
-            yield from mailbox_list.dumped(stream, source=str(path), on_problem=on_problem)
+            yield from mailbox_list.from_dump(stream, source=str(path), on_problem=on_problem)
 
     return read

@@ -1,1 +1,1 @@
-"""Who is over quota and why: policies, verdicts, the fast selection, the summary of all roots."""
+"""Decide who is over quota and why: policies, verdicts, the fast selection, the summary."""

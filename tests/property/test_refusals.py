@@ -18,7 +18,7 @@ from cyrusquota.cyrusdb import sorted_run
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.quota import QuotaRoot, Resource
 from cyrusquota.site import source
-from cyrusquota.site.mailboxes import RowsOf, inboxes
+from cyrusquota.site.mailboxes import InboxKeys, inboxes
 from cyrusquota.site.site import Site
 from cyrusquota.site.source import Counted, Source
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
@@ -216,4 +216,4 @@ def test_whatever_key_an_inbox_has_is_found_by_its_name(keys: list[tuple[bytes, 
     ]
     for key in made:
         for inbox in inboxes([(key, b"")]):
-            assert RowsOf([inbox.name])([b"other", key]) == [1]
+            assert InboxKeys([inbox.name])([b"other", key]) == [1]

@@ -62,7 +62,7 @@ def test_a_recorded_database_gives_its_users(name: str) -> None:
 @pytest.mark.parametrize("path", DUMPS)
 def test_a_dump_gives_its_users(path: str) -> None:
     with (FIXTURES / path).open("rb") as stream:
-        _assert_expected(mailbox_list.dumped(stream), DUMPS[path])
+        _assert_expected(mailbox_list.from_dump(stream), DUMPS[path])
 
 
 def test_a_dump_of_2_2_has_no_types(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_dump_of_2_2_has_no_types(tmp_path: Path) -> None:
         b"user.jane\tdefault\tjane\tlrswipcda\t\nuser.far\tbackend!default\tfar\tlrs\t\n"
     )
     with dump.open("rb") as stream:
-        found = {inbox.name: inbox.is_live for inbox in mailbox_list.dumped(stream)}
+        found = {inbox.name: inbox.is_live for inbox in mailbox_list.from_dump(stream)}
     assert found == {"user.jane": True, "user.far": False}
 
 
@@ -80,7 +80,7 @@ def test_a_json_dump_with_a_row_that_is_none_reports_it(tmp_path: Path) -> None:
     dump.write_bytes(b'{\n"user.jane": 5,\n"user.bob": {"mbtype": "e", "partition": "p"}\n}\n')
     problems: list[CyrusQuotaError] = []
     with dump.open("rb") as stream:
-        found = list(mailbox_list.dumped(stream, on_problem=problems.append))
+        found = list(mailbox_list.from_dump(stream, on_problem=problems.append))
     assert [inbox.name for inbox in found] == ["user.bob"]
     assert [type(problem) for problem in problems] == [BadDump]
 
@@ -134,7 +134,7 @@ def test_a_row_that_names_a_server_is_not_live() -> None:
     row = (b"Nuser\x1fjane", b"%(T e I abc P default S imap1)")
     assert [inbox.is_live for inbox in inboxes([row])] == [False]
     dump = io.BytesIO(b'{\n"user.jane": {"mbtype": "e", "partition": "p", "server": "imap1"}\n}\n')
-    assert [inbox.is_live for inbox in mailbox_list.dumped(dump)] == [False]
+    assert [inbox.is_live for inbox in mailbox_list.from_dump(dump)] == [False]
 
 
 @pytest.mark.parametrize(

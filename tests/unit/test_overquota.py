@@ -116,8 +116,18 @@ def test_a_report_that_is_not_exact_proves_only_what_is_certain() -> None:
     ("policy", "reserve", "data", "is_wanted"),
     [
         (SMMAPD, Reserve(), b"%(S (0) M (0) AS (0) NF (101 100))", False),
-        (SMMAPD, Reserve(percents={Resource.MAILBOX: 5}), b"%(S (0) M (0) AS (0) NF (96 100))", True),
-        (SMMAPD, Reserve(percents={Resource.MAILBOX: 5}), b"%(S (0) M (0) AS (0) NF (9 100))", False),
+        (
+            SMMAPD,
+            Reserve(percents={Resource.MAILBOX: 5}),
+            b"%(S (0) M (0) AS (0) NF (96 100))",
+            True,
+        ),
+        (
+            SMMAPD,
+            Reserve(percents={Resource.MAILBOX: 5}),
+            b"%(S (0) M (0) AS (0) NF (9 100))",
+            False,
+        ),
         (SMMAPD, Reserve({Resource.MAILBOX: 5}), b"%(S (0) M (0) AS (0) NF (96 100))", True),
         (SMMAPD, Reserve({Resource.MAILBOX: 5}), b"%(S (0) M (0) AS (0) NF (9 100))", False),
         (LMTPD, Reserve(), b"%(S (0) M (0) AS (0) NF (101 100))", True),

@@ -8,7 +8,7 @@ import pytest
 
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 from cyrusquota.verdicts.policies import SMMAPD
-from cyrusquota.verdicts.summary import Fullest, Summary, DomainUsage
+from cyrusquota.verdicts.summary import DomainUsage, Fullest, Summary
 from tests.recorded import main_roots
 
 MIB = 1 << 20
