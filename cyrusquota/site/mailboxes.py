@@ -6,9 +6,10 @@ Only the header names the quota root that lmtpd goes by (imap/mailbox.c).
 
 from __future__ import annotations
 
+import os
 import re
+import struct
 from itertools import repeat
-from pathlib import Path
 from typing import Callable, Iterable, Iterator, Optional, Sequence
 
 import attrs
@@ -142,23 +143,29 @@ def hash_letter(name: str, *, full: bool) -> str:
 class Layout:
     """The layout of the mailbox directories by imapd.conf.
 
-    `directory` returns the directory with the headers of a partition, or None for an unknown one.
-    `full` says that fulldirhash is on, `hashed` that hashimapspool is.
+    `directory` returns where a partition keeps files of a kind (`header`, `index`), or None for an
+    unknown partition. `full` says that fulldirhash is on, `hashed` that hashimapspool is.
     """
 
-    directory: Callable[[str], Optional[str]]
+    directory: Callable[[str, str], Optional[str]]
     hashed: bool = False
     full: bool = False
 
 
-def header_path(inbox: Inbox, layout: Layout) -> Optional[Path]:
-    """Return the path of the cyrus.header of an INBOX, or None if its partition is unknown."""
-    base = layout.directory(inbox.partition or "")
-    if base is None:
-        return None
+def file_path(inbox: Inbox, kind: str, layout: Layout) -> Optional[str]:
+    """Return the path of the cyrus.header or cyrus.index of an INBOX.
+
+    None if its partition is unknown.
+    """
+    base = layout.directory(inbox.partition or "", kind)
+    return None if base is None else os.path.join(base, *_within(inbox, layout), f"cyrus.{kind}")
+
+
+def _within(inbox: Inbox, layout: Layout) -> Iterable[str]:
+    """Return the directory of an INBOX within its partition, name by name."""
     if inbox.uniqueid is not None:
         unique = inbox.uniqueid
-        return Path(base, "uuid", unique[:1], unique[1:2], unique, "cyrus.header")
+        return "uuid", unique[:1], unique[1:2], unique
     domain, rest = split_domain(inbox.name)
     component = rest.partition(".")[2]
     parts: list[str] = []
@@ -168,7 +175,7 @@ def header_path(inbox: Inbox, layout: Layout) -> Optional[Path]:
             parts.insert(1, hash_letter(domain, full=layout.full))
     if layout.hashed:
         parts.append(hash_letter(component.replace("^", "."), full=layout.full))
-    return Path(base, *parts, "user", component, "cyrus.header")
+    return *parts, "user", component
 
 
 def header_root(content: bytes) -> Optional[str]:
@@ -186,3 +193,25 @@ def header_root(content: bytes) -> Optional[str]:
         return _str(dlist.child(pairs, b"Q"))
     root = body.partition(b"\t")[0]
     return root.decode("utf-8", "surrogateescape") or None
+
+
+#: cyrus.index is big-endian; the version says where the number of messages is (OFFSET_EXISTS in
+#: imap/mailbox.h: 12 is that of 2.4).
+_NUMBER = struct.Struct(">I")
+_VERSION_AT = 8
+_COUNT_AT = {**dict.fromkeys(range(12, 19), 84), 19: 60, 20: 60}
+INDEX_SIZE = 96
+
+
+def index_count(content: bytes) -> int:
+    """Return the number of messages that the first `INDEX_SIZE` bytes of a cyrus.index tell.
+
+    Messages that are expunged, but not yet removed, do not count. Raises ValueError for an index in
+    bad format.
+    """
+    if len(content) < INDEX_SIZE:
+        raise ValueError("expected the index of a mailbox")
+    (version,) = _NUMBER.unpack_from(content, _VERSION_AT)
+    if version not in _COUNT_AT:
+        raise ValueError("expected the index of a mailbox, of version 12 to 20")
+    return int(_NUMBER.unpack_from(content, _COUNT_AT[version])[0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Callable, Iterable, Iterator, Optional
+from typing import Callable, Iterable, Iterator, Optional, Sequence, TypeVar, Union
 
 import attrs
 
@@ -17,6 +17,7 @@ from cyrusquota import cyrusdb
 from cyrusquota.cyrus.imapdconf import ImapdConf
 from cyrusquota.errors import (
     AnyPath,
+    CyrusQuotaError,
     DamagedDatabase,
     NoSuchSource,
     OnProblem,
@@ -26,9 +27,20 @@ from cyrusquota.errors import (
     raise_problem,
     source_error,
 )
-from cyrusquota.site import conversations, mailbox_list
+from cyrusquota.site import conversations, mailbox_list, threads
 from cyrusquota.site.conversations import Totals
-from cyrusquota.site.mailboxes import Inbox, InboxKeys, Layout, header_path, header_root, inboxes
+from cyrusquota.site.mailboxes import (
+    INDEX_SIZE,
+    Inbox,
+    InboxKeys,
+    Layout,
+    file_path,
+    header_root,
+    inboxes,
+    index_count,
+)
+
+T = TypeVar("T")
 
 
 @attrs.define
@@ -40,7 +52,8 @@ class Site:
 
     #: Return every INBOX, live or not.
     read_inboxes: Callable[[OnProblem], Iterator[Inbox]]
-    _layout: Layout
+    #: Where the mailboxes are; None where only the list of them is known.
+    _layout: Optional[Layout] = None
     uses_totals: bool = False
     _configdirectory: str = ""
     #: The list of mailboxes, and the server's own name for itself.
@@ -53,8 +66,8 @@ class Site:
         """Return the site that `conf` describes; `mailboxes` replaces its mailboxes.db."""
         metadata = (conf.get("metapartition_files") or "").split()
 
-        def directory(partition: str) -> Optional[str]:
-            within = conf.get(f"metapartition-{partition}") if "header" in metadata else None
+        def directory(partition: str, kind: str) -> Optional[str]:
+            within = conf.get(f"metapartition-{partition}") if kind in metadata else None
             return within or conf.get(f"partition-{partition}")
 
         layout = Layout(
@@ -76,7 +89,7 @@ class Site:
     @classmethod
     def from_mailboxes(cls, mailboxes: AnyPath) -> Site:
         """Return a site of which only the list of mailboxes is known."""
-        return cls(_reader(mailboxes), Layout(lambda partition: None), path=mailboxes)
+        return cls(_reader(mailboxes), path=mailboxes)
 
     def inboxes(self, on_problem: OnProblem = raise_problem) -> Iterator[Inbox]:
         """Return every INBOX, live or not.
@@ -105,29 +118,63 @@ class Site:
         """Return this site with another way to read its INBOXes."""
         return attrs.evolve(self, read_inboxes=read_inboxes)
 
+    @property
+    def has_headers(self) -> bool:
+        """Whether the headers of mailboxes can be found."""
+        return self._layout is not None
+
     def header_root(self, inbox: Inbox) -> Optional[str]:
         """Return the quota root that the header of `inbox` names, or None; lmtpd goes by it.
 
         Raises `SourceError` or `DamagedDatabase` where the header cannot be read.
         """
-        path = header_path(inbox, self._layout)
+        return self._interpreted(inbox, "header", header_root)
+
+    def header_roots(self, inboxes: Sequence[Inbox]) -> list[Union[Optional[str], CyrusQuotaError]]:
+        """Return what `header_root` returns or raises, for each of many."""
+
+        def read(inbox: Inbox) -> Union[Optional[str], CyrusQuotaError]:
+            try:
+                return self.header_root(inbox)
+            except CyrusQuotaError as error:
+                return error
+
+        return threads.each(read, inboxes)
+
+    def message_count(self, inbox: Inbox) -> int:
+        """Return the number of messages in `inbox`, which mailbox_maxmessages_email limits.
+
+        Raises `SourceError` or `DamagedDatabase` where the index of the mailbox cannot be read.
+        """
+        return self._interpreted(inbox, "index", index_count, INDEX_SIZE)
+
+    def _interpreted(
+        self, inbox: Inbox, kind: str, interpret: Callable[[bytes], T], size: int = -1
+    ) -> T:
+        """Return what `interpret` makes of the first `size` bytes of a file of a mailbox."""
+        path = None if self._layout is None else file_path(inbox, kind, self._layout)
         if path is None:
             raise SourceError(
                 f"the directory of partition {inbox.partition!r} is not known; name the imapd.conf"
                 " that has it with -C"
             )
         try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise source_error(error, path) from error
+            with open(path, "rb", buffering=0) as file:
+                content = file.read(size)
+        except (OSError, ValueError) as error:
+            # A name with NUL is no path.
+            raise source_error(
+                error if isinstance(error, OSError) else FileNotFoundError(), path
+            ) from error
         try:
-            return header_root(content)
+            return interpret(content)
         except ValueError as error:
-            place = Place(str(path), offset=0)
             expected = str(error).removeprefix("expected ")
-            advice = "rebuild it with reconstruct"
             raise DamagedDatabase(
-                expected, place=place, found=content[:60], advice=advice
+                expected,
+                place=Place(path, offset=0),
+                found=content[:60],
+                advice="rebuild it with reconstruct",
             ) from error
 
     def totals(self, name: str, on_problem: OnProblem = raise_problem) -> Totals:
@@ -143,7 +190,8 @@ class Site:
             # Rows are looked up by name only here, so only sites with totals keep them all.
             self._rows = {inbox.name: inbox for inbox in self.inboxes(on_problem)}
         inbox = self._rows.get(name)
-        return conversations.path(name, inbox, self._configdirectory, full=self._layout.full)
+        full = self._layout is not None and self._layout.full
+        return conversations.path(name, inbox, self._configdirectory, full=full)
 
 
 def _reader(path: AnyPath) -> Callable[[OnProblem], Iterator[Inbox]]:

@@ -1,24 +1,22 @@
 """Evaluate quota roots: which users Cyrus refuses mail for, and why.
 
-`evaluate_roots` goes through the quota roots once. A root `user.LOCAL` governs that user's INBOX; where
-the server's mailboxes are known, users who have no root of their own are judged by the ancestor
-that governs them, and users without a live INBOX here are left out.
+Without a site only users with a quota root of their own are known. With a site it is every user
+with a live INBOX here, and which quota root governs them depends on the daemon: lmtpd goes by the
+root that the header of the INBOX names, smmapd by the nearest root in the quota database.
 
-lmtpd goes by the root that the header of the INBOX names, smmapd by the nearest ancestor in the
-quota database. Headers are read only of users whose nearest ancestor is full: with a root of his
-own, made by SETQUOTA, a user's header names it; and a header that names nothing, or a root without
-a row, makes its user unlimited, which is what not being listed means.
+Headers are read only where the answer may matter: where the user's own root, or one above it that
+users inherit, is full or near it. A header that names nothing, or a root without a row, makes its
+user unlimited. What other roots a header may name is for the doctor to find.
 
-Conversations totals, where they count, can be larger than the quota database's figure as well as
-smaller (they stand still while `conversations` is off, and the figure may be stale), so no verdict
-follows from the figure. They are read for each user whose own root limits STORAGE or MESSAGE
-below what any total can reach, unless another resource decides already; for all others they cannot
-change the verdict.
+Conversations totals, where they count, can be larger than the figures in the quota database as well
+as smaller (they stand still while `conversations` is off, and the figures may be stale). So they
+are read for each user whose own root limits STORAGE or MESSAGE, unless another resource decides.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Iterable, Iterator, Optional
+import itertools
+from typing import TYPE_CHECKING, AbstractSet, Iterable, Iterator, Optional, Sequence, Union
 
 import attrs
 
@@ -31,7 +29,7 @@ from cyrusquota.cyrus.names import (
     inbox_owner,
     recipient,
 )
-from cyrusquota.errors import CyrusQuotaError, OnProblem, raise_problem
+from cyrusquota.errors import CyrusQuotaError, DataError, OnProblem, raise_problem
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 from cyrusquota.verdicts.policies import LMTPD, Policy, Reserve
 
@@ -39,27 +37,43 @@ if TYPE_CHECKING:
     from cyrusquota.site.mailboxes import Inbox
     from cyrusquota.site.site import Site
 
+#: INBOXes whose headers are read at a time.
+_BATCH = 1 << 13
+
 
 @attrs.frozen
 class Query:
-    """What is asked of the quota roots: by whose policy, how near to full, of which users.
+    """What is asked of the quota roots: by which policy, how near to full, of which users.
 
-    `naming` says how mail addresses users. Without `site` only users who have a root of their own
-    are known. Problems that do not end the evaluation go to `on_problem`.
+    `naming` says how mail addresses users. Without `site` only users with a quota root of their own
+    are known. `trusts_rows` says not to read the header of an INBOX whose user has a root of their
+    own. `catchall` is the internal name of the INBOX that lmtp_catchall_mailbox names. Problems
+    that do not end the evaluation go to `on_problem`.
     """
 
     naming: Naming
     policy: Policy = LMTPD
-    reserve: Reserve = Reserve()
+    reserve: Reserve = Reserve()  # noqa: RUF009
     site: Optional[Site] = None
     on_problem: OnProblem = raise_problem
+    trusts_rows: bool = False
+    catchall: Optional[str] = None
+
+    @property
+    def reads_headers(self) -> bool:
+        """Whether the header of an INBOX counts, even for a user with a root of their own."""
+        site = self.site
+        return self.policy.by_header and site is not None and self._has_headers(site)
+
+    def _has_headers(self, site: Site) -> bool:
+        return site.has_headers and not self.trusts_rows
 
 
 @attrs.frozen
 class Verdict:
-    """A recipient who is full, or near it: the root that governs him and what it lacks room for.
+    """A recipient who is full, or near it: the root that governs them and what it lacks room for.
 
-    `over` is empty for those who are only near. `is_approximate` says that the mailbox header,
+    `over` is empty for a user who is only near. `is_approximate` says that the mailbox header,
     which lmtpd would have gone by, could not be read.
     """
 
@@ -70,23 +84,32 @@ class Verdict:
     is_approximate: bool = False
 
 
-def evaluate_roots(roots: Iterable[QuotaRoot], query: Query) -> Iterator[Verdict]:
+def evaluate_roots(
+    roots: Iterable[QuotaRoot], query: Query, unreadable: AbstractSet[str] = frozenset()
+) -> Iterator[Verdict]:
     """Return the users whom the query's policy refuses mail for, or who are near that.
 
-    Without a site only users who have a root of their own are found; each full ancestor whose
-    users could not be found is then reported as `Unresolved`.
+    Without a site only users with a root of their own are found; each full root above them, whose
+    users are unknown, is then reported as `Unresolved`. `unreadable` may gain names while the roots
+    are read: of those that have a row, but in bad format. smmapd refuses their users otherwise.
     """
-    evaluator = Evaluator(query)
+    evaluator = Evaluator(query, unreadable)
     if query.site is None:
-        found = evaluator.by_roots(roots)
-    else:
-        found = evaluator.by_mailboxes(roots, query.site)
-    if query.naming.downcase:
-        return found
-    # Cyrus tells Jane from jane then, but a map does not: a user who cannot be told apart from
-    # another whose mail is not refused is left out.
-    bad = list(found)
-    return (verdict for verdict in bad if ascii_lower(str(verdict.recipient)) not in evaluator.good)
+        return evaluator.settled(evaluator.by_roots(roots))
+    for root in roots:
+        evaluator.add(root)
+    return evaluator.settled(evaluator.by_inboxes(query.site.inboxes(query.on_problem)))
+
+
+def noting(unreadable: set[str], on_problem: OnProblem) -> OnProblem:
+    """Return `on_problem`, which then also adds the key of a record in bad format to a set."""
+
+    def note(problem: CyrusQuotaError) -> None:
+        if isinstance(problem, DataError) and problem.place.key is not None:
+            unreadable.add(problem.place.key.decode("utf-8", "surrogateescape"))
+        on_problem(problem)
+
+    return note
 
 
 def needs_all(query: Query) -> bool:
@@ -100,20 +123,20 @@ def needs_all(query: Query) -> bool:
 
 
 def is_inherited(root: QuotaRoot) -> bool:
-    """Whether users without a root of their own can be below this one: `user`, a domain."""
+    """Return whether users without a root of their own can be below this one: `user`, a domain."""
     rest = root.name.rpartition("!")[2]
     return rest == "user" or (not rest and "!" in root.name)
 
 
 def is_delivered_to(inbox: Inbox) -> bool:
-    """Whether lmtpd delivers mail to an INBOX here."""
+    """Return whether lmtpd delivers mail to an INBOX here."""
     # Since 3.0, lmtpd makes a domain of what follows an @, so user.jane@example^org, the way of
     # 2.x, is out of reach.
     return inbox.is_live and not (inbox.is_modern and "@" in inbox.name)
 
 
 class Unresolved(CyrusQuotaError):
-    """A full ancestor root whose users are not known."""
+    """A full root whose users inherit it, and are unknown."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -125,98 +148,158 @@ class Unresolved(CyrusQuotaError):
 
 @attrs.define
 class Evaluator:
-    """Judges quota roots by a query, and the users who inherit them."""
+    """Holds the quota roots that matter, and finds the users whom they govern."""
 
     query: Query
-    #: Recipients whose mail is not refused, folded; kept only where case matters to Cyrus.
-    good: set[str] = attrs.field(factory=set)
-    #: Roots that are not a user's own, by name: what others inherit.
-    _others: dict[str, QuotaRoot] = attrs.field(factory=dict)
-    #: Users with a root of their own, who inherit nothing; kept only if there are mailboxes.
-    _owners: set[str] = attrs.field(factory=set)
+    #: The names of roots whose value is in bad format. More may come while roots are added.
+    unreadable: AbstractSet[str] = frozenset()
+    #: Roots that are full or near it, by name.
+    bad: dict[str, QuotaRoot] = attrs.field(init=False, factory=dict)
+    #: Roots that the conversations totals decide about, until these are read.
+    _by_totals: dict[str, QuotaRoot] = attrs.field(init=False, factory=dict)
+    #: The names of all roots.
+    _names: set[str] = attrs.field(init=False, factory=set)
+    #: The names of those in `bad` that users inherit.
+    _inherited: set[str] = attrs.field(init=False, factory=set)
+    #: Recipients whose mail is accepted, in lower case; kept only where Cyrus heeds case.
+    _good: set[str] = attrs.field(init=False, factory=set)
+    _has_catchall: bool = attrs.field(init=False, default=False)
+
+    def __attrs_post_init__(self) -> None:
+        # Without mailboxes a catch-all is taken for granted.
+        self._has_catchall = self._catchall is not None and self.query.site is None
+
+    @property
+    def _catchall(self) -> Optional[str]:
+        # smmapd knows no catch-all.
+        return self.query.catchall if self.query.policy.by_header else None
 
     def by_roots(self, roots: Iterable[QuotaRoot]) -> Iterator[Verdict]:
-        """Verdicts on the users who have a root of their own."""
+        """Return the verdicts on the users with a root of their own, where no others are known."""
         for root in roots:
-            yield from self.by_root(root)
-        for root in self._full_ancestors():
-            self.query.on_problem(Unresolved(root.name))
+            bad = root if self._is_bad(root) else None
+            if inbox_owner(root.name) is not None:
+                yield from self._verdict(root.name, bad)
+            elif bad is not None and is_inherited(root):
+                self._inherited.add(root.name)
+        for name in sorted(self._inherited):
+            self.query.on_problem(Unresolved(name))
 
-    def by_mailboxes(self, roots: Iterable[QuotaRoot], site: Site) -> Iterator[Verdict]:
-        """Verdicts on the users who have an INBOX here."""
-        own = {root.name: verdict for root in roots for verdict in self.by_root(root)}
-        for inbox in site.inboxes(self.query.on_problem):
-            if not is_delivered_to(inbox):
-                continue
-            if inbox.name in own:
-                yield own[inbox.name]
-            elif inbox.name not in self._owners:
-                yield from self._inherited(inbox)
+    def add(self, root: QuotaRoot) -> None:
+        """Take in one quota root. The verdicts follow from all of them (`by_inboxes`)."""
+        self._names.add(root.name)
+        if self._depends_on_totals(root):
+            self._by_totals[root.name] = root
+        elif self._is_bad(root):
+            self.bad[root.name] = root
+            if is_inherited(root):
+                self._inherited.add(root.name)
 
-    def by_root(self, root: QuotaRoot) -> Iterator[Verdict]:
-        """The verdict on the user whose own root this is, if it is not good."""
-        if inbox_owner(root.name) is None:
-            if inbox_of(root.name) is None:
-                self._others[root.name] = root
+    def by_inboxes(self, inboxes: Iterable[Inbox]) -> Iterator[Verdict]:
+        """Return the verdicts on the users with these INBOXes. One that is not live is left out."""
+        live = filter(is_delivered_to, inboxes)
+        for batch in iter(lambda: list(itertools.islice(live, _BATCH)), []):
+            asked = list(filter(self._depends_on_header, batch))
+            named = dict(zip((inbox.name for inbox in asked), self._headers(asked)))
+            for inbox in batch:
+                self._has_catchall |= inbox.name == self._catchall
+                if inbox.name in named:
+                    yield from self._by_header(inbox.name, named[inbox.name])
+                else:
+                    yield from self._verdict(inbox.name, self._nearest(inbox.name))
+
+    def settled(self, verdicts: Iterable[Verdict]) -> Iterator[Verdict]:
+        """Leave out the users whose entry would be wrong because of what is known of others.
+
+        While the catch-all takes the mail of users who are full, lmtpd refuses none of it. Where
+        Cyrus tells Jane from jane, a map does not, so neither is listed if one of them has room.
+        """
+        if self.query.naming.downcase and self._catchall is None:
+            yield from verdicts
             return
-        if self.query.site is not None:
-            self._owners.add(root.name)
-        enforced = self._enforced(root)
-        if enforced is not None:
-            yield from self._verdict(root.name, enforced)
+        found = list(verdicts)
+        if self._has_catchall:
+            return
+        for verdict in found:
+            if ascii_lower(str(verdict.recipient)) not in self._good:
+                yield verdict
 
-    def _inherited(self, inbox: Inbox) -> Iterator[Verdict]:
-        """The verdict on a user without a root of his own, if it is not good."""
-        names = ancestors(inbox.name, virtdomains=self.query.naming.virtdomains is not False)
-        governing = next((self._others[name] for name in names if name in self._others), None)
-        is_approximate = False
-        if governing is not None and self._is_bad(governing) and self.query.policy.by_header:
-            governing, is_approximate = self._named(inbox, governing)
-        if governing is not None:
-            yield from self._verdict(inbox.name, governing, is_approximate)
+    def _depends_on_header(self, inbox: Inbox) -> bool:
+        name = inbox.name
+        if not self.query.policy.by_header or not self._has_bad_above(name):
+            return False
+        # Mail for anybody else does not arrive.
+        is_addressed = recipient(name, self.query.naming) is not None or name == self._catchall
+        return is_addressed and (self.query.reads_headers or not self._has_row(name))
 
-    def _named(self, inbox: Inbox, governing: QuotaRoot) -> tuple[Optional[QuotaRoot], bool]:
-        """The root that the header of `inbox` names, or `governing` where it cannot be read."""
-        assert self.query.site is not None
-        try:
-            named = self.query.site.header_root(inbox)
-        except CyrusQuotaError as error:
-            self.query.on_problem(Approximate(inbox.name, governing.name, error))
-            return governing, True
-        return (None if named is None else self._others.get(named)), False
+    def _has_bad_above(self, name: str) -> bool:
+        """Return whether the user's own root is bad, or one above it."""
+        if self._bad_root(name) is not None:
+            return True
+        return bool(self._inherited) and not self._inherited.isdisjoint(self._above(name))
 
-    def _full_ancestors(self) -> Iterator[QuotaRoot]:
-        for root in self._others.values():
-            if is_inherited(root) and self._is_bad(root):
-                yield root
+    def _above(self, name: str) -> Iterator[str]:
+        return ancestors(name, virtdomains=self.query.naming.virtdomains is not False)
+
+    def _has_row(self, name: str) -> bool:
+        return name in self._names or name in self.unreadable
+
+    def _nearest(self, name: str) -> Optional[QuotaRoot]:
+        """Return the nearest root in the quota database, as smmapd does, if it is bad."""
+        nearest = next(filter(self._has_row, self._above(name)), None)
+        return None if nearest is None else self._bad_root(nearest)
+
+    def _headers(self, inboxes: Sequence[Inbox]) -> list[Union[Optional[str], CyrusQuotaError]]:
+        return [] if self.query.site is None else self.query.site.header_roots(inboxes)
+
+    def _by_header(
+        self, name: str, named: Union[Optional[str], CyrusQuotaError]
+    ) -> Iterator[Verdict]:
+        if not isinstance(named, CyrusQuotaError):
+            yield from self._verdict(name, None if named is None else self._bad_root(named))
+            return
+        root = self._nearest(name)
+        if root is not None:
+            self.query.on_problem(Approximate(name, root.name, named))
+        yield from self._verdict(name, root, is_approximate=True)
+
+    def _bad_root(self, name: str) -> Optional[QuotaRoot]:
+        """Return the root `name` with the figures that count if it is full or near it, or None."""
+        root = self._by_totals.pop(name, None)
+        if root is not None and self.query.site is not None:
+            try:
+                root = enforced(root, self.query.site, self.query.on_problem)
+            except CyrusQuotaError as error:
+                self.query.on_problem(error)
+            else:
+                if self._is_bad(root):
+                    self.bad[name] = root
+        return self.bad.get(name)
 
     def _is_bad(self, root: QuotaRoot) -> bool:
         return bool(self.query.policy.over(root) or self.query.reserve.near(root))
 
     def _verdict(
-        self, name: str, root: QuotaRoot, is_approximate: bool = False
+        self, name: str, root: Optional[QuotaRoot], is_approximate: bool = False
     ) -> Iterator[Verdict]:
-        over, near = self.query.policy.over(root), self.query.reserve.near(root)
-        if not over and not near and self.query.naming.downcase:
+        """Return the verdict on a user whose root is `root`, if it is bad."""
+        if root is None and self.query.naming.downcase:
             return
         to = recipient(name, self.query.naming)
-        if to is not None and (over or near):
+        if root is None:
+            if to is not None:
+                self._good.add(ascii_lower(str(to)))
+            return
+        over, near = self.query.policy.over(root), self.query.reserve.near(root)
+        if over and name == self._catchall and not is_approximate:
+            self._has_catchall = False
+        if to is not None:
             yield Verdict(to, root, over, near, is_approximate)
-        elif to is not None:
-            self.good.add(ascii_lower(str(to)))
 
-    def _enforced(self, root: QuotaRoot) -> Optional[QuotaRoot]:
-        """`root` with the figures that count, or None if they cannot be read."""
+    def _depends_on_totals(self, root: QuotaRoot) -> bool:
         site = self.query.site
-        if site is None or not site.uses_totals or not self._can_depend_on_totals(root):
-            return root
-        try:
-            return enforced(root, site, self.query.on_problem)
-        except CyrusQuotaError as error:
-            self.query.on_problem(error)
-            return None
-
-    def _can_depend_on_totals(self, root: QuotaRoot) -> bool:
+        if site is None or not site.uses_totals or inbox_of(root.name) is None:
+            return False
         limited = root.storage.limit is not None or root.message.limit is not None
         unaffected = attrs.evolve(root, storage=Usage(), message=Usage())
         return limited and not self.query.policy.over(unaffected)
@@ -233,7 +316,7 @@ class Approximate(CyrusQuotaError):
 
 
 def enforced(root: QuotaRoot, site: Site, on_problem: OnProblem = raise_problem) -> QuotaRoot:
-    """`root` with the usage that Cyrus checks: conversations totals, where they count.
+    """Return `root` with the usage that Cyrus checks: conversations totals, where they count.
 
     Raises what `Site.totals` raises.
     """

@@ -1,7 +1,7 @@
-"""Evaluate a source and read no more of it than the verdicts need.
+"""Evaluate a source, and read only as much of it as the verdicts need.
 
-Mostly that is the roots that are full, and the INBOXes of those. Where a full root is inherited,
-or a verdict may depend on roots with room, everything is read.
+That is, mostly, the roots that are full, and the INBOXes of their users. Where users inherit a full
+root, or a verdict may depend on roots with room, everything is read.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from cyrusquota.verdicts import evaluator
 from cyrusquota.verdicts.evaluator import Evaluator, Query, Verdict
 from cyrusquota.verdicts.policies import Policy, Reserve
 
-#: Passes roots on, and may show progress meanwhile.
-Watch = Callable[[Counted], Iterable[QuotaRoot]]
+#: Passes roots on, and may show progress.
+Progress = Callable[[Counted], Iterable[QuotaRoot]]
 
 
 @attrs.frozen
@@ -30,31 +30,33 @@ class Evaluation:
     roots: int
 
 
-def evaluate(source: Source, query: Query, watch: Watch = iter) -> Evaluation:
+def evaluate(source: Source, query: Query, progress: Progress = iter) -> Evaluation:
     """Return what `evaluate_roots` says of all roots of `source`, in any order.
 
     Raises what reading the source raises.
     """
     if not evaluator.needs_all(query):
-        found = _from_full_roots(source, query, watch)
+        found = _from_full_roots(source, query, progress)
         if found is not None:
             return found
-    counted = source.counted(None, query.on_problem)
-    return Evaluation(list(evaluator.evaluate_roots(watch(counted), query)), counted.count)
+    unreadable: set[str] = set()
+    counted = source.counted(None, evaluator.noting(unreadable, query.on_problem))
+    verdicts = evaluator.evaluate_roots(progress(counted), query, unreadable)
+    return Evaluation(list(verdicts), counted.count)
 
 
-def _from_full_roots(source: Source, query: Query, watch: Watch) -> Optional[Evaluation]:
-    """The same from the roots that are full or near it, or None where these do not tell."""
+def _from_full_roots(source: Source, query: Query, progress: Progress) -> Optional[Evaluation]:
+    """Return the same from the roots that are full or near it, or None where more is needed."""
     wanted = prefilter(query.policy, query.reserve)
     if query.site is None:
         counted = source.counted(wanted, query.on_problem)
-        return Evaluation(list(evaluator.evaluate_roots(watch(counted), query)), counted.count)
+        return Evaluation(list(evaluator.evaluate_roots(progress(counted), query)), counted.count)
     if source.opened is None:
-        # A stream can be read but once.
+        # A stream can be read only once.
         return None
     problems: list[CyrusQuotaError] = []
     counted = source.counted(wanted, problems.append)
-    roots = list(watch(counted))
+    roots = list(progress(counted))
     bad = (root for root in roots if query.policy.over(root) or query.reserve.near(root))
     if any(map(evaluator.is_inherited, bad)):
         return None
@@ -64,27 +66,27 @@ def _from_full_roots(source: Source, query: Query, watch: Watch) -> Optional[Eva
 
 
 def own_verdicts(roots: Iterable[QuotaRoot], query: Query) -> Iterator[Verdict]:
-    """Return the same as `evaluate_roots`, from the roots that `prefilter` lets through, in less time.
+    """Return the same as `evaluate_roots`, faster, from the roots that `prefilter` lets through.
 
-    None of them may be inherited (`is_inherited`), because it takes all roots to tell by whom.
+    None of them may be inherited (`is_inherited`): who inherits, only all roots together tell.
     """
     assert query.site is not None
-    judge = Evaluator(query)
-    own = {root.name: verdict for root in roots for verdict in judge.by_root(root)}
-    for inbox in query.site.named(own, query.on_problem):
-        if inbox.name in own and evaluator.is_delivered_to(inbox):
-            yield own[inbox.name]
+    few = Evaluator(query)
+    for root in roots:
+        few.add(root)
+    names = [*few.bad, *([] if query.catchall is None else [query.catchall])]
+    return few.settled(few.by_inboxes(query.site.named(names, query.on_problem)))
 
 
 def prefilter(policy: Policy, reserve: Reserve) -> Prefilter:
-    """Lets through every root that `policy` refuses mail for or that has less than `reserve` left.
+    """Return a prefilter for the roots that are full by `policy`, or have less than `reserve` left.
 
-    That is all that `evaluate_roots` needs without a server, and `own_verdicts` with one, unless it
+    `evaluate_roots` needs no others without a site, nor does `own_verdicts`, unless the query
     `needs_all`.
     """
     margins = {}
     for resource in Resource:
-        amount, share = reserve.amounts.get(resource, 0), reserve.percents.get(resource, 0)
-        if resource in policy.room or amount or share:
-            margins[resource] = Margin(max(amount, policy.room.get(resource, 0)), share)
+        amount, percent = reserve.amounts.get(resource, 0), reserve.percents.get(resource, 0)
+        if resource in policy.room or amount or percent:
+            margins[resource] = Margin(max(amount, policy.room.get(resource, 0)), percent)
     return Prefilter(margins)

@@ -150,7 +150,7 @@ def test_roots_with_room_are_read_only_where_they_can_matter(
     known = Site.from_mailboxes(_written(tmp_path / "mailboxes.db", rows))
     readings: list[list[str]] = []
 
-    def watch(counted: Counted) -> Iterator[QuotaRoot]:
+    def progress(counted: Counted) -> Iterator[QuotaRoot]:
         readings.append([])
         for root in counted:
             readings[-1].append(root.name)
@@ -158,7 +158,7 @@ def test_roots_with_room_are_read_only_where_they_can_matter(
 
     with _small():
         query = Query(quotas.naming, site=known, on_problem=lambda problem: None)
-        found = evaluate(quotas, query, watch)
+        found = evaluate(quotas, query, progress)
     full = sorted(name.decode() for name, value in others.items() if value == FULL)
     everything = sorted(map(bytes.decode, roots))
     assert found.roots == len(roots)

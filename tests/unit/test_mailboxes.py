@@ -16,7 +16,7 @@ from cyrusquota.site import mailbox_list
 from cyrusquota.site.mailboxes import (
     Inbox,
     Layout,
-    header_path,
+    file_path,
     header_root,
     inboxes,
 )
@@ -158,9 +158,8 @@ def test_a_row_that_names_a_server_is_not_live() -> None:
     ],
 )
 def test_a_header_is_found(inbox: Inbox, hashed: bool, expected: Optional[str]) -> None:
-    layout = Layout(lambda partition: "/spool" if partition == "p" else None, hashed=hashed)
-    path = header_path(inbox, layout)
-    assert (None if path is None else str(path)) == expected
+    layout = Layout(lambda partition, kind: "/spool" if partition == "p" else None, hashed=hashed)
+    assert file_path(inbox, "header", layout) == expected
 
 
 @pytest.mark.parametrize(

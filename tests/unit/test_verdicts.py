@@ -17,6 +17,7 @@ from cyrusquota.site.site import Site
 from cyrusquota.verdicts import evaluator
 from cyrusquota.verdicts.evaluator import Approximate, Query, Unresolved, Verdict
 from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, SMMAPD, Policy, Reserve
+from tests.mailboxes import Mailboxes
 
 MIB = 1 << 20
 FULL = Usage(11, 10)
@@ -99,68 +100,42 @@ def test_full_and_near_are_told_apart() -> None:
     ]
 
 
-@attrs.frozen
-class _Mailboxes:
-    """A server in a directory: INBOX rows of a flat mailboxes.db, and their headers."""
-
-    directory: Path
-    uses_totals: bool = False
-
-    def add(self, user: str, root: Optional[str]) -> None:
-        with (self.directory / "mailboxes.db").open("a") as database:
-            database.write(f"user.{user}\t0 default {user}\tlrs\t\n")
-        header = self.directory / "user" / user / "cyrus.header"
-        header.parent.mkdir(parents=True)
-        header.write_bytes(b"\xa1\x02\x8b\x0da\nb\nc\n%b\tid\n" % (root or "").encode())
-
-    def server(self) -> Site:
-        from cyrusquota.cyrus import imapdconf
-
-        conf = self.directory / "imapd.conf"
-        totals = "yes" if self.uses_totals else "no"
-        conf.write_text(
-            f"configdirectory: {self.directory}\npartition-default: {self.directory}\n"
-            f"quota_use_conversations: {totals}\n"
-        )
-        return Site.from_config(imapdconf.load(conf))
-
-
 @pytest.fixture
-def mailboxes(tmp_path: Path) -> _Mailboxes:
-    return _Mailboxes(tmp_path)
+def mailboxes(tmp_path: Path) -> Mailboxes:
+    return Mailboxes(tmp_path)
 
 
 def _listed(found: list[Verdict]) -> list[str]:
     return [str(verdict.recipient) for verdict in found]
 
 
-def test_only_live_users_are_listed(mailboxes: _Mailboxes) -> None:
-    mailboxes.add("jane", "user.jane")
+def test_only_live_users_are_listed(mailboxes: Mailboxes) -> None:
+    mailboxes.add("user.jane", "user.jane")
     roots = [_root("user.jane", storage=FULL), _root("user.ghost", storage=FULL)]
-    found = list(evaluator.evaluate_roots(roots, Query(Naming(), site=mailboxes.server())))
+    found = list(evaluator.evaluate_roots(roots, Query(Naming(), site=mailboxes.site())))
     assert _listed(found) == ["jane"]
 
 
-def test_lmtpd_goes_by_the_header_and_smmapd_by_the_database(mailboxes: _Mailboxes) -> None:
+def test_lmtpd_goes_by_the_header_and_smmapd_by_the_database(mailboxes: Mailboxes) -> None:
     for user, root in (("a", "user"), ("b", None), ("c", "user.c"), ("own", "user.own")):
-        mailboxes.add(user, root)
+        mailboxes.add(f"user.{user}", root)
     roots = [_root("user", storage=FULL), _root("user.own", storage=EXACT)]
     for policy, users in ((LMTPD, ["a"]), (SMMAPD, ["a", "b", "c"])):
         found = list(
-            evaluator.evaluate_roots(roots, Query(Naming(), policy, site=mailboxes.server()))
+            evaluator.evaluate_roots(roots, Query(Naming(), policy, site=mailboxes.site()))
         )
         assert _listed(found) == users
         assert [verdict.root.name for verdict in found] == ["user"] * len(users)
 
 
-def test_without_a_header_the_database_decides_and_a_line_says_so(mailboxes: _Mailboxes) -> None:
-    mailboxes.add("jane", "user")
-    (mailboxes.directory / "user" / "jane" / "cyrus.header").unlink()
+def test_without_a_header_the_database_decides_and_a_line_says_so(mailboxes: Mailboxes) -> None:
+    mailboxes.add("user.jane", "user")
+    mailboxes.header("user.jane").unlink()
     problems: list[CyrusQuotaError] = []
     found = list(
         evaluator.evaluate_roots(
             [_root("user", storage=FULL)],
-            Query(Naming(), site=mailboxes.server(), on_problem=problems.append),
+            Query(Naming(), site=mailboxes.site(), on_problem=problems.append),
         )
     )
     assert [(str(verdict.recipient), verdict.is_approximate) for verdict in found] == [
@@ -204,14 +179,14 @@ def test_users_who_differ_by_case_alone_are_listed_only_if_all_are_full() -> Non
     ],
 )
 def test_totals_count_and_are_read_only_where_they_can_matter(
-    mailboxes: _Mailboxes,
+    mailboxes: Mailboxes,
     root: QuotaRoot,
     totals: Optional[Totals],
     expected: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No totals stands for totals that must not be asked for."""
-    mailboxes.add("jane", "user.jane")
+    mailboxes.add("user.jane", "user.jane")
 
     def kept(self: Site, name: str, on_problem: object) -> Totals:
         assert totals is not None
@@ -219,13 +194,13 @@ def test_totals_count_and_are_read_only_where_they_can_matter(
         return totals
 
     monkeypatch.setattr(Site, "totals", kept)
-    using = attrs.evolve(mailboxes, uses_totals=True).server()
+    using = attrs.evolve(mailboxes, uses_totals=True).site()
     assert _listed(list(evaluator.evaluate_roots([root], Query(Naming(), site=using)))) == expected
 
 
-def test_totals_that_cannot_be_read_leave_the_user_out(mailboxes: _Mailboxes) -> None:
-    mailboxes.add("jane", "user.jane")
-    using = attrs.evolve(mailboxes, uses_totals=True).server()
+def test_totals_that_cannot_be_read_leave_the_user_out(mailboxes: Mailboxes) -> None:
+    mailboxes.add("user.jane", "user.jane")
+    using = attrs.evolve(mailboxes, uses_totals=True).site()
     path = using.totals_path("user.jane")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"\xa1\x02\x8b\x0dtwoskip file\0\0\0\0" + b"\0" * 44)

@@ -1,0 +1,172 @@
+"""lmtpd goes by the root that the header of the INBOX names: recorded answers, and what we say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+from cyrusquota.cyrus.names import Naming
+from cyrusquota.errors import CyrusQuotaError
+from cyrusquota.quota import QuotaRoot, Usage
+from cyrusquota.site import source
+from cyrusquota.verdicts.evaluator import Approximate, Query, Verdict, evaluate_roots
+from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, SMMAPD, Policy
+from cyrusquota.verdicts.selection import evaluate
+from tests.mailboxes import Mailboxes
+
+#: What lmtpd and smmapd answered, for each combination of the header and the rows.
+ANSWERS: list[dict[str, Any]] = [
+    json.loads(line)
+    for line in (Path(__file__).parents[1] / "fixtures" / "headers" / "answers.jsonl")
+    .read_text()
+    .splitlines()
+]
+DOMAINS = sorted({answer["address"].partition("@")[2] for answer in ANSWERS})
+#: As tests/integration/headers.py has them.
+VALUES = {
+    "full": b"%(S (2097152 1) M (0) AS (0) NF (1))",
+    "roomy": b"%(S (1 1000000) M (0) AS (0) NF (1))",
+    "bad": b"garbage",
+}
+NAMING = Naming(virtdomains=True, defaultdomain="default.example")
+
+
+def _inbox(address: str) -> str:
+    local, _, domain = address.partition("@")
+    return f"{domain}!user.{local}"
+
+
+def _own(answer: dict[str, Any]) -> Optional[str]:
+    row: Optional[str] = answer["roots"][_inbox(answer["address"])]
+    return row
+
+
+class _Recorded:
+    """The site of the recorded answers, or one domain of it."""
+
+    def __init__(self, directory: Path, answers: list[dict[str, Any]]) -> None:
+        mailboxes = Mailboxes(directory)
+        rows = {}
+        for answer in answers:
+            mailboxes.add(_inbox(answer["address"]), answer["header"])
+            rows.update({name: row for name, row in answer["roots"].items() if row is not None})
+        quotas = directory / "quotas.db"
+        quotas.write_bytes(
+            b"".join(b"%b\t%b\n" % (name.encode(), VALUES[rows[name]]) for name in sorted(rows))
+        )
+        self.source = source.from_database(quotas, "flat", NAMING)
+        self.site = mailboxes.site()
+
+    def listed(self, policy: Policy, *, trusts_rows: bool = False) -> set[str]:
+        query = Query(NAMING, policy, site=self.site, on_problem=_ignore, trusts_rows=trusts_rows)
+        return {str(verdict.recipient) for verdict in evaluate(self.source, query).verdicts}
+
+
+def _ignore(problem: CyrusQuotaError) -> None:
+    """Some rows are in bad format."""
+
+
+@pytest.fixture(params=["all", *DOMAINS])
+def answers(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    return [answer for answer in ANSWERS if answer["address"].endswith(f"@{request.param}")] or (
+        ANSWERS
+    )
+
+
+@pytest.fixture
+def recorded(answers: list[dict[str, Any]], tmp_path: Path) -> _Recorded:
+    return _Recorded(tmp_path, answers)
+
+
+@pytest.mark.parametrize("policy", [LMTPD, LMTPD_STRICT])
+def test_whom_lmtpd_refused_is_listed(
+    answers: list[dict[str, Any]], recorded: _Recorded, policy: Policy
+) -> None:
+    refused = {answer["address"] for answer in answers if answer["lmtpd"] == 452}
+    assert recorded.listed(policy) == refused
+    assert refused
+
+
+def test_whom_smmapd_refused_is_listed_by_its_policy(
+    answers: list[dict[str, Any]], recorded: _Recorded
+) -> None:
+    refused = {answer["address"] for answer in answers if answer["smmapd"] == "TEMP"}
+    assert recorded.listed(SMMAPD) == refused
+
+
+def test_where_rows_are_trusted_no_header_counts_beside_a_row(
+    answers: list[dict[str, Any]], recorded: _Recorded
+) -> None:
+    by_row = {answer["address"] for answer in answers if _own(answer) == "full"}
+    by_header = {
+        answer["address"] for answer in answers if _own(answer) is None and answer["lmtpd"] == 452
+    }
+    assert recorded.listed(LMTPD, trusts_rows=True) == by_row | by_header
+
+
+FULL, ROOMY = Usage(2, 1), Usage(1, 2)
+
+
+def _evaluated(
+    roots: list[QuotaRoot], mailboxes: Mailboxes
+) -> tuple[list[Verdict], list[CyrusQuotaError]]:
+    problems: list[CyrusQuotaError] = []
+    query = Query(Naming(), site=mailboxes.site(), on_problem=problems.append)
+    return list(evaluate_roots(roots, query)), problems
+
+
+@pytest.mark.parametrize(
+    ("roots", "listed"),
+    [
+        ({"user.jane": FULL}, "user.jane"),
+        ({"user.jane": FULL, "user": FULL}, "user.jane"),
+        ({"user.jane": ROOMY, "user": FULL}, None),
+        ({"user.jane": FULL, "user": ROOMY}, "user.jane"),
+        ({"user": FULL}, "user"),
+        ({"user": ROOMY}, None),
+    ],
+)
+def test_where_no_header_can_be_read_the_nearest_root_decides_and_a_line_says_so(
+    tmp_path: Path, roots: dict[str, Usage], listed: Optional[str]
+) -> None:
+    mailboxes = Mailboxes(tmp_path)
+    mailboxes.add_row("user.jane")
+    found, problems = _evaluated(
+        [QuotaRoot(name, storage=usage) for name, usage in roots.items()], mailboxes
+    )
+    assert [(verdict.root.name, verdict.is_approximate) for verdict in found] == (
+        [] if listed is None else [(listed, True)]
+    )
+    assert list(map(type, problems)) == ([] if listed is None else [Approximate])
+
+
+def test_a_header_may_name_the_root_of_somebody_else(tmp_path: Path) -> None:
+    """The verdict tells which root it was."""
+    mailboxes = Mailboxes(tmp_path)
+    mailboxes.add("user.jane", "user.joe")
+    mailboxes.add("user.joe", "user.ann")
+    mailboxes.add("user.ann", "user.ann")
+    roots = [QuotaRoot(f"user.{name}", storage=FULL) for name in ("jane", "joe")]
+    found, _ = _evaluated([*roots, QuotaRoot("user.ann", storage=ROOMY)], mailboxes)
+    assert [(str(verdict.recipient), verdict.root.name) for verdict in found] == [
+        ("jane", "user.joe")
+    ]
+
+
+def test_many_headers_are_read_as_one_is(tmp_path: Path) -> None:
+    """Also beside some that cannot be read."""
+    mailboxes = Mailboxes(tmp_path)
+    inboxes = [f"user.u{number:03d}" for number in range(100)]
+    for number, inbox in enumerate(inboxes):
+        if number % 10:
+            mailboxes.add(inbox, inbox if number % 2 else None)
+        else:
+            mailboxes.add_row(inbox)
+    found, problems = _evaluated([QuotaRoot(inbox, storage=FULL) for inbox in inboxes], mailboxes)
+    certain = {verdict.root.name for verdict in found if not verdict.is_approximate}
+    assert certain == set(inboxes[1::2])
+    assert {verdict.root.name for verdict in found} - certain == set(inboxes[::10])
+    assert len(problems) == 10
