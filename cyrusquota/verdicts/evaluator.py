@@ -155,12 +155,12 @@ class Evaluator:
     unreadable: AbstractSet[str] = frozenset()
     #: Roots that are full or near it, by name.
     bad: dict[str, QuotaRoot] = attrs.field(init=False, factory=dict)
+    #: The names of those among them that users inherit.
+    inherited: set[str] = attrs.field(init=False, factory=set)
     #: Roots that the conversations totals decide about, until these are read.
     _by_totals: dict[str, QuotaRoot] = attrs.field(init=False, factory=dict)
     #: The names of all roots.
     _names: set[str] = attrs.field(init=False, factory=set)
-    #: The names of those in `bad` that users inherit.
-    _inherited: set[str] = attrs.field(init=False, factory=set)
     #: Recipients whose mail is accepted, in lower case; kept only where Cyrus heeds case.
     _good: set[str] = attrs.field(init=False, factory=set)
     _has_catchall: bool = attrs.field(init=False, default=False)
@@ -181,8 +181,8 @@ class Evaluator:
             if inbox_owner(root.name) is not None:
                 yield from self._verdict(root.name, bad)
             elif bad is not None and is_inherited(root):
-                self._inherited.add(root.name)
-        for name in sorted(self._inherited):
+                self.inherited.add(root.name)
+        for name in sorted(self.inherited):
             self.query.on_problem(Unresolved(name))
 
     def add(self, root: QuotaRoot) -> None:
@@ -193,7 +193,7 @@ class Evaluator:
         elif self._is_bad(root):
             self.bad[root.name] = root
             if is_inherited(root):
-                self._inherited.add(root.name)
+                self.inherited.add(root.name)
 
     def by_inboxes(self, inboxes: Iterable[Inbox]) -> Iterator[Verdict]:
         """Return the verdicts on the users with these INBOXes. One that is not live is left out."""
@@ -236,7 +236,7 @@ class Evaluator:
         """Return whether the user's own root is bad, or one above it."""
         if self._bad_root(name) is not None:
             return True
-        return bool(self._inherited) and not self._inherited.isdisjoint(self._above(name))
+        return bool(self.inherited) and not self.inherited.isdisjoint(self._above(name))
 
     def _above(self, name: str) -> Iterator[str]:
         return ancestors(name, virtdomains=self.query.naming.virtdomains is not False)

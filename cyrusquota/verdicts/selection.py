@@ -6,7 +6,7 @@ root, or a verdict may depend on roots with room, everything is read.
 
 from __future__ import annotations
 
-from typing import Callable, Iterable, Iterator, Optional
+from typing import Callable, Iterable, Optional
 
 import attrs
 
@@ -56,33 +56,23 @@ def _from_full_roots(source: Source, query: Query, progress: Progress) -> Option
         return None
     problems: list[CyrusQuotaError] = []
     counted = source.counted(wanted, problems.append)
-    roots = list(progress(counted))
-    bad = (root for root in roots if query.policy.over(root) or query.reserve.near(root))
-    if any(map(evaluator.is_inherited, bad)):
+    few = Evaluator(query)
+    for root in progress(counted):
+        few.add(root)
+    if few.inherited:
+        # Who inherits, only all roots together tell.
         return None
     for problem in problems:
         query.on_problem(problem)
-    return Evaluation(list(own_verdicts(roots, query)), counted.count)
-
-
-def own_verdicts(roots: Iterable[QuotaRoot], query: Query) -> Iterator[Verdict]:
-    """Return the same as `evaluate_roots`, faster, from the roots that `prefilter` lets through.
-
-    None of them may be inherited (`is_inherited`): who inherits, only all roots together tell.
-    """
-    assert query.site is not None
-    few = Evaluator(query)
-    for root in roots:
-        few.add(root)
     names = [*few.bad, *([] if query.catchall is None else [query.catchall])]
-    return few.settled(few.by_inboxes(query.site.named(names, query.on_problem)))
+    found = few.by_inboxes(query.site.named(names, query.on_problem))
+    return Evaluation(list(few.settled(found)), counted.count)
 
 
 def prefilter(policy: Policy, reserve: Reserve) -> Prefilter:
     """Return a prefilter for the roots that are full by `policy`, or have less than `reserve` left.
 
-    `evaluate_roots` needs no others without a site, nor does `own_verdicts`, unless the query
-    `needs_all`.
+    Others do not matter, unless the query `needs_all` or a root that users inherit is full.
     """
     margins = {}
     for resource in Resource:
