@@ -12,8 +12,8 @@ from typing import Iterator
 import attrs
 import click
 
-from cyrusquota.cli._command import Command as Documented
-from cyrusquota.cli._command import Example, heading_of
+from cyrusquota.cli.command import Command as Documented
+from cyrusquota.cli.command import Example, heading_of
 from cyrusquota.cli.export import export
 from cyrusquota.cli.main import cyrusquota
 

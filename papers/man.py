@@ -19,7 +19,7 @@ from collections import Counter
 from typing import Callable, Iterable, Iterator
 
 from cyrusquota import __version__
-from cyrusquota.cli._command import Heading
+from cyrusquota.cli.command import Heading
 from papers import commands, roff, statuses
 from papers._file import CHECKOUT, Generated
 from papers.commands import Command, Option

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import NoReturn
 
-from cyrusquota.cli._run import run
+from cyrusquota.cli.run import run
 from cyrusquota.cli.export import export
 from cyrusquota.cli.main import cyrusquota
 

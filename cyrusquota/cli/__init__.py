@@ -1,1 +1,1 @@
-"""The commands. Only here is anything printed, is the environment read, does a process exit."""
+"""The commands: nothing else prints, reads the environment, or exits the process."""

@@ -1,24 +1,25 @@
-"""cyrusquota check: a plugin for Nagios, Icinga and whatever else runs such plugins."""
+"""cyrusquota check: a monitoring plugin for Nagios, Icinga and others that run such plugins."""
 
 from __future__ import annotations
 
 import functools
-from typing import Iterator, Mapping, Optional
+import sys
+from typing import Any, Iterable, Iterator, Mapping, Optional
 
 import attrs
 import click
 
-from cyrusquota.cli._command import Example, Heading, under
-from cyrusquota.cli._complete import file_names
-from cyrusquota.cli._plugin import Plugin, tell
-from cyrusquota.cli._reading import Reading, read
-from cyrusquota.cli._source import Chosen, RawOptions, source_options
-from cyrusquota.errors import NoSuchMap, OptionError, printable
+from cyrusquota.cli.command import Command, Example, Heading, under
+from cyrusquota.cli.option_types import file_names
+from cyrusquota.cli.options import Options, RawOptions, source_options
+from cyrusquota.cli.scan import ScanResult, scan
+from cyrusquota.errors import CyrusQuotaError, NoSuchMap, OptionError, printable
 from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH, InstalledMap, installed_map
-from cyrusquota.monitoring.nagios import Figure, Range, State, Thresholds
+from cyrusquota.monitoring.nagios import Figure, Range, State, Thresholds, line
 from cyrusquota.verdicts.policies import Reserve
 
-#: What can be given a range, with the unit it has.
+_NAME = "CYRUSQUOTA"
+#: What can be given a range, with its unit.
 _MEASURES = {
     "over": "",
     "over_percent": "%",
@@ -27,9 +28,54 @@ _MEASURES = {
     "map_entries": "",
     "problems": "",
 }
-_OF_MAP = ("map_age", "map_entries")
-_WARNING = {"problems": Range.of("0")}
-_CRITICAL = {"map_age": Range.of(str(DEFAULT_MAX_AGE))}
+_MAP_MEASURES = ("map_age", "map_entries")
+_DEFAULT_WARNINGS = {"problems": Range.of("0")}
+_DEFAULT_CRITICALS = {"map_age": Range.of(str(DEFAULT_MAX_AGE))}
+
+
+class Plugin(Command):
+    """A command that prints one line and exits with 0 to 3, whatever happens.
+
+    What ends any other command with an error makes this one UNKNOWN. Standard error stays empty:
+    Icinga takes what is written there as a part of the answer.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.ClickException as error:
+            ctx.exit(_unknown(f"{error.format_message()} See `{ctx.command_path} --help`"))
+        except CyrusQuotaError as error:
+            ctx.exit(_unknown(str(error)))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.exceptions.Exit:
+            raise
+        except click.ClickException as error:
+            return _unknown(error.format_message())
+        except (CyrusQuotaError, OSError) as error:
+            return _unknown(str(error))
+        except Exception as error:
+            what = f"{type(error).__name__}: {error}"
+            return _unknown(f"internal error, please report it: {what}")
+
+
+def _answer(state: State, text: str, figures: Iterable[Figure] = ()) -> int:
+    """Print the plugin's line, and return the exit status."""
+    try:
+        sys.stdout.write(f"{line(_NAME, state, text, figures)}\n")
+        sys.stdout.flush()
+    except OSError:
+        # Keeps Python from another attempt at exit.
+        sys.stdout = None
+        return State.UNKNOWN
+    return int(state)
+
+
+def _unknown(text: str) -> int:
+    return _answer(State.UNKNOWN, text)
 
 
 _alerts = under(Heading.ALERTS)
@@ -95,60 +141,57 @@ def check(
     asked = warnings.keys() | criticals.keys()
     if "near" in asked and raw.reserve == Reserve():
         raise OptionError("the measure near needs --reserve, which says what is near")
-    chosen = raw.load()
-    answer = _Answer(chosen, read(chosen), _limits(warnings, criticals))
-    is_wanted = map_path is not None or not asked.isdisjoint(_OF_MAP)
-    answer.see_map(DEFAULT_PATH if map_path is None else map_path, is_wanted=is_wanted)
-    return answer.tell()
+    options = raw.load()
+    result = scan(options)
+    found, missing = None, ""
+    try:
+        found = installed_map(DEFAULT_PATH if map_path is None else map_path)
+    except NoSuchMap as error:
+        if map_path is not None or not asked.isdisjoint(_MAP_MEASURES):
+            missing = str(error)
+    return _Report(options, result, _thresholds(warnings, criticals), found, missing).answer()
 
 
-@attrs.define
-class _Answer:
-    """What was measured, and how it is put."""
+@attrs.frozen
+class _Report:
+    """What was measured, and the thresholds. `missing` names a map that should be there."""
 
-    chosen: Chosen
-    reading: Reading
-    limits: Mapping[str, Thresholds]
-    _map: Optional[InstalledMap] = None
-    _missing: str = ""
+    options: Options
+    result: ScanResult
+    thresholds: Mapping[str, Thresholds]
+    found: Optional[InstalledMap]
+    missing: str
 
-    def see_map(self, path: str, *, is_wanted: bool) -> None:
-        """Take in the map at `path`. Raises `MapError` for one that cannot be read."""
-        try:
-            self._map = installed_map(path)
-        except NoSuchMap as error:
-            self._missing = str(error) if is_wanted else ""
-
-    def tell(self) -> int:
-        """Print the line; the exit status for it."""
+    def answer(self) -> int:
+        """Print the line, and return the exit status."""
         measured = dict(self._measured())
-        states = [self.limits[name].state(value) for name, value in measured.items()]
+        states = [self.thresholds[name].state(value) for name, value in measured.items()]
         figures = [self._figure(name, value) for name, value in measured.items()]
-        if self._missing:
+        if self.missing:
             states.append(State.CRITICAL)
-            figures += [self._figure(name, None) for name in _OF_MAP]
-        return tell(max(states), ", ".join(self._parts(measured)), figures)
+            figures += [self._figure(name, None) for name in _MAP_MEASURES]
+        return _answer(max(states), ", ".join(self._parts(measured)), figures)
 
     def _measured(self) -> Iterator[tuple[str, float]]:
-        reading = self.reading
-        yield "over", reading.refused
-        yield "over_percent", 100 * reading.refused / reading.users if reading.users else 0.0
-        if self.chosen.reserve != Reserve():
-            yield "near", reading.near
-        if self._map is not None:
-            yield "map_age", int(self._map.age())
-            yield "map_entries", self._map.entries
-        yield "problems", self.chosen.problems.count
+        result = self.result
+        yield "over", result.refused
+        yield "over_percent", 100 * result.refused / result.users if result.users else 0.0
+        if self.options.reserve != Reserve():
+            yield "near", result.near
+        if self.found is not None:
+            yield "map_age", int(self.found.age())
+            yield "map_entries", self.found.entries
+        yield "problems", self.options.problems.count
 
     def _parts(self, measured: Mapping[str, float]) -> Iterator[str]:
         percent = f"({measured['over_percent']:.2f}%)"
-        users = "1 user" if self.reading.users == 1 else f"{self.reading.users} users"
+        users = "1 user" if self.result.users == 1 else f"{self.result.users} users"
         text = f"{measured['over']} of {users} over quota {percent}"
         yield text + self._reasons(measured, "over", "over_percent")
         if "near" in measured:
             yield f"{measured['near']} near it" + self._reasons(measured, "near")
-        if self._missing:
-            yield f"critical: {self._missing}"
+        if self.missing:
+            yield f"critical: {self.missing}"
         age = measured.get("map_age")
         if age is not None:
             yield f"map {_duration(int(age))} old" + self._reasons(measured, "map_age")
@@ -158,19 +201,19 @@ class _Answer:
         problems, reasons = measured["problems"], self._reasons(measured, "problems")
         if problems:
             count = "1 problem" if problems == 1 else f"{problems} problems, the first"
-            yield f"{count}{reasons}: {self.chosen.problems.first}"
+            yield f"{count}{reasons}: {self.options.problems.first}"
         elif reasons:
             yield f"no problems{reasons}"
 
     def _reasons(self, measured: Mapping[str, float], *names: str) -> str:
-        found = (self.limits[name].reason(name, measured[name]) for name in names)
+        found = (self.thresholds[name].reason(name, measured[name]) for name in names)
         reasons = list(filter(None, found))
         return f" [{', '.join(reasons)}]" if reasons else ""
 
     def _figure(self, name: str, value: Optional[float]) -> Figure:
-        most = {"over": self.reading.users, "near": self.reading.users, "over_percent": 100}
+        most = {"over": self.result.users, "near": self.result.users, "over_percent": 100}
         least = None if name == "map_age" else 0
-        return Figure(name, value, _MEASURES[name], self.limits[name], least, most.get(name))
+        return Figure(name, value, _MEASURES[name], self.thresholds[name], least, most.get(name))
 
 
 def _ranges(option: str, given: tuple[str, ...]) -> dict[str, Range]:
@@ -187,18 +230,20 @@ def _ranges(option: str, given: tuple[str, ...]) -> dict[str, Range]:
     return ranges
 
 
-def _limits(warnings: Mapping[str, Range], criticals: Mapping[str, Range]) -> dict[str, Thresholds]:
-    """What every measure may be: what was asked for, or the default."""
-    warnings = {**_WARNING, **warnings}
-    criticals = {**_CRITICAL, **criticals}
+def _thresholds(
+    warnings: Mapping[str, Range], criticals: Mapping[str, Range]
+) -> dict[str, Thresholds]:
+    """Return the thresholds of every measure: those that were given, or the default."""
+    warnings = {**_DEFAULT_WARNINGS, **warnings}
+    criticals = {**_DEFAULT_CRITICALS, **criticals}
     return {name: Thresholds(warnings.get(name), criticals.get(name)) for name in _MEASURES}
 
 
-_LONG = ((172_800, 86_400, "days"), (7200, 3600, "h"), (120, 60, "min"))
+_UNITS = ((172_800, 86_400, "days"), (7200, 3600, "h"), (120, 60, "min"))
 
 
 def _duration(seconds: int) -> str:
-    for begin, unit, name in _LONG:
-        if seconds >= begin:
+    for least, unit, name in _UNITS:
+        if seconds >= least:
             return f"{seconds // unit} {name}"
     return f"{seconds} s"

@@ -12,16 +12,16 @@ from typing import Optional, Sequence
 import click
 
 from cyrusquota import doctor
-from cyrusquota.cli._command import Command, Example, Heading, under
-from cyrusquota.cli._complete import file_names
-from cyrusquota.cli._exim import exim_options
-from cyrusquota.cli._terminal import Terminal, terminal
+from cyrusquota.cli.command import Command, Example, Heading, under
+from cyrusquota.cli.exim_options import exim_options
+from cyrusquota.cli.option_types import file_names
+from cyrusquota.cli.terminal import Terminal, terminal
 from cyrusquota.cyrus import imapdconf
 from cyrusquota.doctor import Finding, Host, Severity
 from cyrusquota.errors import printable
 from cyrusquota.mta.exim import Exim
 
-#: There is one while systemd is the init of this machine (sd_booted(3)).
+#: Exists while systemd is the init of this machine (sd_booted(3)).
 _SYSTEMD = "/run/systemd/system"
 _how = under(Heading.RUN)
 
@@ -118,7 +118,7 @@ def _line(one: Finding, screen: Terminal) -> str:
 
 
 def _summary(findings: Sequence[Finding]) -> str:
-    """How many findings of each severity, the worst first."""
+    """Return how many findings there are of each severity, the worst first."""
     counts = Counter(one.kind.severity for one in findings)
     said = [
         f"{counts[severity]} {severity.name.lower()}{'s' * (counts[severity] != 1)}"

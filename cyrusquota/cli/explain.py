@@ -7,9 +7,9 @@ from typing import Optional
 
 import click
 
-from cyrusquota.cli._command import Command, Example, Heading, under
-from cyrusquota.cli._exim import exim_options
-from cyrusquota.cli._source import Chosen, RawOptions, source_options
+from cyrusquota.cli.command import Command, Example, Heading, under
+from cyrusquota.cli.exim_options import exim_options
+from cyrusquota.cli.options import Options, RawOptions, source_options
 from cyrusquota.explain import agreement, results, user
 from cyrusquota.explain.render import Explained, as_json, as_text
 from cyrusquota.explain.results import EximAnswer
@@ -51,10 +51,10 @@ def explain_user(
     unknown user.
     """
     user.check(asked)
-    chosen = raw.load()
-    with reading_as(chosen.user):
-        found = user.found(asked, chosen.source, chosen.query())
-    server = results.server_answer(found, for_good=_refuses_for_good(chosen))
+    options = raw.load()
+    with reading_as(options.user):
+        found = user.found(asked, options.source, options.query())
+    server = results.server_answer(found, for_good=_refuses_permanently(options))
     exim = _exim_answer(mta, found, asked, path)
     router = None if exim is None else exim.router
     table = results.map_answer(
@@ -71,14 +71,14 @@ def explain_user(
         click.echo(as_text(explained))
 
 
-def _refuses_for_good(chosen: Chosen) -> bool:
-    return chosen.conf is not None and chosen.conf.switch("lmtp_over_quota_perm_failure", False)
+def _refuses_permanently(options: Options) -> bool:
+    return options.conf is not None and options.conf.switch("lmtp_over_quota_perm_failure", False)
 
 
 def _exim_answer(
     mta: Optional[Exim], found: User, asked: str, path: Optional[str]
 ) -> Optional[EximAnswer]:
-    """What Exim says of the address that was asked for, or else of the user's own."""
+    """Return what Exim says of the address asked for, or else of the user's own."""
     if mta is None:
         return None
     is_address = "@" in asked and "!" not in asked and "/" not in asked

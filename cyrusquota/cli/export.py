@@ -10,22 +10,20 @@ import attrs
 import click
 
 from cyrusquota import __version__, maps, publish
-from cyrusquota.cli._answers import answer_options
-from cyrusquota.cli._command import Command, Example, Heading, under
-from cyrusquota.cli._complete import file_names
-from cyrusquota.cli._map import advised
-from cyrusquota.cli._ownership import ownership_options
-from cyrusquota.cli._progress import progress
-from cyrusquota.cli._run import complain, run
-from cyrusquota.cli._seconds import Seconds
-from cyrusquota.cli._source import Chosen, RawOptions, source_options
+from cyrusquota.cli.command import Command, Example, Heading, under
+from cyrusquota.cli.map_options import map_value_options, ownership_options
+from cyrusquota.cli.option_types import Seconds, file_names
+from cyrusquota.cli.options import Options, RawOptions, source_options
+from cyrusquota.cli.progress import progress
+from cyrusquota.cli.run import advised, complain, run
 from cyrusquota.errors import OptionError
-from cyrusquota.maps import KeyForm, MapHeader
+from cyrusquota.maps import KeyForm
+from cyrusquota.maps.header import MapHeader
 from cyrusquota.maps.values import MapValues
 from cyrusquota.publish.guard import Change, Guard, Limits
 from cyrusquota.publish.map_publisher import MapPublisher
 from cyrusquota.publish.privileges import reading_as
-from cyrusquota.verdicts.selection import Evaluation, evaluate
+from cyrusquota.verdicts.selection import evaluate
 
 _LIMITS = Limits()
 _who, _written, _how = under(Heading.WHO), under(Heading.WRITTEN), under(Heading.RUN)
@@ -68,7 +66,7 @@ _who, _written, _how = under(Heading.WHO), under(Heading.WRITTEN), under(Heading
     help="What Exim looks up. auto: the address where a domain is known, or else the local part;"
     " address: always the address; local: the local part, for hosts with one domain.",
 )
-@answer_options
+@map_value_options
 @ownership_options("the map", "0644")
 @_written(
     "--max-change",
@@ -132,29 +130,24 @@ def export(
     limits = Limits.of(max_change)
     output = None if output == "-" else output
     publisher = MapPublisher(output or "-", map_values.format, ownership, wait, follow_links)
-    guard = Guard(publisher.summarize, limits, accept_change)
     if follow:
         _check_follow(raw, output, is_single=dry_run or accept_change is not None)
-        from cyrusquota.cli._follow import Export
+        from cyrusquota.cli.service import Service
 
-        export = Export(raw.load(), exempt, KeyForm(key), map_values, publisher, limits)
-        export.run(poll, verbose)
+        Service(raw.load(), exempt, KeyForm(key), map_values, publisher, limits).run(poll, verbose)
         return
-    chosen = raw.load()
-    listing = _Listing(chosen, exempt, KeyForm(key), map_values)
-    if output is None:
-        content = listing.content()
-        if dry_run:
-            _tell_changes(None, content, guard, map_values.format.body)
-        else:
-            sys.stdout.buffer.write(content)
-    elif dry_run:
-        old = publisher.in_place()
-        _tell_changes(old, listing.content(old), guard, map_values.format.body)
+    guard = Guard(publisher.summarize, limits, accept_change)
+    options = raw.load()
+    builder = _MapBuilder(options, exempt, KeyForm(key), map_values)
+    if dry_run:
+        old = None if output is None else publisher.in_place()
+        _print_changes(old, builder.content(old), guard, map_values.format.body)
+    elif output is None:
+        sys.stdout.buffer.write(builder.content())
     else:
         with publisher.claim() as claim, advised(output):
             old = claim.in_place()
-            content = listing.content(old)
+            content = builder.content(old)
             outcome = publisher.put(claim, content, guard)
         if verbose:
             before, after = (publisher.summarize(found).keys for found in (old or b"", content))
@@ -164,7 +157,7 @@ def export(
                 f" {change.kept} kept"
             )
     if verbose:
-        complain(f"{listing.summary}, {chosen.problems.count} problems")
+        complain(f"{builder.summary}, {options.problems.count} problems")
 
 
 def _check_follow(raw: RawOptions, output: Optional[str], *, is_single: bool) -> None:
@@ -179,41 +172,39 @@ def _check_follow(raw: RawOptions, output: Optional[str], *, is_single: bool) ->
 
 
 @attrs.define
-class _Listing:
-    """The map to be, made from the source, and what to say of it."""
+class _MapBuilder:
+    """Builds the map from the source; `summary` says then what it was built from."""
 
-    chosen: Chosen
+    options: Options
     exempt: tuple[str, ...]
     form: KeyForm
     map_values: MapValues
     summary: str = ""
 
     def content(self, old: Optional[bytes] = None) -> bytes:
-        """The map; `old`, the one in place, tells how long reading may take."""
-        header = MapHeader.of(self.map_values.format.comments(old or b"")) or MapHeader()
-        with reading_as(self.chosen.user):
-            found = self._read(header.roots)
+        """Return the map. The number of roots in `old` serves the progress bar.
+
+        Raises what keeps the source from being read.
+        """
+        options, written = self.options, self.map_values.format
+        expected = (MapHeader.of(written.comments(old or b"")) or MapHeader()).roots
+        with reading_as(options.user):
+            found = evaluate(
+                options.source,
+                options.query(self.map_values.wanted),
+                lambda counted: progress(counted, lambda: counted.count, expected),
+            )
+        options.check_readable(found.roots)
         values = self.map_values.values(found.verdicts)
         entries = maps.entries(values, form=self.form, exempt=self.exempt)
-        name = self.chosen.source.name
+        name = options.source.name
         self.summary = f"{found.roots} quota roots read from {name}, {len(entries)} entries"
         near = sum(not verdict.over for verdict in found.verdicts)
-        header = MapHeader(name, self.chosen.policy.name, roots=found.roots, near=near)
-        return maps.document(self.map_values.format, entries, header)
-
-    def _read(self, expected: Optional[int]) -> Evaluation:
-        source, problems = self.chosen.source, self.chosen.problems
-        found = evaluate(
-            source,
-            self.chosen.query(self.map_values.wanted),
-            lambda counted: progress(counted, lambda: counted.count, expected),
-        )
-        if not found.roots and problems.in_data:
-            raise source.unreadable()
-        return found
+        header = MapHeader(name, options.policy.name, roots=found.roots, near=near)
+        return maps.document(written, entries, header)
 
 
-def _tell_changes(
+def _print_changes(
     old: Optional[bytes], content: bytes, guard: Guard, body: Callable[[bytes], bytes]
 ) -> None:
     before = set(body(old or b"").splitlines())
@@ -225,14 +216,14 @@ def _tell_changes(
         f"{len(after - before)} entries would be added, {len(before - after)} removed,"
         f" {len(before & after)} kept"
     )
-    held = guard(old, content) if old else None
-    if held is not None:
-        click.echo(f"and would be held back: {held.reason}")
+    rejection = guard(old, content) if old else None
+    if rejection is not None:
+        click.echo(f"and would be held back: {rejection.reason}")
 
 
 def main() -> NoReturn:
-    """The console script."""
-    # The search for reference cycles takes a tenth of a large run, which makes none.
+    """Run `cyrusquota-export` and exit."""
+    # Collecting reference cycles takes a tenth of a large run, which makes none.
     gc.disable()
     run(export, "cyrusquota-export")
 

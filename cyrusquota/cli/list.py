@@ -1,7 +1,9 @@
-"""cyrusquota list: every quota root of a source, for people and other programs."""
+"""cyrusquota list: list the quota roots of a source, for people and programs."""
 
 from __future__ import annotations
 
+import fnmatch
+import re
 import sys
 from operator import itemgetter
 from typing import Callable, Iterable, Iterator, Optional, Union
@@ -9,15 +11,20 @@ from typing import Callable, Iterable, Iterator, Optional, Union
 import attrs
 import click
 
-from cyrusquota.cli._command import Command, Example, Heading, under
-from cyrusquota.cli._counting import counting
-from cyrusquota.cli._listed import Csv, Form, ForPeople, JsonLines, Listed
-from cyrusquota.cli._progress import progress
-from cyrusquota.cli._share import share_if_any
-from cyrusquota.cli._source import Chosen, RawOptions, source_options
-from cyrusquota.cli._terminal import Terminal, terminal
-from cyrusquota.cli._wanted import Wanted
-from cyrusquota.cyrus.names import domain_of
+from cyrusquota.cli.command import Command, Example, Heading, under
+from cyrusquota.cli.list_formats import (
+    CsvFormat,
+    EvaluatedRoot,
+    JsonLinesFormat,
+    ListFormat,
+    TableFormat,
+)
+from cyrusquota.cli.option_types import percent
+from cyrusquota.cli.options import Options, RawOptions, source_options
+from cyrusquota.cli.progress import progress
+from cyrusquota.cli.scan import enforced
+from cyrusquota.cli.terminal import Terminal, terminal
+from cyrusquota.cyrus.names import Naming, ascii_lower, domain_of, inbox_of, inbox_owner
 from cyrusquota.display.sizes import Unit
 from cyrusquota.parse.value import Prefilter
 from cyrusquota.publish.privileges import reading_as
@@ -29,24 +36,24 @@ from cyrusquota.verdicts.summary import fullest, near_limit
 #: Lines that are written at once.
 _BATCH = 500
 
-#: What roots are sorted by, least first; of a million of them it has to be small.
-Rank = Callable[[Listed], "Union[float, tuple[str, str]]"]
+#: What roots are sorted by, ascending. It has to be small: there may be a million of them.
+SortKey = Callable[[EvaluatedRoot], "Union[float, tuple[str, str]]"]
 #: More than can be used.
 _NEVER = float(1 << 64)
 
 
-def _by_use(listed: Listed) -> float:
-    """Fullest first; whoever has no limit comes after all others, by what he uses."""
-    full = fullest(listed.counts)
-    return 1 - listed.counts.storage.used / _NEVER if full is None else -full.fraction
+def _by_use(evaluated: EvaluatedRoot) -> float:
+    """Return the key of the fullest first; roots without a limit come last, by usage."""
+    full = fullest(evaluated.enforced)
+    return 1 - evaluated.enforced.storage.used / _NEVER if full is None else -full.fraction
 
 
-def _by_name(listed: Listed) -> tuple[str, str]:
-    return domain_of(listed.root.name) or "", listed.root.name
+def _by_name(evaluated: EvaluatedRoot) -> tuple[str, str]:
+    return domain_of(evaluated.root.name) or "", evaluated.root.name
 
 
-_RANKS: dict[str, Optional[Rank]] = {"source": None, "use": _by_use, "name": _by_name}
-_FORMS = ("table", "csv", "jsonl")
+_SORT_KEYS: dict[str, Optional[SortKey]] = {"source": None, "use": _by_use, "name": _by_name}
+_FORMATS = ("table", "csv", "jsonl")
 _UNITS = tuple(unit.value for unit in Unit)
 
 
@@ -70,7 +77,7 @@ _shown, _written = under(Heading.ROOTS), under(Heading.WRITTEN)
 @_shown(
     "--near",
     metavar="PERCENT",
-    callback=share_if_any,
+    callback=percent,
     help="Show only roots that are over, that use at least this percentage of a limit (90%), or"
     " that have less than --reserve left.",
 )
@@ -83,7 +90,7 @@ _shown, _written = under(Heading.ROOTS), under(Heading.WRITTEN)
 )
 @_written(
     "--sort",
-    type=click.Choice(list(_RANKS)),
+    type=click.Choice(list(_SORT_KEYS)),
     default="source",
     show_default=True,
     help="use: the fullest first, in any resource; name: by domain and name; source: in the order"
@@ -92,8 +99,8 @@ _shown, _written = under(Heading.ROOTS), under(Heading.WRITTEN)
 @_written(
     "--format",
     "form",
-    type=click.Choice(_FORMS),
-    default=_FORMS[0],
+    type=click.Choice(_FORMATS),
+    default=_FORMATS[0],
     show_default=True,
     help="table: for each root the resource that it is over in, or else the fullest; csv: all"
     " resources in bytes, a first line with the names of the columns, empty where unlimited; jsonl:"
@@ -132,77 +139,123 @@ def list_roots(
     COLUMNS is set. It has colours on a terminal, unless NO_COLOR is set. Control characters in
     names are escaped. If there is no root to show, nothing is printed.
     """
-    chosen = raw.load()
-    wanted = Wanted.of(chosen.source.naming, domain, patterns)
-    rank, to = _RANKS[sort], terminal()
-    written = _form(form, unit, to)
-    # A bar does not go well with what is written at the same time.
-    is_streamed = to.is_one and rank is None and form != "table"
-    with reading_as(chosen.user):
-        judged = _Judged(chosen, wanted, near)
-        prefilter = None if rank is None or not over else judged.prefilter()
-        listed = judged.roots(prefilter, has_bar=not is_streamed)
+    options = raw.load()
+    root_filter = RootFilter.of(options.source.naming, domain, patterns)
+    sort_key, screen = _SORT_KEYS[sort], terminal()
+    written = _list_format(form, unit, screen)
+    # A progress bar would be mixed with lines that are printed at the same time.
+    is_streamed = screen.is_terminal and sort_key is None and form != "table"
+    with reading_as(options.user):
+        evaluation = _Evaluation(options, root_filter, near)
+        prefilter = evaluation.prefilter() if over and sort_key is not None else None
+        found = evaluation.roots(prefilter, has_bar=not is_streamed)
         if over:
-            listed = (one for one in listed if one.over)
+            found = (one for one in found if one.over)
         elif near is not None:
-            listed = (one for one in listed if one.over or one.near)
-        _write(written.lines(_rows(listed, written, rank)), written.encoding)
+            found = (one for one in found if one.over or one.near)
+        _write(written.lines(_rows(found, written, sort_key)), written.encoding)
 
 
-def _form(name: str, unit: str, to: Terminal) -> Form:
+def _list_format(name: str, unit: str, screen: Terminal) -> ListFormat:
     if name == "table":
-        return ForPeople(to, Unit(unit))
-    return Csv(to.is_one) if name == "csv" else JsonLines()
+        return TableFormat(screen, Unit(unit))
+    return CsvFormat(screen.is_terminal) if name == "csv" else JsonLinesFormat()
 
 
-def _rows(listed: Iterable[Listed], form: Form, rank: Optional[Rank]) -> Iterator[str]:
-    if rank is None:
-        return map(form.row, listed)
-    # What is kept of a root is no more than its line and what it is sorted by.
-    ranked = [(rank(one), form.row(one)) for one in listed]
-    # Of two that are as full, the line decides, so that the order is the same each time.
-    ranked.sort(key=itemgetter(0, 1))
-    return (row for _, row in ranked)
+def _rows(
+    found: Iterable[EvaluatedRoot], written: ListFormat, sort_key: Optional[SortKey]
+) -> Iterator[str]:
+    if sort_key is None:
+        return map(written.row, found)
+    # Only the line of a root and its sort key are kept.
+    keyed = [(sort_key(one), written.row(one)) for one in found]
+    # Of two roots with the same key the line decides, so that the order is the same each time.
+    keyed.sort(key=itemgetter(0, 1))
+    return (row for _, row in keyed)
+
+
+Pattern = Callable[[str], Optional["re.Match[str]"]]
+
+
+def _pattern(text: str) -> Pattern:
+    return re.compile(fnmatch.translate(ascii_lower(text))).match
 
 
 @attrs.frozen
-class _Judged:
-    """The roots of a source that are wanted, with what is to be said of each."""
+class RootFilter:
+    """Selects quota roots by domain and name. Case does not matter; an empty filter selects all."""
 
-    chosen: Chosen
-    wanted: Wanted
+    naming: Naming
+    domains: frozenset[str] = frozenset()
+    patterns: tuple[Pattern, ...] = ()
+
+    @classmethod
+    def of(cls, naming: Naming, domains: Iterable[str], patterns: Iterable[str]) -> RootFilter:
+        """Return the filter for domains and glob patterns from the command line."""
+        return cls(naming, frozenset(map(ascii_lower, domains)), tuple(map(_pattern, patterns)))
+
+    def selects(self, name: str) -> bool:
+        """Return whether the root `name` is in one of the domains and matches one pattern."""
+        if self.domains and self._domain(name) not in self.domains:
+            return False
+        if not self.patterns:
+            return True
+        spellings = [ascii_lower(name), *self._addresses(name)]
+        return any(matches(spelling) for matches in self.patterns for spelling in spellings)
+
+    def _domain(self, name: str) -> str:
+        return ascii_lower(domain_of(name) or self.naming.defaultdomain or "")
+
+    def _addresses(self, name: str) -> list[str]:
+        """Return the user of a root, without and with the domain; nothing if it is no user's."""
+        inbox = inbox_of(name)
+        owner = inbox_owner(inbox) if inbox is not None else None
+        if owner is None:
+            return []
+        local, domain = ascii_lower(owner[1]), self._domain(name)
+        if owner[0] is None and "@" in local:
+            local = local.rpartition("@")[0]
+        return [local, f"{local}@{domain}"] if domain else [local]
+
+
+@attrs.frozen
+class _Evaluation:
+    """The roots of a source that a filter selects, each evaluated."""
+
+    options: Options
+    root_filter: RootFilter
     near: Optional[float]
 
     def prefilter(self) -> Optional[Prefilter]:
-        """Lets those through that are over, in less time; None where totals may count instead."""
-        site = self.chosen.site
+        """Return what passes the roots that are over, or None where totals are enforced instead."""
+        site = self.options.site
         if site is not None and site.uses_totals:
             return None
-        return selection.prefilter(self.chosen.policy, Reserve())
+        return selection.prefilter(self.options.policy, Reserve())
 
-    def roots(self, prefilter: Optional[Prefilter], *, has_bar: bool) -> Iterator[Listed]:
-        """Every root by whose name it is wanted; without `prefilter` in the order of the source."""
-        roots = self.chosen.source.counted(prefilter, self.chosen.problems)
+    def roots(self, prefilter: Optional[Prefilter], *, has_bar: bool) -> Iterator[EvaluatedRoot]:
+        """Yield every root that is selected; without `prefilter` in the order of the source."""
+        roots = self.options.source.counted(prefilter, self.options.problems)
         for root in progress(roots, lambda: roots.count) if has_bar else roots:
-            if self.wanted.has(root.name):
-                yield self._listed(root)
+            if self.root_filter.selects(root.name):
+                yield self._evaluated(root)
 
-    def _listed(self, root: QuotaRoot) -> Listed:
-        counts = counting(root, self.chosen, self.chosen.problems)
-        over = self.chosen.policy.over(counts)
-        near = self.chosen.reserve.near(counts)
+    def _evaluated(self, root: QuotaRoot) -> EvaluatedRoot:
+        counted = enforced(root, self.options, self.options.problems)
+        over = self.options.policy.over(counted)
+        near = self.options.reserve.near(counted)
         if self.near is not None:
-            reached = near_limit(counts, self.chosen.policy, self.near)
+            reached = near_limit(counted, self.options.policy, self.near)
             near = tuple(
                 kind
-                for kind, _ in counts.usages()
+                for kind, _ in counted.usages()
                 if kind in near or (kind in reached and kind not in over)
             )
-        return Listed(root, counts, over, near)
+        return EvaluatedRoot(root, counted, over, near)
 
 
 def _write(lines: Iterable[str], encoding: str) -> None:
-    """Write `lines`, many at once; whatever was not UTF-8 becomes what it was."""
+    """Write `lines` in batches; names that are not UTF-8 come out as the bytes they were."""
     batch: list[str] = []
     for line in lines:
         batch.append(line)

@@ -7,14 +7,14 @@ from typing import NoReturn
 import click
 
 from cyrusquota import __version__
-from cyrusquota.cli._command import Group
-from cyrusquota.cli._run import run
 from cyrusquota.cli.check import check
+from cyrusquota.cli.command import Group
 from cyrusquota.cli.doctor import examine
 from cyrusquota.cli.explain import explain_user
 from cyrusquota.cli.list import list_roots
 from cyrusquota.cli.metrics import metrics
 from cyrusquota.cli.report import report
+from cyrusquota.cli.run import run
 
 
 @click.group(
@@ -38,5 +38,5 @@ cyrusquota.add_command(metrics)
 
 
 def main() -> NoReturn:
-    """The console script."""
+    """Run `cyrusquota` and exit."""
     run(cyrusquota, "cyrusquota")

@@ -1,58 +1,37 @@
-"""cyrusquota metrics: Prometheus text for the textfile collector of node_exporter.
+"""cyrusquota metrics: write Prometheus text for the textfile collector of node_exporter.
 
-A run that fails leaves a file that says so, so that an alert needs no look at exit statuses: the
-metrics of the source are gone from it, those of the map are still there. Wrong usage writes
-nothing; an alert on the age of the last success notices it.
+A run that fails writes a file that says so, without the metrics of the source but with those of the
+map, so that no alert needs the exit status. Wrong usage writes nothing; an alert on the age of the
+last success notices it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from typing import Iterable, Iterator, Optional
 
 import attrs
 import click
 
-from cyrusquota import publish
-from cyrusquota.cli import _measured
-from cyrusquota.cli._amounts import size
-from cyrusquota.cli._command import Command, Example, Heading, under
-from cyrusquota.cli._complete import file_names
-from cyrusquota.cli._counting import Seen
-from cyrusquota.cli._measured import Watch
-from cyrusquota.cli._reading import read
-from cyrusquota.cli._share import near_option
-from cyrusquota.cli._source import RawOptions, source_options
+from cyrusquota import maps, publish
+from cyrusquota.cli.command import Command, Example, Heading, under
+from cyrusquota.cli.option_types import file_names, size
+from cyrusquota.cli.options import Options, RawOptions, source_options
+from cyrusquota.cli.scan import ScanResult, SummaryCollector, near_option, scan
 from cyrusquota.errors import CyrusQuotaError, MapError, MapLocked, NoSuchMap, printable
 from cyrusquota.maps import FORMATS, KeyForm
 from cyrusquota.maps.installed import DEFAULT_PATH, InstalledMap, installed_map
 from cyrusquota.maps.values import MapValues
+from cyrusquota.monitoring import metrics as metric
 from cyrusquota.monitoring.prometheus import Metric, exposition, value_of
-from cyrusquota.publish.guard import Limits
+from cyrusquota.publish.guard import Change, Limits, MapSummary, check_change
 from cyrusquota.verdicts.summary import Summary
 
-#: Seconds for another run to put its file in place, which takes it next to none.
-_PATIENCE = 10.0
-_OURS = b"# HELP cyrusquota_"
-
-
-@attrs.frozen
-class _Map:
-    """The map in place, if there is one, and what keeps it from being read, if anything does."""
-
-    installed_map: Optional[InstalledMap] = None
-    error: Optional[MapError] = None
-
-    @classmethod
-    def at(cls, path: str) -> _Map:
-        try:
-            return cls(installed_map(path))
-        except NoSuchMap:
-            return cls()
-        except MapError as error:
-            return cls(error=error)
-
+#: Seconds to wait for another run to put its file in place, which takes it almost no time.
+_MAX_WAIT = 10.0
+_OUR_FIRST_LINE = b"# HELP cyrusquota_"
 
 _map, _written = under(Heading.MAP), under(Heading.WRITTEN)
 
@@ -145,35 +124,72 @@ def metrics(
     """
     least = 0 if headroom is None else size("--headroom", headroom)
     map_values = MapValues(FORMATS["lsearch"], reserve=raw.reserve, headroom=least)
-    watch = Watch(KeyForm(key), exempt, map_values, Limits.of(max_change))
+    export = _ExportOptions(KeyForm(key), exempt, map_values, Limits.of(max_change))
     output = None if output == "-" else output
-    found = _Map.at(map_path)
+    found: Optional[InstalledMap] = None
+    map_problem: Optional[MapError] = None
     try:
-        told = list(_metrics(raw, watch, found, near, per_user))
+        found = installed_map(map_path)
+    except NoSuchMap:
+        pass
+    except MapError as error:
+        map_problem = error
+    try:
+        written = list(_metrics(raw, export, found, near, per_user))
     except Exception:
         with contextlib.suppress(CyrusQuotaError, OSError):
             last = _last_success(output, follow_links)
-            told = [*_measured.always(False, last), *_measured.of_map(found.installed_map)]
-            _put(told, output, follow_links)
+            _put([*metric.of_run(False, last), *metric.of_map(found)], output, follow_links)
         raise
-    _put(told, output, follow_links)
-    if found.error is not None:
-        raise found.error
+    _put(written, output, follow_links)
+    if map_problem is not None:
+        raise map_problem
+
+
+@attrs.frozen
+class _ExportOptions:
+    """The options of the `cyrusquota-export` whose guard is asked."""
+
+    form: KeyForm
+    exempt: tuple[str, ...]
+    map_values: MapValues
+    limits: Limits
+
+    def metrics(
+        self, options: Options, result: ScanResult, found: InstalledMap
+    ) -> Iterator[Metric]:
+        """Yield what an export would change in the map `found`, and whether its guard objects."""
+        written = FORMATS[found.format]
+        values = attrs.evolve(self.map_values, format=written).values(result.verdicts)
+        entries = maps.entries(values, form=self.form, exempt=self.exempt)
+        keys = written.keys(written.document(entries, ()))
+        new = MapSummary(keys, result.roots, options.source.name)
+        old = MapSummary.of(written, found.content)
+        rejection, change = check_change(old, new, self.limits), Change.between(old.keys, new.keys)
+        return metric.of_change(change, is_held_back=rejection is not None)
 
 
 def _metrics(
-    raw: RawOptions, watch: Watch, found: _Map, near: float, per_user: bool
+    raw: RawOptions,
+    export: _ExportOptions,
+    found: Optional[InstalledMap],
+    near: float,
+    per_user: bool,
 ) -> Iterator[Metric]:
-    chosen = raw.load()
-    seen = Seen(chosen, Summary(chosen.policy, near, keep=0), {} if per_user else None)
-    reading = read(chosen, watch.map_values.wanted, seen)
-    yield from _measured.always(True, _measured.now())
-    yield from _measured.of_roots(seen.summary)
-    yield from _measured.of_users(reading, chosen.problems.count)
-    yield from _measured.of_each(seen.by_root or {})
-    yield from _measured.of_map(found.installed_map)
-    if found.installed_map is not None:
-        yield from watch.metrics(chosen, reading, found.installed_map)
+    options = raw.load()
+    collector = SummaryCollector(
+        options, Summary(options.policy, near, keep=0), {} if per_user else None
+    )
+    result = scan(options, export.map_values.wanted, collector)
+    yield from metric.of_run(True, round(time.time(), 3))
+    yield from metric.of_summary(collector.summary)
+    yield from metric.of_users(
+        result.users, result.refused, problems=options.problems.count, seconds=result.seconds
+    )
+    yield from metric.of_roots(collector.by_root or {})
+    yield from metric.of_map(found)
+    if found is not None:
+        yield from export.metrics(options, result, found)
 
 
 def _put(metrics: Iterable[Metric], output: Optional[str], follow_links: bool) -> None:
@@ -185,9 +201,9 @@ def _put(metrics: Iterable[Metric], output: Optional[str], follow_links: bool) -
         publish.publish(
             output,
             content,
-            is_ours=lambda old: old.startswith(_OURS),
+            is_ours=lambda old: old.startswith(_OUR_FIRST_LINE),
             follow_links=follow_links,
-            wait=_PATIENCE,
+            wait=_MAX_WAIT,
         )
     except MapLocked:
         raise MapLocked(
@@ -196,8 +212,8 @@ def _put(metrics: Iterable[Metric], output: Optional[str], follow_links: bool) -
 
 
 def _last_success(output: Optional[str], follow_links: bool) -> Optional[float]:
-    """What the file in place says of when all was well."""
+    """Return the time of the last success from the file in place, None if it has none."""
     with contextlib.suppress(CyrusQuotaError):
         old = None if output is None else publish.in_place(output, follow_links=follow_links)
-        return value_of(_measured.LAST_SUCCESS, old or b"")
+        return value_of(metric.LAST_SUCCESS, old or b"")
     return None

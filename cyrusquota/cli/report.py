@@ -10,14 +10,12 @@ from typing import Optional
 import click
 
 from cyrusquota import publish
-from cyrusquota.cli._command import Command, Example, Heading, under
-from cyrusquota.cli._complete import file_names
-from cyrusquota.cli._counting import Seen
-from cyrusquota.cli._ownership import ownership_options
-from cyrusquota.cli._reading import read
-from cyrusquota.cli._share import near_option
-from cyrusquota.cli._source import Chosen, RawOptions, source_options
-from cyrusquota.cli._terminal import terminal
+from cyrusquota.cli.command import Command, Example, Heading, under
+from cyrusquota.cli.map_options import ownership_options
+from cyrusquota.cli.option_types import file_names
+from cyrusquota.cli.options import Options, RawOptions, source_options
+from cyrusquota.cli.scan import SummaryCollector, near_option, scan
+from cyrusquota.cli.terminal import terminal
 from cyrusquota.display import page
 from cyrusquota.display.report_model import Overview
 from cyrusquota.display.text import Text
@@ -25,10 +23,10 @@ from cyrusquota.errors import CannotCreateMap, printable
 from cyrusquota.verdicts.policies import Reserve
 from cyrusquota.verdicts.summary import Summary
 
-#: Lines that a list may have.
-_MOST = 1_000_000
+#: The most lines of a list.
+_MAX_ROWS = 1_000_000
 #: Seconds to wait for another run that writes the same page.
-_PATIENCE = 10
+_MAX_WAIT = 10
 
 
 _shown, _written = under(Heading.ROOTS), under(Heading.WRITTEN)
@@ -50,7 +48,7 @@ _shown, _written = under(Heading.ROOTS), under(Heading.WRITTEN)
 @_shown(
     "--top",
     metavar="N",
-    type=click.IntRange(0, _MOST),
+    type=click.IntRange(0, _MAX_ROWS),
     default=20,
     show_default=True,
     help="How many of the fullest roots to list.",
@@ -58,7 +56,7 @@ _shown, _written = under(Heading.ROOTS), under(Heading.WRITTEN)
 @_shown(
     "--rows",
     metavar="N",
-    type=click.IntRange(0, _MOST),
+    type=click.IntRange(0, _MAX_ROWS),
     default=200,
     show_default=True,
     help="How many domains, and how many causes of refused mail, to list at most.",
@@ -86,9 +84,9 @@ def report(
     of the usage in the quota database, all figures are those totals.
     """
     if html is not None and html != "-":
-        _must_have_a_directory(html)
-    chosen = raw.load()
-    overview = _overview(chosen, Summary(chosen.policy, near, top), rows)
+        _check_directory(html)
+    options = raw.load()
+    overview = _overview(options, Summary(options.policy, near, top), rows)
     if html is None:
         _print(overview)
         return
@@ -97,11 +95,11 @@ def report(
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
         return
-    publish.publish(html, content, ownership, is_ours=page.is_ours, wait=_PATIENCE)
+    publish.publish(html, content, ownership, is_ours=page.is_ours, wait=_MAX_WAIT)
 
 
-def _must_have_a_directory(path: str) -> None:
-    """Raise before anything is read: that may take a while."""
+def _check_directory(path: str) -> None:
+    """Raise `CannotCreateMap` now rather than after reading, which may take a while."""
     parent = Path(path).parent
     if not parent.is_dir():
         where, directory = printable(path), printable(str(parent))
@@ -112,30 +110,30 @@ def _must_have_a_directory(path: str) -> None:
 
 
 def _print(overview: Overview) -> None:
-    to = terminal()
-    text = Text(to.room, to.charset, to.coloured)
+    screen = terminal()
+    text = Text(screen.width, screen.charset, screen.coloured)
     lines = "".join(f"{line}\n" for line in text.lines(overview))
-    sys.stdout.buffer.write(lines.encode(to.charset.encoding))
+    sys.stdout.buffer.write(lines.encode(screen.charset.encoding))
     sys.stdout.buffer.flush()
 
 
-def _overview(chosen: Chosen, summary: Summary, rows: int) -> Overview:
-    """What one reading of the source finds."""
-    reading = read(chosen, see=Seen(chosen, summary))
+def _overview(options: Options, summary: Summary, rows: int) -> Overview:
+    """Return what one scan of the source finds."""
+    result = scan(options, on_root=SummaryCollector(options, summary))
     return Overview(
-        source=_named(chosen),
-        policy=chosen.policy.name,
+        source=_source_name(options),
+        policy=options.policy.name,
         when=datetime.datetime.now().astimezone(),
         summary=summary,
-        refused=[verdict for verdict in reading.verdicts if verdict.over],
-        inboxes=None if chosen.site is None else reading.users,
-        reserved=None if chosen.reserve == Reserve() else reading.near,
-        problems=chosen.problems.count,
+        refused=[verdict for verdict in result.verdicts if verdict.over],
+        inboxes=None if options.site is None else result.users,
+        reserved=None if options.reserve == Reserve() else result.near,
+        problems=options.problems.count,
         rows=rows,
-        defaultdomain=chosen.source.naming.defaultdomain,
+        defaultdomain=options.source.naming.defaultdomain,
     )
 
 
-def _named(chosen: Chosen) -> str:
-    host = chosen.site.servername if chosen.site is not None else None
-    return chosen.source.name if host is None else f"{chosen.source.name} on {host}"
+def _source_name(options: Options) -> str:
+    host = options.site.servername if options.site is not None else None
+    return options.source.name if host is None else f"{options.source.name} on {host}"

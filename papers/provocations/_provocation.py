@@ -21,7 +21,7 @@ from unittest import mock
 import attrs
 import click
 
-from cyrusquota.cli import _run
+from cyrusquota.cli import run
 from cyrusquota.errors import CyrusQuotaError
 from papers._file import CHECKOUT
 from papers.commands import PROGRAMS
@@ -126,7 +126,7 @@ def _run_in_here(words: list[str], stdin: bytes) -> tuple[int, str]:
     status: object = None
     with mock.patch.multiple(sys, stdin=given, stdout=out, stderr=err):
         try:
-            _run.run(PROGRAMS[words[0]], words[0], words[1:])
+            run.run(PROGRAMS[words[0]], words[0], words[1:])
         except SystemExit as end:
             status = end.code
     assert isinstance(status, int)

@@ -24,7 +24,7 @@ def _held_by_another_run() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _metrics_held() -> Iterator[None]:
-    with open(".quota.prom.lock", "w") as file, mock.patch("cyrusquota.cli.metrics._PATIENCE", 0):
+    with open(".quota.prom.lock", "w") as file, mock.patch("cyrusquota.cli.metrics._MAX_WAIT", 0):
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

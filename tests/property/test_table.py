@@ -9,8 +9,8 @@ from typing import Optional
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyrusquota.cli._listed import Csv, ForPeople, Listed
-from cyrusquota.cli._terminal import Terminal
+from cyrusquota.cli.list_formats import CsvFormat, EvaluatedRoot, TableFormat
+from cyrusquota.cli.terminal import Terminal
 from cyrusquota.display.sizes import Unit
 from cyrusquota.display.table import Charset, shortened, width
 from cyrusquota.quota import QuotaRoot, Resource, Usage
@@ -21,8 +21,8 @@ _text = st.text(max_size=60)
 _charset = st.sampled_from(["utf-8", "ascii", "latin-1", "cp437"]).map(Charset)
 
 
-def _listed(root: QuotaRoot) -> Listed:
-    return Listed(root, root, LMTPD.over(root))
+def _listed(root: QuotaRoot) -> EvaluatedRoot:
+    return EvaluatedRoot(root, root, LMTPD.over(root))
 
 
 @given(
@@ -34,7 +34,7 @@ def _listed(root: QuotaRoot) -> Listed:
 def test_a_table_is_never_wider_than_its_terminal(
     roots: list[QuotaRoot], room: int, unit: Unit, charset: Charset
 ) -> None:
-    form = ForPeople(Terminal(room=room, charset=charset), unit)
+    form = TableFormat(Terminal(width=room, charset=charset), unit)
     lines = list(form.lines([form.row(_listed(root)) for root in roots]))
     assert len(lines) == (len(roots) + 1 if roots else 0)
     for line in lines:
@@ -46,7 +46,7 @@ def test_a_table_is_never_wider_than_its_terminal(
 
 @given(st.lists(quota_roots(), min_size=1, max_size=6), _charset)
 def test_without_a_width_names_are_whole(roots: list[QuotaRoot], charset: Charset) -> None:
-    form = ForPeople(Terminal(charset=charset), Unit.AUTO)
+    form = TableFormat(Terminal(charset=charset), Unit.AUTO)
     lines = list(form.lines([form.row(_listed(root)) for root in roots]))
     for root, line in zip(roots, lines[1:]):
         assert line.endswith(f"  {charset.shown(root.name)}\n")
@@ -64,7 +64,7 @@ def test_what_is_shortened_fits_and_keeps_both_ends(text: str, room: int, ellips
 
 @given(st.lists(quota_roots(), max_size=6))
 def test_csv_is_read_back_as_it_was(roots: list[QuotaRoot]) -> None:
-    form = Csv()
+    form = CsvFormat()
     text = "".join(form.lines([form.row(_listed(root)) for root in roots]))
     data = text.encode(form.encoding, "surrogateescape")
     lines = io.StringIO(data.decode(form.encoding, "surrogateescape"), newline="")
@@ -85,4 +85,4 @@ def _number(cell: str) -> Optional[int]:
 
 @given(quota_roots())
 def test_csv_on_a_terminal_is_printable(root: QuotaRoot) -> None:
-    assert Csv(is_for_terminal=True).row(_listed(root)).rstrip("\r\n").isprintable()
+    assert CsvFormat(is_for_terminal=True).row(_listed(root)).rstrip("\r\n").isprintable()

@@ -9,7 +9,7 @@ import attrs
 import click
 import pytest
 
-from cyrusquota.cli._run import run
+from cyrusquota.cli.run import run
 from cyrusquota.cli.export import export
 from cyrusquota.cli.main import cyrusquota
 

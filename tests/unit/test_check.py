@@ -161,7 +161,7 @@ def test_a_mistake_of_ours_is_unknown(check: Program, monkeypatch: pytest.Monkey
     def broken(*arguments: object) -> None:
         raise ZeroDivisionError("this | that\nand more")
 
-    monkeypatch.setattr("cyrusquota.cli.check.read", broken)
+    monkeypatch.setattr("cyrusquota.cli.check.scan", broken)
     done = check(*DB)
     assert (done.status, done.err) == (3, "")
     assert done.out == (

@@ -17,9 +17,9 @@ import click
 import pytest
 
 from cyrusquota import __version__, cyrusdb
-from cyrusquota.cli._run import run
 from cyrusquota.cli.export import export
 from cyrusquota.cli.main import cyrusquota
+from cyrusquota.cli.run import run
 from tests.recorded import FIXTURES, TWOSKIP
 
 CHECKOUT = Path(__file__).parents[2]
@@ -580,7 +580,7 @@ def test_the_script_of_a_checkout_runs() -> None:
 def test_before_the_rights_are_given_up_all_is_imported() -> None:
     """Where xxhash lies, say, the user who reads the databases may not be able to look."""
     program = (
-        "import sys; from cyrusquota.cli import _source; _source._import_all();"
+        "import sys; from cyrusquota.cli.options import import_all; import_all();"
         " print(*sorted(sys.modules))"
     )
     run = [sys.executable, "-c", program]

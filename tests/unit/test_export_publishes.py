@@ -12,7 +12,7 @@ from typing import Iterable, Optional, Union
 import pytest
 
 from cyrusquota import publish
-from cyrusquota.cli import _progress, export
+from cyrusquota.cli import export, progress
 from cyrusquota.quota import QuotaRoot
 
 LONG_AGO = 1_000_000_000
@@ -253,7 +253,7 @@ class Terminal:
 def watched(expected: Optional[int]) -> list[int]:
     """The items of 2000 that come out, where as many more are read without coming out."""
     numbers = itertools.count(2, 2)
-    return list(_progress.progress(range(2000), lambda: next(numbers), expected))
+    return list(progress.progress(range(2000), lambda: next(numbers), expected))
 
 
 def bar(expected: Optional[int] = None) -> str:
@@ -269,7 +269,7 @@ def bar(expected: Optional[int] = None) -> str:
 def test_a_bar_is_shown_to_those_who_wait(
     monkeypatch: pytest.MonkeyPatch, expected: Optional[int]
 ) -> None:
-    monkeypatch.setattr(_progress, "PATIENCE", -1)
+    monkeypatch.setattr(progress, "PATIENCE", -1)
     assert "quota roots" in bar(expected)
 
 
@@ -280,6 +280,6 @@ def test_no_bar_is_shown_where_it_is_quick() -> None:
 def test_no_bar_is_shown_where_nobody_watches(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_progress, "PATIENCE", -1)
+    monkeypatch.setattr(progress, "PATIENCE", -1)
     assert watched(None) == list(range(2000))
     assert capfd.readouterr() == ("", "")

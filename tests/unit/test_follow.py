@@ -11,7 +11,7 @@ from typing import Optional
 
 import pytest
 
-from cyrusquota.cli._notify import Manager
+from cyrusquota.cli.service import ServiceManager
 from cyrusquota.cyrus.names import Naming, Recipient
 from cyrusquota.errors import CyrusQuotaError, HeldBack, MapLocked, map_error
 from cyrusquota.follow import FollowConfig, Follower, MapEntries, Notices, Scan, State
@@ -108,28 +108,28 @@ def test_the_service_manager_is_told(
         monkeypatch.setenv("NOTIFY_SOCKET", address)
         monkeypatch.setenv("WATCHDOG_USEC", "4000000")
         monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
-        manager = Manager()
+        manager = ServiceManager()
         assert manager.watchdog == 4.0
-        manager.tell(READY=1, STATUS="fine")
+        manager.send(READY=1, STATUS="fine")
         assert receiver.recv(100) == b"READY=1\nSTATUS=fine"
         manager.status("fine")
         manager.status("fine")
-        manager.feed()
-        manager.feed()
+        manager.alive()
+        manager.alive()
         assert [receiver.recv(100) for _ in range(2)] == [b"STATUS=fine", b"WATCHDOG=1"]
-    manager.tell(READY=1)
+    manager.send(READY=1)
 
 
 def test_without_a_service_manager_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
         monkeypatch.delenv(name, raising=False)
-    manager = Manager()
-    manager.tell(READY=1)
-    manager.feed()
+    manager = ServiceManager()
+    manager.send(READY=1)
+    manager.alive()
     assert manager.watchdog is None
     monkeypatch.setenv("WATCHDOG_USEC", "4000000")
     monkeypatch.setenv("WATCHDOG_PID", "1")
-    assert Manager().watchdog is None
+    assert ServiceManager().watchdog is None
 
 
 def _outcome(work: ForkedWorker) -> Outcome:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyrusquota.cli._amounts import size
+from cyrusquota.cli.option_types import size
 from cyrusquota.cyrus.names import Recipient
 from cyrusquota.errors import OptionError
 from cyrusquota.maps import FORMATS, Entry, KeyForm, cdb, entries, lsearch, postfix

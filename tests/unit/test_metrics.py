@@ -306,7 +306,7 @@ def test_a_mistake_of_ours_is_a_failure(
     def broken(*arguments: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("cyrusquota.cli.metrics.read", broken)
+    monkeypatch.setattr("cyrusquota.cli.metrics.scan", broken)
     assert metrics(*DB, "-o", str(tmp_path / "x.prom")).status == 70
     assert exposed((tmp_path / "x.prom").read_bytes()).value("up") == 0
 

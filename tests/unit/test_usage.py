@@ -16,9 +16,9 @@ import click
 import pytest
 
 from cyrusquota import errors
-from cyrusquota.cli import _follow
-from cyrusquota.cli._command import Command, Heading
-from cyrusquota.cli._run import run
+from cyrusquota.cli.command import Command, Heading
+from cyrusquota.cli.run import run
+from cyrusquota.cli.service import Service
 from papers import commands
 from papers.provocations import PROVOCATIONS, Provocation, heard
 from tests.unit.programs import Ran
@@ -396,7 +396,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows = (b"user.jane\t0 default jane\tlrs\t\n", b"user.max\t0 default max\tlrs\t\n")
     (tmp_path / "mailboxes.db").write_bytes(b"".join(rows))
     monkeypatch.setattr("cyrusquota.mta.exim.installed", lambda: None)
-    for module in ("_source", "export", "_reading", "list", "explain"):
+    for module in ("options", "export", "scan", "list", "explain"):
         monkeypatch.setattr(
             f"cyrusquota.cli.{module}.reading_as", lambda user: contextlib.nullcontext()
         )
@@ -410,7 +410,7 @@ def test_every_example_runs(
     monkeypatch.setattr("cyrusquota.cyrus.imapdconf.DEFAULT_PATH", str(site / "imapd.conf"))
     monkeypatch.setattr("cyrusquota.cli.check.DEFAULT_PATH", str(site / "overquota"))
     followed = mock.Mock()
-    monkeypatch.setattr(_follow.Export, "run", followed)
+    monkeypatch.setattr(Service, "run", followed)
     assert cli(f"cyrusquota-export -o {site}/overquota").status == 0
     assert line.startswith(f"{name} ") or line == name
     done = cli(re.sub(r"/var/lib/(?:cyrusquota|prometheus/node-exporter)/", f"{site}/", line))

@@ -8,7 +8,7 @@ from typing import Optional
 import attrs
 import pytest
 
-from cyrusquota.cli._amounts import reserve
+from cyrusquota.cli.option_types import reserve
 from cyrusquota.cyrus.names import Naming
 from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, OptionError
 from cyrusquota.quota import QuotaRoot, Resource, Usage

@@ -1,4 +1,4 @@
-"""A progress bar for those who watch: on a terminal only, and only when there is time to see it."""
+"""A progress bar on standard error, if that is a terminal and reading takes a while."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _T = TypeVar("_T")
 
 #: Seconds before it appears.
 PATIENCE = 1.0
-#: Items from one look at the terminal to the next.
+#: Items between two updates.
 _STEP = 500
 
 
 def progress(
     items: Iterable[_T], done: Callable[[], int], expected: Optional[int] = None
 ) -> Iterator[_T]:
-    """`items`, with a bar on standard error if they take long.
+    """Yield `items`, with a bar if they take long.
 
-    `done` tells how many have been read by now, those that are no items included, and `expected`
-    guesses how many there will be.
+    `done` returns how many were read so far, those that are not among the items included;
+    `expected` is a guess of how many there will be.
     """
     if not sys.stderr.isatty():
         yield from items

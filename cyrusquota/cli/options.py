@@ -14,10 +14,9 @@ import attrs
 import click
 
 from cyrusquota import cyrusdb, maps, parse
-from cyrusquota.cli._amounts import reserve
-from cyrusquota.cli._command import Heading, under
-from cyrusquota.cli._complete import file_names
-from cyrusquota.cli._run import Problems
+from cyrusquota.cli.command import Heading, under
+from cyrusquota.cli.option_types import file_names, reserve
+from cyrusquota.cli.run import Problems
 from cyrusquota.cyrus import imapdconf
 from cyrusquota.cyrus.imapdconf import ImapdConf
 from cyrusquota.cyrus.names import Naming
@@ -97,25 +96,25 @@ _OPTIONS = (
     ),
     _how("-q", "--quiet", is_flag=True, help="Do not report single unreadable records."),
 )
-#: For a command that always is.
-_BUT_QUIET = _OPTIONS[:-1]
+#: For a command that is always quiet.
+_ALL_BUT_QUIET = _OPTIONS[:-1]
 
 
 @attrs.frozen
-class Chosen:
-    """What the options come to."""
+class Options:
+    """What the options amount to, together with imapd.conf."""
 
     source: Source
     site: Optional[Site]
     policy: Policy
     reserve: Reserve
     problems: Problems
-    #: With whose rights to read (`reading_as`).
-    user: Optional[str] = None
-    #: The same options with imapd.conf as it is by now.
-    again: Optional[Callable[[], Chosen]] = None
+    #: The user with whose rights to read (`reading_as`).
+    user: Optional[str]
     #: The imapd.conf that was followed, if any.
-    conf: Optional[ImapdConf] = None
+    conf: Optional[ImapdConf]
+    #: Reads imapd.conf again and returns the options with it; raises what `RawOptions.load` does.
+    reload: Callable[[], Options]
 
     def query(self, reserve: Optional[Reserve] = None) -> Query:
         """Return what is asked of the source; `reserve` replaces the one that was given."""
@@ -126,6 +125,11 @@ class Chosen:
             self.site,
             self.problems,
         )
+
+    def check_readable(self, roots: int) -> None:
+        """Raise `DataError` where records were met and all of them, `roots` being 0, were bad."""
+        if not roots and self.problems.in_data:
+            raise self.source.unreadable()
 
 
 @attrs.frozen
@@ -150,7 +154,7 @@ class RawOptions:
 
     def __attrs_post_init__(self) -> None:
         """Raise `OptionError` for options that do not go together, or an unknown user."""
-        if sum(place is not None for place in self._places) > 1:
+        if sum(path is not None for path in self._sources) > 1:
             raise OptionError(
                 "--db, --quota-output and --dump exclude one another; give one of them"
             )
@@ -165,46 +169,48 @@ class RawOptions:
                 "--mailboxes and --no-mailboxes exclude one another; give one of them"
             )
         with reading_as(self.user):
-            # Nothing is read: this raises now what it would raise later.
+            # Nothing is read: an unknown user is refused now instead of later.
             pass
 
     @property
-    def _places(self) -> tuple[Optional[str], ...]:
+    def _sources(self) -> tuple[Optional[str], ...]:
         return self.db, self.quota_output, self.dump
 
     @property
     def is_stream(self) -> bool:
-        """Whether the quotas come from something that can be read only once."""
+        """Return whether the quotas come from something that can be read only once."""
         return self.quota_output is not None or self.dump is not None
 
-    def load(self) -> Chosen:
-        """Read imapd.conf, if it is needed, and open what can be read only once."""
-        if self.user is not None:
-            _import_all()
-        with reading_as(self.user):
-            return attrs.evolve(self._chosen(), again=self.load)
+    def load(self) -> Options:
+        """Read imapd.conf, if it is needed, and open what can be read only once.
 
-    def _chosen(self) -> Chosen:
-        conf = None
-        if self.config is not None or not any(place is not None for place in self._places):
-            conf = imapdconf.load(self.config or imapdconf.DEFAULT_PATH)
-            for warning in conf.warnings:
-                self.problems.say(warning)
-        return Chosen(
-            _source(self, conf),
-            _server(self, conf),
-            _policy(self, conf),
-            self.reserve,
-            self.problems,
-            self.user,
-            conf=conf,
-        )
+        Raises `ConfigError` for an imapd.conf that cannot be followed, `OptionError` for options
+        that do not fit it, and `NoSuchSource` or another `SourceError` for a stream.
+        """
+        if self.user is not None:
+            import_all()
+        with reading_as(self.user):
+            conf = None
+            if self.config is not None or not any(path is not None for path in self._sources):
+                conf = imapdconf.load(self.config or imapdconf.DEFAULT_PATH)
+                for warning in conf.warnings:
+                    self.problems.say(warning)
+            return Options(
+                _source(self, conf),
+                _site(self, conf),
+                _policy(self, conf),
+                self.reserve,
+                self.problems,
+                self.user,
+                conf,
+                reload=self.load,
+            )
 
 
 def source_options(command: Callable[..., Any], *, is_quiet: bool = False) -> Callable[..., Any]:
-    """Give a command the options, and `raw`, which is what was given.
+    """Give a command the options, and `raw`, which has their values.
 
-    With `is_quiet` it never reports problems by itself, and has no option for it.
+    With `is_quiet` the command has no --quiet, and never reports problems by itself.
     """
     names = [field.name for field in attrs.fields(RawOptions) if field.name != "problems"]
 
@@ -217,7 +223,7 @@ def source_options(command: Callable[..., Any], *, is_quiet: bool = False) -> Ca
         finally:
             problems.close()
 
-    for option in reversed(_BUT_QUIET if is_quiet else _OPTIONS):
+    for option in reversed(_ALL_BUT_QUIET if is_quiet else _OPTIONS):
         wrapped = option(wrapped)
     return wrapped
 
@@ -226,8 +232,8 @@ def source_options(command: Callable[..., Any], *, is_quiet: bool = False) -> Ca
 _EXTRAS = ("inotify_simple", "xxhash")
 
 
-def _import_all() -> None:
-    """Import now what else is imported when it is needed.
+def import_all() -> None:
+    """Import now what is otherwise imported when it is needed.
 
     The target user may not be able to read this installation, in root's home for example.
     """
@@ -252,7 +258,7 @@ def _source(raw: RawOptions, conf: Optional[ImapdConf]) -> Source:
     return source.from_config(conf)
 
 
-def _server(raw: RawOptions, conf: Optional[ImapdConf]) -> Optional[Site]:
+def _site(raw: RawOptions, conf: Optional[ImapdConf]) -> Optional[Site]:
     if raw.mailboxes is None and conf is None:
         return None
     from cyrusquota.site.site import Site

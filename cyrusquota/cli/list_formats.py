@@ -1,7 +1,7 @@
-"""A quota root with what is to be said of it, and the forms that `cyrusquota list` has for it.
+"""The formats of `cyrusquota list`.
 
-A form makes one string of a root, for which nothing else is kept, and writes such strings, in
-whatever order they come.
+A format makes one string of each quota root, and then writes these strings in the order it gets
+them. Nothing else is kept of a root, so that a million can be sorted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Iterable, Iterator, Protocol
 
 import attrs
 
-from cyrusquota.cli._terminal import Terminal
+from cyrusquota.cli.terminal import Terminal
 from cyrusquota.display.sizes import Unit, figure, percent
 from cyrusquota.display.table import Column, Table, joined
 from cyrusquota.errors import printable
@@ -22,54 +22,54 @@ from cyrusquota.verdicts.summary import fullest
 
 
 @attrs.frozen
-class Listed:
-    """A root: the quota database's figures, those that count, and what it is over or near in."""
+class EvaluatedRoot:
+    """A quota root, the same with the usage that Cyrus enforces, and what it is over or near in."""
 
     root: QuotaRoot
-    counts: QuotaRoot
+    enforced: QuotaRoot
     over: tuple[Resource, ...] = ()
     near: tuple[Resource, ...] = ()
 
 
-class Form(Protocol):
+class ListFormat(Protocol):
     """How roots are written, and in which encoding."""
 
     @property
     def encoding(self) -> str:
-        """The encoding of the lines."""
+        """Return the encoding of the lines."""
 
-    def row(self, listed: Listed) -> str:
-        """All that is kept of a root."""
+    def row(self, evaluated: EvaluatedRoot) -> str:
+        """Return all that is kept of a root."""
 
     def lines(self, rows: Iterable[str]) -> Iterator[str]:
-        """What is printed of all of them."""
+        """Yield what is printed for `rows`."""
 
 
-class JsonLines:
+class JsonLinesFormat:
     """One JSON object a line."""
 
     encoding = "ascii"
 
-    def row(self, listed: Listed) -> str:
-        """The object of a root."""
-        counts = dict(listed.counts.usages())
+    def row(self, evaluated: EvaluatedRoot) -> str:
+        """Return the object of a root."""
+        enforced = dict(evaluated.enforced.usages())
         resources = {
-            resource.value: _figures(usage, counts[resource])
-            for resource, usage in listed.root.usages()
+            resource.value: _json_usage(usage, enforced[resource])
+            for resource, usage in evaluated.root.usages()
         }
-        over, near = _names(listed.over), _names(listed.near)
+        over, near = _names(evaluated.over), _names(evaluated.near)
         return json.dumps(
-            {"root": listed.root.name, "resources": resources, "over": over, "near": near}
+            {"root": evaluated.root.name, "resources": resources, "over": over, "near": near}
         )
 
     def lines(self, rows: Iterable[str]) -> Iterator[str]:
-        """Every row as it comes."""
+        """Yield every row."""
         return (f"{row}\n" for row in rows)
 
 
-def _figures(usage: Usage, counts: Usage) -> dict[str, object]:
-    figures: dict[str, object] = {"used": usage.used, "limit": usage.limit, "exact": usage.exact}
-    return figures if counts.used == usage.used else {**figures, "enforced": counts.used}
+def _json_usage(usage: Usage, enforced: Usage) -> dict[str, object]:
+    members: dict[str, object] = {"used": usage.used, "limit": usage.limit, "exact": usage.exact}
+    return members if enforced.used == usage.used else {**members, "enforced": enforced.used}
 
 
 def _names(resources: Iterable[Resource]) -> list[str]:
@@ -77,7 +77,7 @@ def _names(resources: Iterable[Resource]) -> list[str]:
 
 
 @attrs.frozen
-class Csv:
+class CsvFormat:
     """Comma-separated values (RFC 4180), the names of the columns in the first line.
 
     Names are written as they are, for programs to find them again. A spreadsheet takes a cell that
@@ -89,26 +89,29 @@ class Csv:
     is_for_terminal: bool = False
     encoding: str = "utf-8"
 
-    def row(self, listed: Listed) -> str:
-        """The line of a root."""
-        name = listed.root.name
+    def row(self, evaluated: EvaluatedRoot) -> str:
+        """Return the line of a root."""
+        name = evaluated.root.name
         cells: list[object] = [printable(name) if self.is_for_terminal else name]
-        for _, usage in listed.root.usages():
+        for _, usage in evaluated.root.usages():
             cells += [usage.used, "" if usage.limit is None else usage.limit]
-        for usage, counts in zip(_totalled(listed.root), _totalled(listed.counts)):
-            cells.append("" if usage.used == counts.used else counts.used)
-        exact = all(usage.exact for _, usage in listed.root.usages())
-        cells += ["yes" if exact else "no", *map(" ".join, map(_names, (listed.over, listed.near)))]
+        for usage, enforced in zip(_with_totals(evaluated.root), _with_totals(evaluated.enforced)):
+            cells.append("" if usage.used == enforced.used else enforced.used)
+        exact = all(usage.exact for _, usage in evaluated.root.usages())
+        cells += [
+            "yes" if exact else "no",
+            *map(" ".join, map(_names, (evaluated.over, evaluated.near))),
+        ]
         return _csv_line(cells)
 
     def lines(self, rows: Iterable[str]) -> Iterator[str]:
-        """The names of the columns, and every row as it comes."""
+        """Yield the names of the columns, and every row."""
         yield _csv_line(_CSV_COLUMNS)
         yield from rows
 
 
-def _totalled(root: QuotaRoot) -> tuple[Usage, Usage]:
-    """The two resources for which a conversations total may count instead."""
+def _with_totals(root: QuotaRoot) -> tuple[Usage, Usage]:
+    """Return the two resources for which Cyrus may enforce a conversations total instead."""
     return root.storage, root.message
 
 
@@ -137,39 +140,39 @@ _STATE = 1
 
 
 @attrs.frozen
-class ForPeople:
-    """A table: of each root the resource that it is over in, or fullest in."""
+class TableFormat:
+    """A table for people: of each root the resource that it is over in, or else the fullest."""
 
     terminal: Terminal
     unit: Unit
 
     @property
     def encoding(self) -> str:
-        """That of the terminal."""
+        """Return that of the terminal."""
         return self.terminal.charset.encoding
 
-    def row(self, listed: Listed) -> str:
-        """The cells of a root."""
-        full = fullest(listed.counts, listed.over or tuple(Resource))
+    def row(self, evaluated: EvaluatedRoot) -> str:
+        """Return the cells of a root."""
+        full = fullest(evaluated.enforced, evaluated.over or tuple(Resource))
         resource = Resource.STORAGE if full is None else full.resource
-        usage = listed.counts.storage if full is None else full.usage
+        usage = evaluated.enforced.storage if full is None else full.usage
         return joined(
             (
                 percent(usage),
-                "over" if listed.over else "near" if listed.near else "",
+                "over" if evaluated.over else "near" if evaluated.near else "",
                 figure(resource, usage.used, self.unit),
                 "-" if usage.limit is None else figure(resource, usage.limit, self.unit),
                 resource.value,
-                self.terminal.charset.shown(listed.root.name),
+                self.terminal.charset.shown(evaluated.root.name),
             )
         )
 
     def lines(self, rows: Iterable[str]) -> Iterator[str]:
-        """A line of titles and every row; nothing where there is none."""
+        """Yield a line of titles and every row; nothing without rows."""
         kept = rows if isinstance(rows, list) else list(rows)
         if kept:
             table = Table(_COLUMNS, self.terminal.charset, self._coloured)
-            yield from (f"{line}\n" for line in table.lines(kept, self.terminal.room))
+            yield from (f"{line}\n" for line in table.lines(kept, self.terminal.width))
 
     def _coloured(self, cells: list[str], line: str) -> str:
         return self.terminal.coloured(line, _COLOURS.get(cells[_STATE]))

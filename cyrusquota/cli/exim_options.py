@@ -1,12 +1,12 @@
-"""The options that say which Exim to ask, and which map, for the commands that ask both."""
+"""The options for which Exim to ask, and which map to read, of the commands that ask both."""
 
 from __future__ import annotations
 
 import functools
 from typing import Any, Callable, Optional
 
-from cyrusquota.cli._command import Heading, under
-from cyrusquota.cli._complete import file_names
+from cyrusquota.cli.command import Heading, under
+from cyrusquota.cli.option_types import file_names
 from cyrusquota.errors import OptionError
 from cyrusquota.maps.installed import DEFAULT_PATH
 from cyrusquota.mta import exim

@@ -1,28 +1,21 @@
-"""What `cyrusquota metrics` tells, metric by metric."""
+"""The metrics of `cyrusquota metrics`: the quota roots, the users, the map."""
 
 from __future__ import annotations
 
-import time
 from typing import Iterator, Mapping, Optional
 
-import attrs
-
-from cyrusquota import __version__, maps
-from cyrusquota.cli._reading import Reading
-from cyrusquota.cli._source import Chosen
-from cyrusquota.maps import FORMATS, KeyForm
+from cyrusquota import __version__
 from cyrusquota.maps.installed import InstalledMap
-from cyrusquota.maps.values import MapValues
 from cyrusquota.monitoring.prometheus import Metric, Number, label
-from cyrusquota.publish.guard import Change, Limits, MapSummary, check_change
+from cyrusquota.publish.guard import Change
 from cyrusquota.quota import QuotaRoot, Resource
 from cyrusquota.verdicts.summary import Summary
 
 UP = "cyrusquota_up"
 LAST_SUCCESS = "cyrusquota_last_success_timestamp_seconds"
 
-#: What the metrics of each root are called, by resource.
-_OF_ROOTS = {
+#: The names of the metrics of each root, by resource.
+_ROOT_METRICS = {
     Resource.STORAGE: ("storage_used_bytes", "storage_limit_bytes"),
     Resource.MESSAGE: ("messages_used", "messages_limit"),
     Resource.ANNOTATION_STORAGE: (
@@ -33,8 +26,8 @@ _OF_ROOTS = {
 }
 
 
-def always(is_up: bool, last_success: Optional[float]) -> Iterator[Metric]:
-    """What can be told whether or not the source could be read."""
+def of_run(is_up: bool, last_success: Optional[float]) -> Iterator[Metric]:
+    """Yield the metrics that are known whether or not the source could be read."""
     yield Metric.single(
         UP, "Whether the last run could tell all that it tells (1), or failed (0).", +is_up
     )
@@ -46,8 +39,8 @@ def always(is_up: bool, last_success: Optional[float]) -> Iterator[Metric]:
         yield Metric.single(LAST_SUCCESS, about, last_success)
 
 
-def of_roots(summary: Summary) -> Iterator[Metric]:
-    """What all quota roots come to."""
+def of_summary(summary: Summary) -> Iterator[Metric]:
+    """Yield the metrics of all quota roots together."""
     yield Metric.single("cyrusquota_roots", "Quota roots.", summary.roots)
     yield _by_resource(
         "cyrusquota_limited_roots", "Quota roots that limit the resource.", summary.limited
@@ -66,21 +59,21 @@ def of_roots(summary: Summary) -> Iterator[Metric]:
     yield Metric("cyrusquota_used_bytes", about, used)
 
 
-def of_users(reading: Reading, problems: int) -> Iterator[Metric]:
-    """Whom Cyrus refuses, and how the reading went."""
+def of_users(users: int, refused: int, *, problems: int, seconds: float) -> Iterator[Metric]:
+    """Yield the metrics of the users, and of how the quota data was read."""
     about = "Users with an INBOX here or, without mailboxes.db, with a quota root of their own."
-    yield Metric.single("cyrusquota_users", about, reading.users)
+    yield Metric.single("cyrusquota_users", about, users)
     about = "Users whose mail Cyrus would refuse now."
-    yield Metric.single("cyrusquota_refused_users", about, reading.refused)
+    yield Metric.single("cyrusquota_refused_users", about, refused)
     about = "Records that could not be read, and other things that were not as they should be."
     yield Metric.single("cyrusquota_problems", about, problems)
     about = "How long it took to read the quota data."
-    yield Metric.single("cyrusquota_read_duration_seconds", about, round(reading.seconds, 6))
+    yield Metric.single("cyrusquota_read_duration_seconds", about, round(seconds, 6))
 
 
-def of_each(roots: Mapping[str, QuotaRoot]) -> Iterator[Metric]:
-    """Use and limit of every root, of the resources that it uses or limits."""
-    for resource, names in _OF_ROOTS.items():
+def of_roots(roots: Mapping[str, QuotaRoot]) -> Iterator[Metric]:
+    """Yield usage and limit of every root, for the resources that it uses or limits."""
+    for resource, names in _ROOT_METRICS.items():
         used: list[tuple[dict[str, str], Number]] = []
         limits: list[tuple[dict[str, str], Number]] = []
         for name, root in roots.items():
@@ -95,7 +88,7 @@ def of_each(roots: Mapping[str, QuotaRoot]) -> Iterator[Metric]:
 
 
 def of_map(installed_map: Optional[InstalledMap]) -> Iterator[Metric]:
-    """What can be told of the map in place, of which there may be none."""
+    """Yield the metrics of the installed map, None where there is none."""
     about = "Whether there is a map in place (1), or none that can be read (0)."
     yield Metric.single("cyrusquota_map_found", about, +(installed_map is not None))
     if installed_map is not None:
@@ -108,38 +101,14 @@ def of_map(installed_map: Optional[InstalledMap]) -> Iterator[Metric]:
         yield Metric.single("cyrusquota_map_age_seconds", about, round(installed_map.age(), 3))
 
 
-@attrs.frozen
-class Watch:
-    """The guard of `cyrusquota-export`, and what the map would be made of."""
-
-    form: KeyForm
-    exempt: tuple[str, ...]
-    map_values: MapValues
-    limits: Limits
-
-    def metrics(
-        self, chosen: Chosen, reading: Reading, installed_map: InstalledMap
-    ) -> Iterator[Metric]:
-        """What the guard would say to the map that an export would write now."""
-        written = FORMATS[installed_map.format]
-        values = attrs.evolve(self.map_values, format=written).values(reading.verdicts)
-        entries = maps.entries(values, form=self.form, exempt=self.exempt)
-        keys = written.keys(written.document(entries, ()))
-        new = MapSummary(keys, reading.roots, chosen.source.name)
-        old = MapSummary.of(written, installed_map.content)
-        held = check_change(old, new, self.limits)
-        about = "Whether an export would now be held back by its guard (1) or not (0)."
-        yield Metric.single("cyrusquota_map_held_back", about, +(held is not None))
-        change = Change.between(old.keys, new.keys)
-        counts = {"added": change.added, "removed": change.removed}
-        about = "Entries by which a map written now would differ from the one in place."
-        samples = [({"change": name}, count) for name, count in counts.items()]
-        yield Metric("cyrusquota_map_pending_entries", about, samples)
-
-
-def now() -> float:
-    """The time as a metric has it."""
-    return round(time.time(), 3)
+def of_change(change: Change, *, is_held_back: bool) -> Iterator[Metric]:
+    """Yield the metrics of the change that an export would make to the installed map now."""
+    about = "Whether an export would now be held back by its guard (1) or not (0)."
+    yield Metric.single("cyrusquota_map_held_back", about, +is_held_back)
+    counts = {"added": change.added, "removed": change.removed}
+    about = "Entries by which a map written now would differ from the one in place."
+    samples = [({"change": name}, count) for name, count in counts.items()]
+    yield Metric("cyrusquota_map_pending_entries", about, samples)
 
 
 def _by_resource(name: str, about: str, counts: Mapping[Resource, int]) -> Metric:

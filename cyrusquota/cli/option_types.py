@@ -1,18 +1,26 @@
-"""Amounts of a resource on the command line: 50M, 2%, MESSAGE=100."""
+"""The values that options take: sizes and amounts, percentages, seconds, the names of files."""
 
 from __future__ import annotations
 
+import math
 import re
+from typing import TYPE_CHECKING, Any, Optional
+
+import click
 
 from cyrusquota.errors import OptionError
 from cyrusquota.quota import Resource
 from cyrusquota.verdicts.policies import Reserve
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _AMOUNT = re.compile(
     r"(?:(?P<resource>[A-Za-z-]+)=)?(?P<number>[0-9]{1,18}(?:\.[0-9]{1,9})?)(?P<unit>[KMGT%]?)",
     re.ASCII,
 )
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%?", re.ASCII)
 
 
 def size(option: str, given: str) -> int:
@@ -45,3 +53,42 @@ def reserve(amounts: tuple[str, ...]) -> Reserve:
             resource = Resource.STORAGE if name is None else names[name.upper()]
             sizes[resource] = int(number * _UNITS.get(unit, 1))
     return Reserve(sizes, percents)
+
+
+def percent(
+    context: click.Context, parameter: click.Parameter, given: Optional[str]
+) -> Optional[float]:
+    """Return the percentage that `--near` gives, None without one.
+
+    Raises `OptionError` for anything else.
+    """
+    if given is None:
+        return None
+    match = _PERCENT.fullmatch(given)
+    if match is None or not 0 < float(match[1]) <= 100:
+        raise OptionError(
+            f"--near: expected a percentage of the limit such as 90%, found {given!r}"
+        )
+    return float(match[1])
+
+
+class Seconds(click.FloatRange):
+    """A finite number of seconds within a range; Python would take inf and nan for numbers."""
+
+    def convert(
+        self, value: Any, param: Optional[click.Parameter], ctx: Optional[click.Context]
+    ) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if not math.isfinite(seconds):
+            self.fail(f"expected a number of seconds, found {value!r}", param, ctx)
+        return seconds
+
+
+def file_names(
+    context: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Let the shell complete the name of a file."""
+    # Only shells need it, and it takes time to load.
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]

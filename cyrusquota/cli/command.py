@@ -1,7 +1,7 @@
 """Commands and options whose --help and man pages have headings and examples.
 
-An option is made under a heading (`under(Heading.RUN)("--wait", ...)`); a command shows its options
-heading by heading, in the order of `Heading`, and ends with examples, which tests run.
+`under(Heading.RUN)("--wait", ...)` makes an option under a heading. The help of a command lists
+options by heading, in the order of `Heading`, and ends with examples, which tests run.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ import click
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
-_GIVEN = "cyrusquota.arguments"
+#: Where in `Context.meta` the arguments are kept.
+_ARGUMENTS = "cyrusquota.arguments"
 #: Wide enough that click cuts no summary.
-_UNCUT = 1000
-#: What an option is said to take that takes the name of a file.
-_FILES = ("FILE", "PATH", "DIR")
-#: Columns for the names of options; of longer ones the text begins in the next line.
-_NAMES = 22
+_SUMMARY_WIDTH = 1000
+#: The metavars of options that take the name of a file.
+_FILE_METAVARS = ("FILE", "PATH", "DIR")
+#: Columns for the names of options; the text of an option with a longer name begins below it.
+_NAME_WIDTH = 22
 
 
 class Heading(enum.Enum):
-    """What options are grouped under, in this order."""
+    """The headings that options are grouped under, in this order."""
 
     SOURCE = "Where the quotas are"
     WHO = "Who is over"
@@ -39,21 +40,21 @@ class Heading(enum.Enum):
 
 @attrs.frozen
 class Example:
-    """A command line, and what it is for."""
+    """A command line, and what it does."""
 
     about: str
     line: str
 
 
 class Option(click.Option):
-    """An option under a heading. Where it takes the name of a file, the name may not be empty."""
+    """An option under a heading. One that takes the name of a file refuses an empty name."""
 
     def __init__(self, *args: Any, heading: Heading, **attributes: Any) -> None:
         super().__init__(*args, **attributes)
         self.heading = heading
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:
-        if value == "" and self.metavar in _FILES:
+        if value == "" and self.metavar in _FILE_METAVARS:
             raise click.BadParameter(
                 "expected the name of a file, found nothing; is a variable of the shell not set?",
                 ctx,
@@ -63,17 +64,17 @@ class Option(click.Option):
 
     def get_help_record(self, ctx: click.Context) -> Optional[tuple[str, str]]:
         record = super().get_help_record(ctx)
-        return None if record is None else (record[0], _in_words(record[1]))
+        return None if record is None else (record[0], _plain_range(record[1]))
 
 
-def _in_words(text: str) -> str:
-    """Replace what click writes for a range: `0.05<=x<=10`, `x>=0`."""
+def _plain_range(text: str) -> str:
+    """Spell out ranges, which click writes as `0.05<=x<=10` or `x>=0`."""
     text = re.sub(r"([0-9.]+)<=x<=([0-9.]+)", r"from \1 to \2", text)
     return re.sub(r"x>=([0-9.]+)", r"at least \1", text)
 
 
 def under(heading: Heading) -> Callable[..., Callable[[_Decorated], _Decorated]]:
-    """Return `click.option` for options under `heading`."""
+    """Return a `click.option` that puts options under `heading`."""
 
     def option(*names: str, **attributes: Any) -> Callable[[_Decorated], _Decorated]:
         return click.option(*names, cls=Option, heading=heading, **attributes)
@@ -87,20 +88,20 @@ def heading_of(parameter: click.Parameter) -> Heading:
 
 
 class Command(click.Command):
-    """A command whose help has headings and examples, and that knows how it was called."""
+    """A command whose help has headings and examples, and that remembers its arguments."""
 
     def __init__(self, *args: Any, examples: Iterable[Example] = (), **attributes: Any) -> None:
         super().__init__(*args, **attributes)
         self.examples = tuple(examples)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_GIVEN] = tuple(args)
+        ctx.meta[_ARGUMENTS] = tuple(args)
         return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for heading, records in _records(self, ctx).items():
             with formatter.section(heading.value):
-                formatter.write_dl(records, col_max=_NAMES)
+                formatter.write_dl(records, col_max=_NAME_WIDTH)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if not self.examples:
@@ -112,7 +113,7 @@ class Command(click.Command):
 
 
 def _records(command: click.Command, ctx: click.Context) -> Mapping[Heading, list[tuple[str, str]]]:
-    """Return what help says of the options of `command`, for each heading that has any."""
+    """Return the help records of the options of `command`, by heading."""
     found: dict[Heading, list[tuple[str, str]]] = {heading: [] for heading in Heading}
     for parameter in command.get_params(ctx):
         record = parameter.get_help_record(ctx)
@@ -122,30 +123,30 @@ def _records(command: click.Command, ctx: click.Context) -> Mapping[Heading, lis
 
 
 class Group(click.Group):
-    """A group of commands whose help shows the whole summary of each."""
+    """A group of commands whose help has the whole summary of each."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(
                 [
-                    (name, command.get_short_help_str(_UNCUT))
+                    (name, command.get_short_help_str(_SUMMARY_WIDTH))
                     for name, command in self.commands.items()
                 ]
             )
 
 
 def command_again(option: str, value: str) -> str:
-    """Return the command line of this run, for a shell, with `option` set to `value`."""
+    """Return the command line of this run, quoted for a shell, with `option` set to `value`."""
     context = click.get_current_context()
-    given = context.meta[_GIVEN]
-    # Only a single run can be told what to accept.
+    given = context.meta[_ARGUMENTS]
+    # A follower takes no --accept-change.
     if "--follow" in given:
         given = _without("--poll", (word for word in given if word != "--follow"))
     return shlex.join([*_names(context), *_without(option, given), option, value])
 
 
 def _names(context: click.Context) -> list[str]:
-    """Return the program and the commands within it that lead here."""
+    """Return the names of the program and of its command."""
     above = [] if context.parent is None else _names(context.parent)
     return [*above, context.info_name or ""]
 

@@ -1,27 +1,29 @@
-"""Run a command: errors become one line on standard error and an exit status of sysexits.h."""
+"""Run a command; turn errors into a line on standard error and an exit status (sysexits.h)."""
 
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 import traceback
-from typing import NoReturn, Optional
+from typing import Iterator, NoReturn, Optional
 
 import click
 
 from cyrusquota import errors
-from cyrusquota.errors import CyrusQuotaError, printable
+from cyrusquota.cli.command import command_again
+from cyrusquota.errors import CyrusQuotaError, HeldBack, printable
 
-#: More than this says nothing new, and cron mails every line.
+#: Cron mails every line, and more of them would say nothing new.
 MAX_PROBLEMS = 20
 
 
 class Problems:
-    """Things that went wrong without ending the run: a line each, the first ones only."""
+    """Problems that do not end the run: the first ones are reported, a line each; all count."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.count = 0
-        #: Those that were met in the data; the others are warnings about the configuration.
+        #: How many of them are in the data; the others are warnings about imapd.conf.
         self.in_data = 0
         self.first = ""
         self.quiet = quiet
@@ -37,25 +39,38 @@ class Problems:
             complain(line)
 
     def close(self) -> None:
-        """Count what was not said."""
+        """Report how many more there were."""
         if not self.quiet and self.count > MAX_PROBLEMS:
             complain(f"... and {self.count - MAX_PROBLEMS} more problems like these")
 
 
 def complain(line: str) -> None:
-    """One line on standard error, under the name of the command."""
+    """Write one line to standard error, after the name of the command."""
     context = click.get_current_context(silent=True)
     name = context.find_root().info_name if context is not None else None
     click.echo(f"{name or 'cyrusquota'}: {printable(line)}", err=True)
 
 
+@contextlib.contextmanager
+def advised(output: str) -> Iterator[None]:
+    """Let a `HeldBack` for the map `output` name the command that would accept it."""
+    try:
+        yield
+    except HeldBack as error:
+        if error.ceiling is None:
+            advice = f"if there are no quotas any more: rm {shlex.quote(output)}"
+        else:
+            advice = f"if this is right: {command_again('--accept-change', str(error.ceiling))}"
+        raise error.advising(f"see to the source; {advice}") from error
+
+
 def _flush() -> None:
-    """Write out what was printed: at exit a failure would be told in Python's words, as 120."""
+    """Flush standard output now; Python itself would exit with 120 where that fails."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError:
-        # Nothing is left to flush at exit.
+        # Keeps Python from another attempt at exit.
         sys.stdout = None
         raise
 
@@ -74,7 +89,7 @@ def run(command: click.Command, name: str, arguments: Optional[list[str]] = None
         click.echo(f"{name}: {error}", err=True)
         sys.exit(error.exit_status)
     except BrokenPipeError:
-        # Whoever read our output has seen enough.
+        # The reader of our output, `head` for example, is done.
         sys.stdout = None
         sys.exit(errors.EX_IOERR)
     except OSError as error:

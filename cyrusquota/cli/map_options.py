@@ -1,0 +1,112 @@
+"""The options about files that are written: what a map says of each user, and who owns the file."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any, Callable, Optional
+
+import click
+
+from cyrusquota import maps
+from cyrusquota.cli.command import Heading, under
+from cyrusquota.cli.option_types import size
+from cyrusquota.cli.options import RawOptions
+from cyrusquota.maps.values import MapValues
+from cyrusquota.publish import Ownership
+from cyrusquota.publish.privileges import group_id, user_id
+
+_written = under(Heading.WRITTEN)
+_VALUE_OPTIONS = (
+    _written(
+        "--map-format",
+        type=click.Choice(list(maps.FORMATS)),
+        default="lsearch",
+        show_default=True,
+        help="Format of the map: lsearch or cdb for Exim, postfix for an access table of Postfix.",
+    ),
+    _written(
+        "--message",
+        metavar="TEXT",
+        help=f"The text of the reply to the sender, at most {maps.MAX_MESSAGE} bytes."
+        f"  [default: {maps.DEFAULT_MESSAGE}]",
+    ),
+    _written(
+        "--headroom",
+        metavar="SIZE",
+        help="For users with less than this left, also write how much is left, as `free=BYTES`; for"
+        " a router that compares it with the size of the message.",
+    ),
+    _written(
+        "--refuse",
+        is_flag=True,
+        help="Refuse mail permanently (552 5.2.2) instead of deferring it, as Cyrus does with"
+        " lmtp_over_quota_perm_failure; needs the router for it.",
+    ),
+)
+_FILE_MODE = re.compile("0?[0-7]{1,3}", re.ASCII)
+
+
+def map_value_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command with `raw` the options, and `map_values`, which they amount to."""
+
+    @functools.wraps(command)
+    def wrapped(
+        raw: RawOptions,
+        map_format: str,
+        message: Optional[str],
+        headroom: Optional[str],
+        refuse: bool,
+        **options: Any,
+    ) -> Any:
+        least = 0 if headroom is None else size("--headroom", headroom)
+        map_values = MapValues(maps.FORMATS[map_format], message, refuse, raw.reserve, least)
+        map_values.check()
+        return command(raw=raw, map_values=map_values, **options)
+
+    for option in reversed(_VALUE_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def ownership_options(
+    what: str, default_mode: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the options for `what` it writes, and `ownership`, with ids for names."""
+    options = (
+        _written(
+            "--owner",
+            metavar="USER",
+            help=f"The owner of {what}.  [default: the user who runs this]",
+        ),
+        _written(
+            "--group", metavar="GROUP", help=f"The group of {what}.  [default: as for a new file]"
+        ),
+        _written(
+            "--mode",
+            metavar="MODE",
+            callback=_file_mode,
+            default=default_mode,
+            show_default=True,
+            help=f"The mode of {what}, in octal.",
+        ),
+    )
+
+    def decorated(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def wrapped(owner: Optional[str], group: Optional[str], mode: int, **given: Any) -> Any:
+            owner_id = None if owner is None else user_id(owner)
+            ownership = Ownership(mode, owner_id, None if group is None else group_id(group))
+            return command(ownership=ownership, **given)
+
+        for option in reversed(options):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return decorated
+
+
+def _file_mode(context: click.Context, parameter: click.Parameter, value: str) -> int:
+    if not _FILE_MODE.fullmatch(value):
+        raise click.BadParameter(f"expected an octal mode such as 0644, found {value!r}")
+    return int(value, 8)
