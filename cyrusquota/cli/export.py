@@ -11,7 +11,7 @@ import click
 
 from cyrusquota import __version__, maps, publish
 from cyrusquota.cli.command import Command, Example, Heading, under
-from cyrusquota.cli.map_options import map_value_options, ownership_options
+from cyrusquota.cli.map_options import MapOptions, map_value_options, ownership_options
 from cyrusquota.cli.option_types import Seconds, file_names
 from cyrusquota.cli.options import Options, RawOptions, source_options
 from cyrusquota.cli.progress import progress
@@ -127,18 +127,18 @@ def export(
     It reads the quota database that /etc/imapd.conf names, or the one given, and lists exactly the
     users whose next message lmtpd would refuse. It prints nothing when all is well.
     """
-    limits = Limits.of(max_change)
+    map_options = MapOptions(map_values, KeyForm(key), exempt, Limits.of(max_change))
     output = None if output == "-" else output
     publisher = MapPublisher(output or "-", map_values.format, ownership, wait, follow_links)
     if follow:
         _check_follow(raw, output, is_single=dry_run or accept_change is not None)
         from cyrusquota.cli.service import Service
 
-        Service(raw.load(), exempt, KeyForm(key), map_values, publisher, limits).run(poll, verbose)
+        Service(raw.load(), map_options, publisher).run(poll, verbose)
         return
-    guard = Guard(publisher.summarize, limits, accept_change)
+    guard = Guard(publisher.summarize, map_options.limits, accept_change)
     options = raw.load()
-    builder = _MapBuilder(options, exempt, KeyForm(key), map_values)
+    builder = _MapBuilder(options, map_options)
     if dry_run:
         old = None if output is None else publisher.in_place()
         _print_changes(old, builder.content(old), guard, map_values.format.body)
@@ -176,9 +176,7 @@ class _MapBuilder:
     """Builds the map from the source; `summary` says then what it was built from."""
 
     options: Options
-    exempt: tuple[str, ...]
-    form: KeyForm
-    map_values: MapValues
+    map_options: MapOptions
     summary: str = ""
 
     def content(self, old: Optional[bytes] = None) -> bytes:
@@ -186,22 +184,21 @@ class _MapBuilder:
 
         Raises what keeps the source from being read.
         """
-        options, written = self.options, self.map_values.format
-        expected = (MapHeader.of(written.comments(old or b"")) or MapHeader()).roots
+        options, map_values = self.options, self.map_options.values
+        expected = (MapHeader.of(map_values.format.comments(old or b"")) or MapHeader()).roots
         with reading_as(options.user):
             found = evaluate(
                 options.source,
-                options.query(self.map_values.wanted),
+                options.query(map_values.wanted),
                 lambda counted: progress(counted, lambda: counted.count, expected),
             )
         options.check_readable(found.roots)
-        values = self.map_values.values(found.verdicts)
-        entries = maps.entries(values, form=self.form, exempt=self.exempt)
+        entries = self.map_options.entries(map_values.values(found.verdicts))
         name = options.source.name
         self.summary = f"{found.roots} quota roots read from {name}, {len(entries)} entries"
         near = sum(not verdict.over for verdict in found.verdicts)
         header = MapHeader(name, options.policy.name, roots=found.roots, near=near)
-        return maps.document(written, entries, header)
+        return maps.document(map_values.format, entries, header)
 
 
 def _print_changes(

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Iterable, Optional
 
+import attrs
 import click
 
 from cyrusquota import maps
 from cyrusquota.cli.command import Heading, under
 from cyrusquota.cli.option_types import size
 from cyrusquota.cli.options import RawOptions
+from cyrusquota.cyrus.names import Recipient
+from cyrusquota.maps import Entry, KeyForm
 from cyrusquota.maps.values import MapValues
 from cyrusquota.publish import Ownership
+from cyrusquota.publish.guard import Limits
 from cyrusquota.publish.privileges import group_id, user_id
+
+
+@attrs.frozen
+class MapOptions:
+    """What a map says, of whom, under which keys, and how much it may change."""
+
+    values: MapValues
+    key: KeyForm
+    exempt: tuple[str, ...]
+    limits: Limits
+
+    def entries(self, values: Iterable[tuple[Recipient, bytes]]) -> list[Entry]:
+        """Return the entries for `values`, those of exempt recipients left out."""
+        return maps.entries(values, form=self.key, exempt=self.exempt)
+
 
 _written = under(Heading.WRITTEN)
 _VALUE_OPTIONS = (

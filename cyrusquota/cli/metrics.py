@@ -15,8 +15,9 @@ from typing import Iterable, Iterator, Optional
 import attrs
 import click
 
-from cyrusquota import maps, publish
+from cyrusquota import publish
 from cyrusquota.cli.command import Command, Example, Heading, under
+from cyrusquota.cli.map_options import MapOptions
 from cyrusquota.cli.option_types import file_names, size
 from cyrusquota.cli.options import Options, RawOptions, source_options
 from cyrusquota.cli.scan import ScanResult, SummaryCollector, near_option, scan
@@ -124,7 +125,7 @@ def metrics(
     """
     least = 0 if headroom is None else size("--headroom", headroom)
     map_values = MapValues(FORMATS["lsearch"], reserve=raw.reserve, headroom=least)
-    export = _ExportOptions(KeyForm(key), exempt, map_values, Limits.of(max_change))
+    map_options = MapOptions(map_values, KeyForm(key), exempt, Limits.of(max_change))
     output = None if output == "-" else output
     found: Optional[InstalledMap] = None
     map_problem: Optional[MapError] = None
@@ -135,7 +136,7 @@ def metrics(
     except MapError as error:
         map_problem = error
     try:
-        written = list(_metrics(raw, export, found, near, per_user))
+        written = list(_metrics(raw, map_options, found, near, per_user))
     except Exception:
         with contextlib.suppress(CyrusQuotaError, OSError):
             last = _last_success(output, follow_links)
@@ -146,32 +147,9 @@ def metrics(
         raise map_problem
 
 
-@attrs.frozen
-class _ExportOptions:
-    """The options of the `cyrusquota-export` whose guard is asked."""
-
-    form: KeyForm
-    exempt: tuple[str, ...]
-    map_values: MapValues
-    limits: Limits
-
-    def metrics(
-        self, options: Options, result: ScanResult, found: InstalledMap
-    ) -> Iterator[Metric]:
-        """Yield what an export would change in the map `found`, and whether its guard objects."""
-        written = FORMATS[found.format]
-        values = attrs.evolve(self.map_values, format=written).values(result.verdicts)
-        entries = maps.entries(values, form=self.form, exempt=self.exempt)
-        keys = written.keys(written.document(entries, ()))
-        new = MapSummary(keys, result.roots, options.source.name)
-        old = MapSummary.of(written, found.content)
-        rejection, change = check_change(old, new, self.limits), Change.between(old.keys, new.keys)
-        return metric.of_change(change, is_held_back=rejection is not None)
-
-
 def _metrics(
     raw: RawOptions,
-    export: _ExportOptions,
+    map_options: MapOptions,
     found: Optional[InstalledMap],
     near: float,
     per_user: bool,
@@ -180,7 +158,7 @@ def _metrics(
     collector = SummaryCollector(
         options, Summary(options.policy, near, keep=0), {} if per_user else None
     )
-    result = scan(options, export.map_values.wanted, collector)
+    result = scan(options, map_options.values.wanted, collector)
     yield from metric.of_run(True, round(time.time(), 3))
     yield from metric.of_summary(collector.summary)
     yield from metric.of_users(
@@ -189,7 +167,21 @@ def _metrics(
     yield from metric.of_roots(collector.by_root or {})
     yield from metric.of_map(found)
     if found is not None:
-        yield from export.metrics(options, result, found)
+        yield from _of_change(options, map_options, result, found)
+
+
+def _of_change(
+    options: Options, map_options: MapOptions, result: ScanResult, found: InstalledMap
+) -> Iterator[Metric]:
+    """Yield what an export would change in the map `found`, and whether its guard objects."""
+    written = FORMATS[found.format]
+    values = attrs.evolve(map_options.values, format=written).values(result.verdicts)
+    keys = written.keys(written.document(map_options.entries(values), ()))
+    new = MapSummary(keys, result.roots, options.source.name)
+    old = MapSummary.of(written, found.content)
+    rejection = check_change(old, new, map_options.limits)
+    change = Change.between(old.keys, new.keys)
+    return metric.of_change(change, is_held_back=rejection is not None)
 
 
 def _put(metrics: Iterable[Metric], output: Optional[str], follow_links: bool) -> None:

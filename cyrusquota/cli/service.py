@@ -18,16 +18,14 @@ from typing import Iterable, Optional
 
 import attrs
 
-from cyrusquota import maps
+from cyrusquota.cli.map_options import MapOptions
 from cyrusquota.cli.options import Options
 from cyrusquota.cli.run import advised, complain
 from cyrusquota.cyrus.names import Recipient
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.follow import FollowConfig, Follower, FollowPublisher, MapEntries, Notices, State
-from cyrusquota.maps import Entry, KeyForm
-from cyrusquota.maps.values import MapValues
+from cyrusquota.maps import Entry
 from cyrusquota.publish import target_directory
-from cyrusquota.publish.guard import Limits
 from cyrusquota.publish.map_publisher import MapPublisher
 from cyrusquota.publish.privileges import reading_as
 
@@ -37,11 +35,8 @@ class Service:
     """The options of `cyrusquota-export --follow`."""
 
     options: Options
-    exempt: tuple[str, ...]
-    form: KeyForm
-    map_values: MapValues
+    map_options: MapOptions
     publisher: MapPublisher
-    limits: Limits
 
     def run(self, poll: float, verbose: bool) -> None:
         """Follow the source until SIGTERM or SIGINT. Raises `MapError` where no map can be put."""
@@ -52,7 +47,7 @@ class Service:
             pass
         with_records = not self.options.problems.quiet
         notices = Notices(complain, complain if verbose else _ignore, with_records=with_records)
-        publisher = FollowPublisher(self.publisher, self.limits)
+        publisher = FollowPublisher(self.publisher, self.map_options.limits)
 
         def publish(state: State) -> None:
             with advised(path):
@@ -60,7 +55,7 @@ class Service:
 
         follower = Follower(
             self.config(self.options),
-            map_entries=lambda: MapEntries(self._entries, self.map_values.format.row),
+            map_entries=lambda: MapEntries(self._entries, self.map_options.values.format.row),
             publish=publish,
             notices=notices,
             poll=poll,
@@ -71,10 +66,12 @@ class Service:
 
     def config(self, options: Options) -> FollowConfig:
         """Return what to follow, by `options`."""
-        return FollowConfig(options.source, options.query(self.map_values.wanted), self.map_values)
+        return FollowConfig(
+            options.source, options.query(self.map_options.values.wanted), self.map_options.values
+        )
 
     def _entries(self, to: Recipient, value: bytes) -> Iterable[Entry]:
-        return maps.entries(((to, value),), form=self.form, exempt=self.exempt)
+        return self.map_options.entries([(to, value)])
 
 
 def _ignore(line: str) -> None:
