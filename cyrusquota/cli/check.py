@@ -15,7 +15,7 @@ from cyrusquota.cli.options import Options, RawOptions, source_options
 from cyrusquota.cli.scan import ScanResult, scan
 from cyrusquota.errors import CyrusQuotaError, NoSuchMap, OptionError, printable
 from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH, InstalledMap, installed_map
-from cyrusquota.monitoring.nagios import Figure, Range, State, Thresholds, line
+from cyrusquota.monitoring.nagios import PerformanceData, PluginStatus, Range, Thresholds, line
 from cyrusquota.verdicts.policies import Reserve
 
 _NAME = "CYRUSQUOTA"
@@ -62,7 +62,7 @@ class Plugin(Command):
             return _unknown(f"internal error, please report it: {what}")
 
 
-def _answer(state: State, text: str, figures: Iterable[Figure] = ()) -> int:
+def _answer(state: PluginStatus, text: str, figures: Iterable[PerformanceData] = ()) -> int:
     """Print the plugin's line, and return the exit status."""
     try:
         sys.stdout.write(f"{line(_NAME, state, text, figures)}\n")
@@ -70,12 +70,12 @@ def _answer(state: State, text: str, figures: Iterable[Figure] = ()) -> int:
     except OSError:
         # Keeps Python from another attempt at exit.
         sys.stdout = None
-        return State.UNKNOWN
+        return PluginStatus.UNKNOWN
     return int(state)
 
 
 def _unknown(text: str) -> int:
-    return _answer(State.UNKNOWN, text)
+    return _answer(PluginStatus.UNKNOWN, text)
 
 
 _alerts = under(Heading.ALERTS)
@@ -165,12 +165,12 @@ class _Report:
     def answer(self) -> int:
         """Print the line, and return the exit status."""
         measured = dict(self._measured())
-        states = [self.thresholds[name].state(value) for name, value in measured.items()]
+        statuses = [self.thresholds[name].status(value) for name, value in measured.items()]
         figures = [self._figure(name, value) for name, value in measured.items()]
         if self.missing:
-            states.append(State.CRITICAL)
+            statuses.append(PluginStatus.CRITICAL)
             figures += [self._figure(name, None) for name in _MAP_MEASURES]
-        return _answer(max(states), ", ".join(self._parts(measured)), figures)
+        return _answer(max(statuses), ", ".join(self._parts(measured)), figures)
 
     def _measured(self) -> Iterator[tuple[str, float]]:
         result = self.result
@@ -210,10 +210,12 @@ class _Report:
         reasons = list(filter(None, found))
         return f" [{', '.join(reasons)}]" if reasons else ""
 
-    def _figure(self, name: str, value: Optional[float]) -> Figure:
+    def _figure(self, name: str, value: Optional[float]) -> PerformanceData:
         most = {"over": self.result.users, "near": self.result.users, "over_percent": 100}
         least = None if name == "map_age" else 0
-        return Figure(name, value, _MEASURES[name], self.thresholds[name], least, most.get(name))
+        return PerformanceData(
+            name, value, _MEASURES[name], self.thresholds[name], least, most.get(name)
+        )
 
 
 def _ranges(option: str, given: tuple[str, ...]) -> dict[str, Range]:

@@ -23,7 +23,14 @@ from cyrusquota.cli.options import Options
 from cyrusquota.cli.run import advised, complain
 from cyrusquota.cyrus.names import Recipient
 from cyrusquota.errors import CyrusQuotaError
-from cyrusquota.follow import FollowConfig, Follower, FollowPublisher, MapEntries, Notices, State
+from cyrusquota.follow import (
+    FollowConfig,
+    Follower,
+    FollowPublisher,
+    FollowState,
+    MapEntries,
+    Notices,
+)
 from cyrusquota.maps import Entry
 from cyrusquota.publish import target_directory
 from cyrusquota.publish.map_publisher import MapPublisher
@@ -49,7 +56,7 @@ class Service:
         notices = Notices(complain, complain if verbose else _ignore, with_records=with_records)
         publisher = FollowPublisher(self.publisher, self.map_options.limits)
 
-        def publish(state: State) -> None:
+        def publish(state: FollowState) -> None:
             with advised(path):
                 publisher.publish(state)
 
@@ -195,5 +202,5 @@ class _Loop:
             self.notices.wrong("configuration", str(error))
         else:
             self.notices.right("configuration")
-            self.follower.ask(config)
+            self.follower.replace_config(config)
         self.manager.send(READY=1)

@@ -11,15 +11,15 @@ from cyrusquota.follow.map_entries import MapEntries
 from cyrusquota.follow.notices import Notices
 from cyrusquota.follow.publisher import FollowPublisher
 from cyrusquota.follow.scan import FollowConfig, Scan, scanned
-from cyrusquota.follow.state import State
+from cyrusquota.follow.state import FollowState
 
 __all__ = [
     "FollowConfig",
     "FollowPublisher",
+    "FollowState",
     "Follower",
     "MapEntries",
     "Notices",
     "Scan",
-    "State",
     "scanned",
 ]

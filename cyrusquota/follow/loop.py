@@ -29,8 +29,8 @@ from cyrusquota.errors import CyrusQuotaError, HeldBack, MapLocked
 from cyrusquota.follow.map_entries import MapEntries
 from cyrusquota.follow.notices import Notices
 from cyrusquota.follow.scan import FollowConfig, Scan, scanned
-from cyrusquota.follow.state import State
-from cyrusquota.follow.worker import Failed, ForkedWorker, Outcome, Work, Worker
+from cyrusquota.follow.state import FollowState
+from cyrusquota.follow.worker import Failed, ForkedWorker, Work, Worker, WorkResult
 
 #: Seconds: between two maps, until a map is renewed, until a failed one is tried again, and until
 #: one that was held back is.
@@ -97,7 +97,7 @@ class Follower:
         config: FollowConfig,
         *,
         map_entries: Callable[[], MapEntries],
-        publish: Callable[[State], None],
+        publish: Callable[[FollowState], None],
         notices: Notices,
         poll: float = 0.5,
         clock: Callable[[], float] = time.monotonic,
@@ -105,14 +105,14 @@ class Follower:
         rights: Callable[[], ContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         self._config = config
-        self._new_listing = map_entries
+        self._new_map_entries = map_entries
         self._publish = publish
-        self._voice = notices
+        self._notices = notices
         self._poll = poll
         self._clock = clock
         self._start = start
         self._rights = rights
-        self.state: Optional[State] = None
+        self.state: Optional[FollowState] = None
         #: None while what changes cannot be followed.
         self._tails: Optional[_Tails] = None
         self._scanning: Optional[Worker] = None
@@ -138,7 +138,7 @@ class Follower:
         """Whether the state is that of the source."""
         return self._tails is not None and self.state is not None
 
-    def ask(self, config: FollowConfig) -> None:
+    def replace_config(self, config: FollowConfig) -> None:
         """Follow this from now on, after a full reading; the map in place stays until then."""
         self._config = config
         self._lose()
@@ -196,19 +196,19 @@ class Follower:
         self._collect()
 
     def _collect(self) -> None:
-        outcome = None if self._scanning is None else self._scanning.outcome()
-        if outcome is not None:
+        result = None if self._scanning is None else self._scanning.result()
+        if result is not None:
             tails, self._next_tails, self._scanning = self._next_tails, None, None
             assert tails is not None
-            self._take(outcome, tails)
+            self._take(result, tails)
 
-    def _take(self, outcome: Outcome, tails: _Tails) -> None:
-        if isinstance(outcome, Failed):
+    def _take(self, result: WorkResult, tails: _Tails) -> None:
+        if isinstance(result, Failed):
             tails.close()
-            self._scan_failed(outcome.reason)
+            self._scan_failed(result.reason)
             return
         try:
-            tails.begin(outcome)
+            tails.begin(result)
         except NeedsRescan:
             tails.close()
             self._wants_scan = True
@@ -216,7 +216,7 @@ class Follower:
             self._scan_not_before = self._scan_ended + AGAIN
             return
         try:
-            self.state = State(self._config, outcome, self._new_listing())
+            self.state = FollowState(self._config, result, self._new_map_entries())
         except CyrusQuotaError as error:
             tails.close()
             self._scan_failed(str(error))
@@ -231,16 +231,16 @@ class Follower:
         self._scan_ended = now
         self._scan_not_before = now + AGAIN
         self._soft_not_before = now + SHARE * (now - self._scan_started)
-        self._voice.right("source")
-        self._voice.records(outcome.problems)
-        self._voice.tell(
-            f"{outcome.roots} quota roots read in {now - self._scan_started:.1f} seconds"
+        self._notices.right("source")
+        self._notices.records(result.problems)
+        self._notices.tell(
+            f"{result.roots} quota roots read in {now - self._scan_started:.1f} seconds"
         )
         self._follow()
 
     def _scan_failed(self, reason: str) -> None:
         """The map in place stays, and gets old, even where what changed can still be followed."""
-        self._voice.wrong("source", reason)
+        self._notices.wrong("source", reason)
         self._lose()
         self._scan_ended = self._clock()
         took = self._scan_ended - self._scan_started
@@ -270,7 +270,7 @@ class Follower:
             state.counted(changes.records)
             self._wants_scan |= not (rows.is_complete and changes.is_complete)
         except (CyrusQuotaError, NeedsRescan) as error:
-            self._voice.tell(f"reading everything anew: {error}")
+            self._notices.tell(f"reading everything anew: {error}")
             self._lose()
             return
         if state.needs_scan:
@@ -289,7 +289,7 @@ class Follower:
         state = self.state
         return self.is_current and state is not None and self._published != self._version(state)
 
-    def _version(self, state: State) -> tuple[int, int]:
+    def _version(self, state: FollowState) -> tuple[int, int]:
         return self._scans, state.map_entries.version
 
     def _publish_if_due(self) -> None:
@@ -305,16 +305,16 @@ class Follower:
         except MapLocked as error:
             self._locked_since = now if self._locked_since is None else self._locked_since
             if now - self._locked_since >= LOCKED:
-                self._voice.wrong("map", str(error))
+                self._notices.wrong("map", str(error))
             return
         except HeldBack as error:
-            self._voice.wrong("map", str(error))
+            self._notices.wrong("map", str(error))
             self._publish_not_before = now + RETRY_HELD
             return
         except CyrusQuotaError as error:
-            self._voice.wrong("map", str(error))
+            self._notices.wrong("map", str(error))
             return
         self._locked_since = None
-        self._voice.right("map")
+        self._notices.right("map")
         self._published, self._published_at = self._version(state), now
         self._publish_not_before = now

@@ -6,9 +6,9 @@ from typing import Optional
 
 import attrs
 
-from cyrusquota.follow.state import State
+from cyrusquota.follow.state import FollowState
 from cyrusquota.maps.header import MapHeader
-from cyrusquota.publish.atomic import Outcome
+from cyrusquota.publish.atomic import PublishResult
 from cyrusquota.publish.guard import Limits, MapSummary
 from cyrusquota.publish.map_publisher import MapDocument, MapPublisher
 from cyrusquota.publish.sliding_guard import SlidingGuard
@@ -24,7 +24,7 @@ class FollowPublisher:
     summary: str = "reading the source"
     _guard: Optional[SlidingGuard] = None
 
-    def publish(self, state: State) -> None:
+    def publish(self, state: FollowState) -> None:
         """Put the map of `state` in place. Raises as `Claim.put` does."""
         document = self._document(state)
         with self.maps.claim() as claim:
@@ -33,11 +33,11 @@ class FollowPublisher:
                 # Who removes the map accepts whatever comes.
                 guard = self._guard = SlidingGuard(self.maps.summarize, self.limits)
             result = self.maps.put(claim, document.content, guard, document)
-        if result is Outcome.WRITTEN:
+        if result is PublishResult.WRITTEN:
             guard.accepted(document.content)
         self.summary = f"{state.roots} quota roots, {len(state.map_entries)} entries"
 
-    def _document(self, state: State) -> MapDocument:
+    def _document(self, state: FollowState) -> MapDocument:
         written, found, query = self.maps.format, state.map_entries, state.config.query
         source = state.config.source.name
         header = MapHeader(

@@ -20,7 +20,7 @@ from cyrusquota.verdicts.evaluator import is_delivered_to
 ByKey = Mapping[bytes, Optional[bytes]]
 
 
-class State:
+class FollowState:
     """The standing of everybody who matters; `map_entries` has the entries of the map."""
 
     def __init__(self, config: FollowConfig, scan: Scan, map_entries: MapEntries) -> None:
@@ -55,7 +55,7 @@ class State:
             return
         for key, value in by_key.items():
             name = key.decode("utf-8", "surrogateescape")
-            status = None if value is None else self._standing(key, value)
+            status = None if value is None else self._root_status(key, value)
             self.needs_scan |= key in self._unread
             if inbox_owner(name) is not None:
                 self._set_own(name, status)
@@ -72,7 +72,7 @@ class State:
                 (self._live.add if is_delivered_to(inbox) else self._live.discard)(inbox.name)
                 self._list(inbox.name)
 
-    def _standing(self, key: bytes, value: bytes) -> Optional[RootStatus]:
+    def _root_status(self, key: bytes, value: bytes) -> Optional[RootStatus]:
         problems: list[CyrusQuotaError] = []
         root = values.quota_root(key, value, on_problem=problems.append)
         # A full reading says what is wrong, and counts the roots.

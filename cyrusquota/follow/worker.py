@@ -29,14 +29,14 @@ class Failed:
     reason: str
 
 
-Outcome = Union[Scan, Failed]
+WorkResult = Union[Scan, Failed]
 Work = Callable[[], Scan]
 
 
 class Worker(Protocol):
     """Work that was started."""
 
-    def outcome(self) -> Optional[Outcome]:
+    def result(self) -> Optional[WorkResult]:
         """What came of it, None as long as it is not done."""
 
     def end(self) -> None:
@@ -44,7 +44,7 @@ class Worker(Protocol):
 
     @property
     def fd(self) -> Optional[int]:
-        """What can be read from when there is more to do for `outcome`."""
+        """What can be read from when there is more to do for `result`."""
 
 
 class ForkedWorker:
@@ -63,7 +63,7 @@ class ForkedWorker:
     def fd(self) -> Optional[int]:
         return self._read_end
 
-    def outcome(self) -> Optional[Outcome]:
+    def result(self) -> Optional[WorkResult]:
         while True:
             try:
                 chunk = os.read(self._read_end, _CHUNK)

@@ -19,7 +19,7 @@ from cyrusquota.errors import OptionError, printable
 _MOST = 600
 
 
-class State(enum.IntEnum):
+class PluginStatus(enum.IntEnum):
     """How things are; the number is the plugin's exit status."""
 
     OK = 0
@@ -82,26 +82,29 @@ class Thresholds:
     warning: Optional[Range] = None
     critical: Optional[Range] = None
 
-    def state(self, value: float) -> State:
+    def status(self, value: float) -> PluginStatus:
         """What `value` comes to."""
         return self._exceeded(value)[0]
 
     def reason(self, name: str, value: float) -> str:
         """Why a measure `name` that stands at `value` is not OK, or an empty string."""
-        state, exceeded = self._exceeded(value)
+        status, exceeded = self._exceeded(value)
         if exceeded is None:
             return ""
-        return f"{state.name.lower()}: {name} {exceeded.place(value)}"
+        return f"{status.name.lower()}: {name} {exceeded.place(value)}"
 
-    def _exceeded(self, value: float) -> tuple[State, Optional[Range]]:
-        for state, limit in ((State.CRITICAL, self.critical), (State.WARNING, self.warning)):
+    def _exceeded(self, value: float) -> tuple[PluginStatus, Optional[Range]]:
+        for status, limit in (
+            (PluginStatus.CRITICAL, self.critical),
+            (PluginStatus.WARNING, self.warning),
+        ):
             if limit is not None and limit.alerts(value):
-                return state, limit
-        return State.OK, None
+                return status, limit
+        return PluginStatus.OK, None
 
 
 @attrs.frozen
-class Figure:
+class PerformanceData:
     """One figure behind the `|`. A value of None could not be told (`U`)."""
 
     label: str
@@ -123,11 +126,13 @@ def _plain(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.2f}"
 
 
-def line(name: str, state: State, text: str, figures: Iterable[Figure] = ()) -> str:
+def line(
+    name: str, status: PluginStatus, text: str, figures: Iterable[PerformanceData] = ()
+) -> str:
     """The line of a plugin: ASCII alone, and no `|` in it but the one before the figures."""
     safe = printable(text).replace("|", r"\x7c")
     safe = safe.encode("ascii", "backslashreplace").decode("ascii")
     if len(safe) > _MOST:
         safe = f"{safe[: _MOST - 3]}..."
     told = " ".join(map(str, figures))
-    return f"{name} {state.name} - {safe}" + (f" | {told}" if told else "")
+    return f"{name} {status.name} - {safe}" + (f" | {told}" if told else "")

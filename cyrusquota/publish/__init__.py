@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from cyrusquota.publish.atomic import Claim, Outcome, Ownership, claim, in_place, publish
+from cyrusquota.publish.atomic import Claim, Ownership, PublishResult, claim, in_place, publish
 
-__all__ = ["Claim", "Outcome", "Ownership", "claim", "in_place", "publish"]
+__all__ = ["Claim", "Ownership", "PublishResult", "claim", "in_place", "publish"]

@@ -37,7 +37,7 @@ from cyrusquota.publish.privileges import group_id, user_id
 from cyrusquota.publish.target_directory import Directory, InPlace, close_quietly
 
 
-class Outcome(enum.Enum):
+class PublishResult(enum.Enum):
     """What became of the map in place."""
 
     WRITTEN = "written"
@@ -81,7 +81,7 @@ class Claim:
         body: Callable[[bytes], bytes] = bytes,
         is_ours: Callable[[bytes], bool] = _anything,
         guard: Callable[[bytes, bytes], Optional[Rejection]] = _unguarded,
-    ) -> Outcome:
+    ) -> PublishResult:
         """Make `content` the map, by renaming a finished and synced file over the one in place.
 
         Where the map in place says the same already (`body` gives what counts of it) and belongs
@@ -99,9 +99,9 @@ class Claim:
             self._directory.must_be_there()
             if old is not None and _is_current(old, content, ownership.mode, ids, body):
                 self._directory.renew()
-                return Outcome.REFRESHED
+                return PublishResult.REFRESHED
             _replace(self._directory, content, ownership.mode, ids, old.label if old else None)
-            return Outcome.WRITTEN
+            return PublishResult.WRITTEN
 
     def _must_be_replaceable(
         self,
@@ -144,7 +144,7 @@ def publish(
     guard: Callable[[bytes, bytes], Optional[Rejection]] = _unguarded,
     follow_links: bool = False,
     wait: float = 0.0,
-) -> Outcome:
+) -> PublishResult:
     """Make `content` the file at `path`: `claim` it, then `Claim.put`."""
     with claim(path, wait=wait, follow_links=follow_links) as claimed:
         return claimed.put(content, ownership, body=body, is_ours=is_ours, guard=guard)

@@ -13,7 +13,7 @@ import attrs
 
 from cyrusquota.maps import Format
 from cyrusquota.maps.header import is_header
-from cyrusquota.publish.atomic import Claim, Outcome, Ownership, claim, in_place
+from cyrusquota.publish.atomic import Claim, Ownership, PublishResult, claim, in_place
 from cyrusquota.publish.guard import MapSummary, Rejection
 
 
@@ -61,7 +61,7 @@ class MapPublisher:
         content: bytes,
         guard: Callable[[bytes, bytes], Optional[Rejection]],
         document: Optional[MapDocument] = None,
-    ) -> Outcome:
+    ) -> PublishResult:
         """Make `content` the map; `document` says what is in it, where that is known already.
 
         Raises as `Claim.put` does, also for a file that cyrusquota did not write.
@@ -74,7 +74,7 @@ class MapPublisher:
             is_ours=lambda old: is_header(self.format.comments(old)),
             guard=guard,
         )
-        if result is Outcome.WRITTEN:
+        if result is PublishResult.WRITTEN:
             self._old, self._new = self._new, None
         return result
 

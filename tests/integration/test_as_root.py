@@ -15,7 +15,7 @@ import pytest
 
 from cyrusquota import publish
 from cyrusquota.errors import CannotCreateMap, MapError, MapForbidden, OptionError
-from cyrusquota.publish import Outcome, Ownership, privileges
+from cyrusquota.publish import Ownership, PublishResult, privileges
 from tests.faults import ended, forked
 
 OLD = b"# ours\nold: x\n"
@@ -67,7 +67,7 @@ def test_a_full_disk_leaves_the_old_map(disk: Path, kib: int) -> None:
     assert disk.read_bytes() == OLD
     assert sorted(os.listdir(disk.parent)) == ["filler", "map"]
     filler.unlink()
-    assert publish.publish(disk, new) is Outcome.WRITTEN
+    assert publish.publish(disk, new) is PublishResult.WRITTEN
     assert os.listdir(disk.parent) == ["map"]
 
 
@@ -76,7 +76,7 @@ def test_a_full_disk_does_not_keep_an_unchanged_map_from_being_renewed(disk: Pat
     with pytest.raises(OSError), disk.with_name("filler").open("wb", buffering=0) as filler:
         for _ in range(100):
             filler.write(b"x" * 1024)
-    assert publish.publish(disk, OLD) is Outcome.REFRESHED
+    assert publish.publish(disk, OLD) is PublishResult.REFRESHED
     assert disk.stat().st_mtime > 1
 
 
@@ -93,14 +93,14 @@ def test_a_map_is_given_away_with_the_mode_it_should_have(tmp_path: Path) -> Non
     status = path.stat()
     assert (status.st_uid, status.st_gid) == (pwd.getpwnam(NOBODY).pw_uid, 12345)
     assert stat.S_IMODE(status.st_mode) == 0o640
-    assert publish.publish(path, OLD, Ownership(0o640, NOBODY)) is Outcome.REFRESHED
+    assert publish.publish(path, OLD, Ownership(0o640, NOBODY)) is PublishResult.REFRESHED
 
 
 def test_a_map_that_somebody_else_owns_is_written_anew(tmp_path: Path) -> None:
     """He could change it at any time, were it only renewed."""
     path = tmp_path / "map"
     publish.publish(path, OLD, Ownership(owner=NOBODY))
-    assert publish.publish(path, OLD) is Outcome.WRITTEN
+    assert publish.publish(path, OLD) is PublishResult.WRITTEN
     assert path.stat().st_uid == 0
 
 

@@ -21,8 +21,8 @@ from hypothesis.stateful import (
 
 from cyrusquota.cyrus.names import Naming, Recipient
 from cyrusquota.cyrusdb.quotalegacy import follow as tree
-from cyrusquota.follow import FollowConfig, Follower, MapEntries, Notices, State
-from cyrusquota.follow.worker import Failed, Outcome, Work
+from cyrusquota.follow import FollowConfig, Follower, FollowState, MapEntries, Notices
+from cyrusquota.follow.worker import Failed, Work, WorkResult
 from cyrusquota.maps import Entry, KeyForm, cdb, entries, lsearch, postfix
 from cyrusquota.maps.values import MapValues
 from cyrusquota.quota import Resource
@@ -57,12 +57,12 @@ class _AtOnce:
 
     def __init__(self, work: Work) -> None:
         try:
-            self._outcome: Outcome = work()
+            self._result: WorkResult = work()
         except Exception as error:
-            self._outcome = Failed(repr(error))
+            self._result = Failed(repr(error))
 
-    def outcome(self) -> Optional[Outcome]:
-        return self._outcome
+    def result(self) -> Optional[WorkResult]:
+        return self._result
 
     def end(self) -> None:
         pass
@@ -91,7 +91,7 @@ class _Following(RuleBasedStateMachine):
         self.keys: dict[int, set[bytes]] = {id(self.quotas): {b"user.a"}}
         self.keys[id(self.mailboxes)] = {b"user.a"}
         self.now = 1000.0
-        self.published: Optional[State] = None
+        self.published: Optional[FollowState] = None
         self.said: list[str] = []
         server = Site.from_mailboxes(self.mailboxes.path) if self.with_mailboxes else None
         quotas = source.from_database(self.quotas.path, self.backend, self.naming)
@@ -123,7 +123,7 @@ class _Following(RuleBasedStateMachine):
         self.scans += 1
         return _AtOnce(work)
 
-    def _publish(self, state: State) -> None:
+    def _publish(self, state: FollowState) -> None:
         self.published = state
 
     def _writer(self, of_mailboxes: bool) -> Writer:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from cyrusquota.errors import MapError
-from cyrusquota.publish import Outcome, Ownership, publish
+from cyrusquota.publish import Ownership, PublishResult, publish
 
 _contents = st.sampled_from([b"", b"a: 1\n", b"b: 2\n"]) | st.binary(max_size=50)
 _modes = st.sampled_from([0o600, 0o640, 0o644])
@@ -37,7 +37,7 @@ class Map(RuleBasedStateMachine):
         if self.content is not None:
             os.utime(self.target, (LONG_AGO, LONG_AGO))
         outcome = publish(self.target, content, Ownership(mode))
-        assert outcome is (Outcome.REFRESHED if same else Outcome.WRITTEN)
+        assert outcome is (PublishResult.REFRESHED if same else PublishResult.WRITTEN)
         assert self.target.stat().st_mtime > LONG_AGO
         self.content, self.mode = content, mode
 

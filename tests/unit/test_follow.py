@@ -14,9 +14,9 @@ import pytest
 from cyrusquota.cli.service import ServiceManager
 from cyrusquota.cyrus.names import Naming, Recipient
 from cyrusquota.errors import CyrusQuotaError, HeldBack, MapLocked, map_error
-from cyrusquota.follow import FollowConfig, Follower, MapEntries, Notices, Scan, State
+from cyrusquota.follow import FollowConfig, Follower, FollowState, MapEntries, Notices, Scan
 from cyrusquota.follow.digest_set import DigestSet
-from cyrusquota.follow.worker import Failed, ForkedWorker, Outcome, Work
+from cyrusquota.follow.worker import Failed, ForkedWorker, Work, WorkResult
 from cyrusquota.maps import Entry, entries, lsearch
 from cyrusquota.maps.values import MapValues
 from cyrusquota.publish.guard import Limits, MapSummary
@@ -132,9 +132,9 @@ def test_without_a_service_manager_nobody_is_told(monkeypatch: pytest.MonkeyPatc
     assert ServiceManager().watchdog is None
 
 
-def _outcome(work: ForkedWorker) -> Outcome:
+def _result(work: ForkedWorker) -> WorkResult:
     while True:
-        found = work.outcome()
+        found = work.result()
         if found is not None:
             return found
         os.sched_yield()
@@ -162,14 +162,14 @@ def _broken() -> Scan:
     ("work", "said"), [(_killed, "was killed"), (_wrong, "no good"), (_broken, "internal error")]
 )
 def test_work_that_fails_elsewhere(work: Work, said: str) -> None:
-    outcome = _outcome(ForkedWorker(work))
-    assert isinstance(outcome, Failed)
-    assert said in outcome.reason
+    result = _result(ForkedWorker(work))
+    assert isinstance(result, Failed)
+    assert said in result.reason
 
 
 def test_work_that_is_ended() -> None:
     work = ForkedWorker(_endless)
-    assert work.outcome() is None
+    assert work.result() is None
     work.end()
     work.end()
 
@@ -179,12 +179,12 @@ class AtOnce:
 
     def __init__(self, work: Work) -> None:
         try:
-            self._outcome: Outcome = work()
+            self._result: WorkResult = work()
         except CyrusQuotaError as error:
-            self._outcome = Failed(str(error))
+            self._result = Failed(str(error))
 
-    def outcome(self) -> Outcome:
-        return self._outcome
+    def result(self) -> WorkResult:
+        return self._result
 
     def end(self) -> None:
         pass
@@ -214,7 +214,7 @@ class Scene:
     def _entries(self, to: Recipient, value: bytes) -> list[Entry]:
         return entries(((to, value),))
 
-    def _publish(self, state: State) -> None:
+    def _publish(self, state: FollowState) -> None:
         if self.error is not None:
             raise self.error
         self.published.append((self.now, set(state.map_entries.keys())))
@@ -333,7 +333,7 @@ def test_another_question_is_answered_after_a_full_reading(scene: Scene, tmp_pat
     other.begin()
     other.set(b"user.mary", FULL)
     other.commit()
-    scene.follower.ask(
+    scene.follower.replace_config(
         FollowConfig(source.from_database(other.path), Query(Naming()), MapValues(lsearch))
     )
     scene.run(2)

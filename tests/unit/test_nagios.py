@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cyrusquota.errors import OptionError
-from cyrusquota.monitoring.nagios import Figure, Range, State, Thresholds, line
+from cyrusquota.monitoring.nagios import PerformanceData, PluginStatus, Range, Thresholds, line
 
 #: The table of examples in the guidelines, each with values that raise an alert and that do not.
 EXAMPLES = [
@@ -73,7 +73,7 @@ def test_any_text_is_a_range_or_an_error_that_says_why(text: str, value: float) 
 
 @given(st.text(st.characters()))
 def test_any_text_is_told_on_one_line(text: str) -> None:
-    told = line("X", State.OK, text, [Figure("over", 3)])
+    told = line("X", PluginStatus.OK, text, [PerformanceData("over", 3)])
     assert told.isascii()
     assert told.isprintable()
     assert told.count("|") == 1
@@ -81,10 +81,10 @@ def test_any_text_is_told_on_one_line(text: str) -> None:
 
 def test_critical_goes_before_warning() -> None:
     limits = Thresholds(Range.of("10"), Range.of("20"))
-    assert [limits.state(value) for value in (10, 11, 21)] == [
-        State.OK,
-        State.WARNING,
-        State.CRITICAL,
+    assert [limits.status(value) for value in (10, 11, 21)] == [
+        PluginStatus.OK,
+        PluginStatus.WARNING,
+        PluginStatus.CRITICAL,
     ]
     assert limits.reason("over", 10) == ""
     assert limits.reason("over", 11) == "warning: over above 10"
@@ -96,21 +96,27 @@ def test_critical_goes_before_warning() -> None:
 @pytest.mark.parametrize(
     ("figure", "text"),
     [
-        (Figure("over", 3), "over=3;;;0"),
-        (Figure("over", 3, thresholds=Thresholds(Range.of("50")), most=1200), "over=3;50;;0;1200"),
-        (Figure("share", 0.25, "%", Thresholds(None, Range.of("@5:"))), "share=0.25%;;@5:;0"),
-        (Figure("age", None, "s", least=None), "age=U"),
+        (PerformanceData("over", 3), "over=3;;;0"),
+        (
+            PerformanceData("over", 3, thresholds=Thresholds(Range.of("50")), most=1200),
+            "over=3;50;;0;1200",
+        ),
+        (
+            PerformanceData("share", 0.25, "%", Thresholds(None, Range.of("@5:"))),
+            "share=0.25%;;@5:;0",
+        ),
+        (PerformanceData("age", None, "s", least=None), "age=U"),
     ],
 )
-def test_figures(figure: Figure, text: str) -> None:
+def test_figures(figure: PerformanceData, text: str) -> None:
     assert str(figure) == text
 
 
 def test_a_line_has_one_bar_and_no_end_of_line() -> None:
-    assert line("X", State.OK, "a|b\nc\u00fc\udcff", [Figure("over", 3)]) == (
+    assert line("X", PluginStatus.OK, "a|b\nc\u00fc\udcff", [PerformanceData("over", 3)]) == (
         r"X OK - a\x7cb\nc\xfc\xff | over=3;;;0"
     )
-    assert line("X", State.UNKNOWN, "gone") == "X UNKNOWN - gone"
-    long = line("X", State.OK, "y" * 5000, [Figure("over", 3)])
+    assert line("X", PluginStatus.UNKNOWN, "gone") == "X UNKNOWN - gone"
+    long = line("X", PluginStatus.OK, "y" * 5000, [PerformanceData("over", 3)])
     assert len(long) < 700
     assert long.endswith("... | over=3;;;0")

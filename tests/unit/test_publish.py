@@ -9,7 +9,7 @@ import pytest
 
 from cyrusquota.errors import CannotCreateMap, MapError, MapForbidden, OptionError
 from cyrusquota.maps import lsearch
-from cyrusquota.publish import Outcome, Ownership, in_place, publish
+from cyrusquota.publish import Ownership, PublishResult, in_place, publish
 
 LONG_AGO = 1_000_000_000
 
@@ -25,7 +25,7 @@ def alone(target: Path) -> bool:
 
 
 def test_a_new_map_is_written(target: Path) -> None:
-    assert publish(target, b"a: 1\n") is Outcome.WRITTEN
+    assert publish(target, b"a: 1\n") is PublishResult.WRITTEN
     assert target.read_bytes() == b"a: 1\n"
     assert alone(target)
 
@@ -47,7 +47,7 @@ def test_a_changed_map_is_a_new_file_renamed_over_the_old(target: Path) -> None:
     publish(target, b"a: 1\n")
     with target.open("rb") as reader:
         before = target.stat().st_ino
-        assert publish(target, b"b: 2\n") is Outcome.WRITTEN
+        assert publish(target, b"b: 2\n") is PublishResult.WRITTEN
         assert target.stat().st_ino != before
         assert reader.read() == b"a: 1\n"
     assert target.read_bytes() == b"b: 2\n"
@@ -58,7 +58,7 @@ def test_an_unchanged_map_has_only_its_time_renewed(target: Path) -> None:
     publish(target, b"a: 1\n")
     os.utime(target, (LONG_AGO, LONG_AGO))
     before = target.stat().st_ino
-    assert publish(target, b"a: 1\n") is Outcome.REFRESHED
+    assert publish(target, b"a: 1\n") is PublishResult.REFRESHED
     assert target.stat().st_ino == before
     assert target.stat().st_mtime > LONG_AGO
     assert alone(target)
@@ -66,20 +66,20 @@ def test_an_unchanged_map_has_only_its_time_renewed(target: Path) -> None:
 
 def test_comments_alone_do_not_change_a_map(target: Path) -> None:
     publish(target, b"# monday\na: 1\n", body=lsearch.body)
-    assert publish(target, b"# tuesday\na: 1\n", body=lsearch.body) is Outcome.REFRESHED
+    assert publish(target, b"# tuesday\na: 1\n", body=lsearch.body) is PublishResult.REFRESHED
     assert target.read_bytes() == b"# monday\na: 1\n"
 
 
 def test_a_map_with_another_mode_is_written_anew(target: Path) -> None:
     publish(target, b"a: 1\n", Ownership(0o600))
-    assert publish(target, b"a: 1\n", Ownership(0o644)) is Outcome.WRITTEN
+    assert publish(target, b"a: 1\n", Ownership(0o644)) is PublishResult.WRITTEN
     assert target.stat().st_mode & 0o7777 == 0o644
 
 
 def test_an_empty_map_may_replace_a_full_one_and_be_kept(target: Path) -> None:
     publish(target, b"a: 1\n")
-    assert publish(target, b"") is Outcome.WRITTEN
-    assert publish(target, b"") is Outcome.REFRESHED
+    assert publish(target, b"") is PublishResult.WRITTEN
+    assert publish(target, b"") is PublishResult.REFRESHED
     assert target.read_bytes() == b""
 
 
@@ -158,8 +158,8 @@ def test_a_number_that_is_no_id_is_the_callers_mistake(number: str, target: Path
 
 def test_owner_and_group_may_be_numbers(target: Path) -> None:
     own = Ownership(0o644, owner=os.geteuid(), group=str(os.getegid()))
-    assert publish(target, b"a: 1\n", own) is Outcome.WRITTEN
-    assert publish(target, b"a: 1\n", own) is Outcome.REFRESHED
+    assert publish(target, b"a: 1\n", own) is PublishResult.WRITTEN
+    assert publish(target, b"a: 1\n", own) is PublishResult.REFRESHED
     assert (target.stat().st_uid, target.stat().st_gid) == (os.geteuid(), os.getegid())
 
 

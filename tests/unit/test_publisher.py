@@ -26,7 +26,7 @@ from cyrusquota.errors import (
     MapLocked,
     OptionError,
 )
-from cyrusquota.publish import Outcome, Ownership, lock, target_directory
+from cyrusquota.publish import Ownership, PublishResult, lock, target_directory
 from cyrusquota.publish.guard import Rejection
 from tests.faults import ended, failing, forked, killing, watched
 
@@ -71,7 +71,7 @@ def is_untouched(path: Path) -> bool:
 
 
 def test_a_first_map_is_written_readable_by_all(place: Path) -> None:
-    assert publish.publish(place, NEW) is Outcome.WRITTEN
+    assert publish.publish(place, NEW) is PublishResult.WRITTEN
     assert place.read_bytes() == NEW
     assert stat.S_IMODE(place.stat().st_mode) == 0o644
     assert beside(place) == ["map"]
@@ -80,7 +80,7 @@ def test_a_first_map_is_written_readable_by_all(place: Path) -> None:
 def test_a_map_that_says_something_else_is_replaced(old: Path) -> None:
     before = old.stat().st_ino
     with old.open("rb") as reader:
-        assert publish.publish(old, NEW, Ownership(0o600)) is Outcome.WRITTEN
+        assert publish.publish(old, NEW, Ownership(0o600)) is PublishResult.WRITTEN
         assert reader.read() == OLD
     assert old.read_bytes() == NEW
     assert (old.stat().st_ino, stat.S_IMODE(old.stat().st_mode)) != (before, 0o640)
@@ -93,7 +93,7 @@ def test_a_map_that_says_the_same_is_only_renewed(old: Path) -> None:
         old, b"# other\nold: x\n", Ownership(0o640), body=lambda content: content[-7:]
     )
     after = old.stat()
-    assert outcome is Outcome.REFRESHED
+    assert outcome is PublishResult.REFRESHED
     assert (old.read_bytes(), after.st_ino) == (OLD, before.st_ino)
     assert after.st_mtime > LONG_AGO
 
@@ -101,19 +101,19 @@ def test_a_map_that_says_the_same_is_only_renewed(old: Path) -> None:
 def test_a_modification_time_in_the_future_is_set_back_to_now(old: Path) -> None:
     """The clock was set back: a time ahead of it would keep the map fresh when it is not."""
     os.utime(old, (LONG_AGO, time.time() + 1_000_000))
-    assert publish.publish(old, OLD, Ownership(0o640)) is Outcome.REFRESHED
+    assert publish.publish(old, OLD, Ownership(0o640)) is PublishResult.REFRESHED
     assert old.stat().st_mtime <= time.time()
 
 
 def test_a_map_with_another_mode_is_written_anew(old: Path) -> None:
-    assert publish.publish(old, OLD, Ownership(0o644)) is Outcome.WRITTEN
+    assert publish.publish(old, OLD, Ownership(0o644)) is PublishResult.WRITTEN
     assert stat.S_IMODE(old.stat().st_mode) == 0o644
 
 
 def test_a_map_that_has_a_second_name_is_written_anew(old: Path) -> None:
     """Who could make a link to it may be able to write it under that name."""
     os.link(old, old.with_name("second"))
-    assert publish.publish(old, OLD, Ownership(0o640)) is Outcome.WRITTEN
+    assert publish.publish(old, OLD, Ownership(0o640)) is PublishResult.WRITTEN
     assert old.stat().st_nlink == 1
 
 
@@ -138,7 +138,7 @@ def test_an_owner_may_be_a_name_or_a_number(place: Path) -> None:
     uid, gid = os.geteuid(), os.getegid()
     publish.publish(place, NEW, Ownership(owner=uid, group=str(gid)))
     assert (place.stat().st_uid, place.stat().st_gid) == (uid, gid)
-    assert publish.publish(place, NEW, Ownership(owner=str(uid))) is Outcome.REFRESHED
+    assert publish.publish(place, NEW, Ownership(owner=str(uid))) is PublishResult.REFRESHED
 
 
 def test_the_security_label_of_the_old_map_goes_to_the_new_one(old: Path) -> None:
@@ -151,7 +151,7 @@ def test_the_security_label_of_the_old_map_goes_to_the_new_one(old: Path) -> Non
 def test_a_file_system_without_labels_is_no_obstacle(old: Path) -> None:
     unsupported = OSError(errno.ENOTSUP, "Operation not supported")
     with mock.patch.object(os, "getxattr", side_effect=unsupported, create=True):
-        assert publish.publish(old, NEW) is Outcome.WRITTEN
+        assert publish.publish(old, NEW) is PublishResult.WRITTEN
 
 
 @contextlib.contextmanager
@@ -212,7 +212,7 @@ def test_a_symbolic_link_is_followed_only_if_asked(old: Path, tmp_path: Path) ->
     with pytest.raises(CannotCreateMap, match=r"link: is a symbolic link; remove it, or give"):
         publish.publish(link, NEW)
     assert is_untouched(old)
-    assert publish.publish(link, NEW, follow_links=True) is Outcome.WRITTEN
+    assert publish.publish(link, NEW, follow_links=True) is PublishResult.WRITTEN
     assert (old.read_bytes(), os.readlink(link)) == (NEW, "maps/map")
     assert publish.in_place(link, follow_links=True) == NEW
     assert beside(old) == ["map"]
@@ -301,7 +301,7 @@ def test_a_directory_in_which_anybody_may_replace_files_is_refused(old: Path) ->
         publish.publish(old, NEW)
     assert is_untouched(old)
     old.parent.chmod(0o1777)
-    assert publish.publish(old, NEW) is Outcome.WRITTEN
+    assert publish.publish(old, NEW) is PublishResult.WRITTEN
 
 
 # Files planted beside the map
@@ -314,7 +314,7 @@ def test_nothing_is_written_through_a_planted_temporary_file(
     victim = tmp_path / "victim"
     victim.write_bytes(b"secret")
     plant(victim, old.with_name(".map.new"))
-    assert publish.publish(old, NEW) is Outcome.WRITTEN
+    assert publish.publish(old, NEW) is PublishResult.WRITTEN
     assert (old.read_bytes(), victim.read_bytes()) == (NEW, b"secret")
     assert beside(old) == ["map"]
 
@@ -348,7 +348,7 @@ def test_a_planted_lock_is_not_followed(old: Path, tmp_path: Path) -> None:
 def test_leftovers_of_killed_runs_are_removed(old: Path) -> None:
     for name in (".map.new", ".map.lock"):
         old.with_name(name).write_bytes(b"half")
-    assert publish.publish(old, OLD, Ownership(0o640)) is Outcome.REFRESHED
+    assert publish.publish(old, OLD, Ownership(0o640)) is PublishResult.REFRESHED
     assert beside(old) == ["map"]
 
 
@@ -363,14 +363,14 @@ def test_a_second_run_says_so_at_once(old: Path) -> None:
         assert is_untouched(old)
         # Another map in the same directory is another matter.
         publish.publish(old.with_name("other"), NEW)
-    assert publish.publish(old, NEW) is Outcome.WRITTEN
+    assert publish.publish(old, NEW) is PublishResult.WRITTEN
 
 
 def test_a_second_run_waits_as_long_as_it_is_told(old: Path) -> None:
     with contextlib.ExitStack() as first:
         first.enter_context(publish.claim(old))
         with mock.patch.object(time, "sleep", lambda seconds: first.close()):
-            assert publish.publish(old, NEW, wait=1000) is Outcome.WRITTEN
+            assert publish.publish(old, NEW, wait=1000) is PublishResult.WRITTEN
 
 
 def test_waiting_ends_also_if_the_clock_is_set_back(old: Path) -> None:
@@ -410,7 +410,7 @@ def scene(path: Path, name: str) -> None:
         _put_old(path)
 
 
-def act(path: Path, name: str) -> Outcome:
+def act(path: Path, name: str) -> PublishResult:
     _, content, mode = SCENARIOS[name]
     with labelled(b"label", []):
         ownership = Ownership(mode, os.geteuid(), os.getegid())
