@@ -61,7 +61,7 @@ def advised(output: str) -> Iterator[None]:
             advice = f"if there are no quotas any more: rm {shlex.quote(output)}"
         else:
             advice = f"if this is right: {command_again('--accept-change', str(error.ceiling))}"
-        raise error.advising(f"see to the source; {advice}") from error
+        raise error.advising(f"check the quota database; {advice}") from error
 
 
 def _flush() -> None:

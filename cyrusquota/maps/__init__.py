@@ -18,7 +18,7 @@ from cyrusquota.maps.header import MapHeader
 from cyrusquota.maps.message import DEFAULT_MESSAGE, DEFAULT_REFUSAL, MAX_MESSAGE
 from cyrusquota.maps.redirect import deferral
 
-#: Who is never listed, in any domain: somebody must be able to hear of trouble.
+#: Never listed, in any domain: somebody must be able to hear of trouble.
 ALWAYS_EXEMPT = "postmaster"
 
 __all__ = [
@@ -39,7 +39,7 @@ __all__ = [
 
 
 class _Formats(Mapping[str, Format]):
-    """The modules of this package that are formats, each imported when it is asked for."""
+    """The formats by name; each module is imported when it is first used."""
 
     _NAMES = ("lsearch", "cdb", "postfix")
 
@@ -59,7 +59,7 @@ FORMATS: Mapping[str, Format] = _Formats()
 
 
 class KeyForm(enum.Enum):
-    """What of a recipient the map is keyed by."""
+    """Which part of a recipient is the key of the map."""
 
     AUTO = "auto"
     LOCAL = "local"
@@ -72,10 +72,10 @@ def entries(
     form: KeyForm = KeyForm.AUTO,
     exempt: Iterable[str] = (),
 ) -> list[Entry]:
-    """The entries that give each recipient's value, sorted, one a key.
+    """Return the entries for recipients and their values, sorted, one for each key.
 
-    Keys are folded to lower case, as MTAs compare them; of two recipients whom that makes one,
-    with different values, neither is listed. `exempt` has local parts or addresses never to list.
+    Keys are in lower case, because MTAs ignore case. Where two recipients share a key and have
+    different values, neither is listed. `exempt` has local parts or addresses never to list.
     Raises `OptionError` where `form` asks for the address of a recipient without a domain.
     """
     spared = {_folded(name) for name in (ALWAYS_EXEMPT, *exempt)}

@@ -1,10 +1,10 @@
-"""Constant databases as Exim, tinycdb and Postfix read them (cr.yp.to/cdb/cdb.txt).
+"""Write and read constant databases, as Exim, tinycdb and Postfix read them (cr.yp.to/cdb/cdb.txt).
 
 A header of 256 pointers to hash tables, the records, the tables; all numbers are 32 bits, little
-end first. The comments stand under the empty key, which no address has and Exim never looks up.
+endian. The comments are the value of the empty key, which Exim never looks up.
 
-A map without entries still has its header: a file of no bytes is no cdb, and Exim says so for each
-recipient. Keys are lower case already, since a cdb compares bytes.
+A map without entries has a header too: an empty file is no cdb, and Exim reports an error for each
+recipient. A cdb compares bytes, so keys must be in lower case already.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _FREE: _Slot = (0, 0)
 
 
 def document(entries: Iterable[Entry], comments: Iterable[str]) -> bytes:
-    """A whole cdb. Raises `MapError` beyond the 4 GiB that the format can address."""
+    """Return a whole cdb. Raises `MapError` beyond the 4 GiB that the format can address."""
     text = "\n".join(printable(comment) for comment in comments).encode("utf-8")
     records = bytearray()
     tables: list[list[_Slot]] = [[] for _ in range(_TABLES)]
@@ -58,13 +58,13 @@ def document(entries: Iterable[Entry], comments: Iterable[str]) -> bytes:
     slots = bytearray()
     header = bytearray()
     for table in tables:
-        header += _place(_HEADER + len(records) + len(slots), 2 * len(table))
+        header += _pointer(_HEADER + len(records) + len(slots), 2 * len(table))
         slots += b"".join(_PAIR.pack(*slot) for slot in _table(table))
     return bytes(header + records + slots)
 
 
 def row(entry: Entry) -> Row:
-    """What `keys` and `body` give of an entry."""
+    """Return an entry as `keys` and `body` have it."""
     return Row(entry.key, lsearch.row(entry).line)
 
 
@@ -77,7 +77,7 @@ def _hash(key: bytes) -> int:
 
 
 def _table(members: list[_Slot]) -> list[_Slot]:
-    """Twice as many slots as members, each at the first free slot from where its hash points."""
+    """Return twice as many slots as members, each at the first free slot after its hash."""
     table = [_FREE] * (2 * len(members))
     for member in members:
         slot = (member[0] // _TABLES) % len(table)
@@ -87,14 +87,14 @@ def _table(members: list[_Slot]) -> list[_Slot]:
     return table
 
 
-def _place(position: int, count: int) -> bytes:
+def _pointer(position: int, count: int) -> bytes:
     if position + _PAIR.size * count > _MAX:
         raise MapError("a cdb holds no more than 4 GiB; use --map-format lsearch")
     return _PAIR.pack(position, count)
 
 
 def body(content: bytes) -> bytes:
-    """The entries as lines of an lsearch file; for what is no cdb, `content` itself."""
+    """Return the entries as lines of an lsearch file; for other files, `content` itself."""
     records = _records(content)
     if records is None:
         return content
@@ -105,18 +105,18 @@ def body(content: bytes) -> bytes:
 
 
 def comments(content: bytes) -> list[str]:
-    """Return the lines under the empty key; none of what is no cdb."""
+    """Return the lines of the empty key; none where `content` is no cdb."""
     texts = (entry.value for entry in _records(content) or () if entry.key == _NO_KEY)
     return [line.decode("utf-8", "replace") for line in b"\n".join(texts).splitlines()]
 
 
 def keys(content: bytes) -> set[bytes]:
-    """The keys of a map; none of what is no cdb."""
+    """Return the keys of a map; none where `content` is no cdb."""
     return {entry.key for entry in _records(content) or () if entry.key != _NO_KEY}
 
 
 def value(content: bytes, key: bytes) -> Optional[bytes]:
-    """What a map says of a key, None if nothing."""
+    """Return the value of a key, or None."""
     found = (entry.value for entry in _records(content) or () if entry.key == key != _NO_KEY)
     return next(found, None)
 
@@ -127,7 +127,7 @@ def is_format_of(content: bytes) -> bool:
 
 
 def _records(content: bytes) -> Optional[list[Entry]]:
-    """Every record, or None unless they fill the file exactly up to the first hash table."""
+    """Return every record, or None unless they fill the file exactly up to the first hash table."""
     if len(content) < _HEADER:
         return None
     pointers = list(_PAIR.iter_unpack(content[:_HEADER]))

@@ -1,7 +1,6 @@
-"""The map in place, as whoever looks after it reads it: what is in it, and how old it is.
+"""Load and inspect the installed map: its header, its entries, its age.
 
-What counts is what the MTA would open, so a symbolic link is followed. The format is recognized;
-`MapError` or one of its kinds tells what keeps the map from being read, or that it is none of ours.
+It is the file that the MTA would open, so a symbolic link is followed. The format is recognized.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ from cyrusquota.maps.header import MapHeader
 
 #: Where the router and the units look for the map (exim/router.conf, systemd/).
 DEFAULT_PATH = "/var/lib/cyrusquota/overquota"
-#: The seconds after which the router believes a map no more (CYRUSQUOTA_MAX_AGE).
+#: Seconds after which the router ignores a map (CYRUSQUOTA_MAX_AGE).
 DEFAULT_MAX_AGE = 7200
 
 
 @attrs.frozen
 class InstalledMap:
-    """A map of ours in its place: where, in which format, what it says of itself, what it says.
+    """A map that cyrusquota wrote, as it is installed.
 
-    `status` is that of the file, a link followed.
+    `status` is that of the file; a symbolic link is followed.
     """
 
     path: str
@@ -47,32 +46,32 @@ class InstalledMap:
 
     @property
     def keys(self) -> set[bytes]:
-        """The keys, spelled as in the map."""
+        """The keys, as the map writes them."""
         return FORMATS[self.format].keys(self.content)
 
     @property
     def renewed(self) -> float:
-        """When a run last wrote or confirmed it, which is what the MTA goes by."""
+        """When a run last wrote or confirmed it; the router checks this time."""
         return self.status.st_mtime
 
     def age(self, now: Optional[float] = None) -> float:
-        """Seconds since it was renewed."""
+        """Return the seconds since it was renewed."""
         return (time.time() if now is None else now) - self.renewed
 
     @property
     def entries(self) -> int:
-        """How many entries there are."""
+        """The number of entries."""
         count = self.header.entries
         return len(self.keys) if count is None else count
 
     def value(self, key: str) -> Optional[bytes]:
-        """What it says of an address or a local part, as the MTA finds it; None if nothing."""
+        """Return the value of an address or a local part, as the MTA finds it, or None."""
         spelled = key.encode("utf-8", "surrogateescape").lower()
         return FORMATS[self.format].value(self.content, spelled)
 
 
 def installed_map(path: AnyPath = DEFAULT_PATH) -> InstalledMap:
-    """The map at `path`. Raises `NoSuchMap`, `MapForbidden`, `ForeignMap` or `MapError`."""
+    """Return the map at `path`. Raises `NoSuchMap`, `MapForbidden`, `ForeignMap` or `MapError`."""
     content, status = _read(path)
     where = printable(str(path))
     for name, form in FORMATS.items():

@@ -1,4 +1,4 @@
-"""Exim's lsearch files: `KEY: VALUE` lines, the first that matches wins, caselessly.
+"""Write and read Exim's lsearch files: `KEY: VALUE` lines; the first match wins, ignoring case.
 
 The grammar is that of Exim's src/lookups/lsearch.c, the same from 4.54 to today.
 """
@@ -45,18 +45,18 @@ def document(entries: Iterable[Entry], comments: Iterable[str]) -> bytes:
 
 
 def lines(entries: Iterable[Entry]) -> Iterator[bytes]:
-    """The line of each entry. Raises ValueError for a key that lsearch could never find."""
+    """Return the line of each entry. Raises ValueError for a key that lsearch could never find."""
     return (row(entry).line for entry in entries)
 
 
 def row(entry: Entry) -> Row:
-    """What an entry is in the file; raises ValueError for a key that lsearch could never find."""
+    """Return an entry as it is written. Raises ValueError for a key that lsearch cannot find."""
     key = _quoted(entry.key)
     return Row(key, b"%b: %b\n" % (key, entry.value))
 
 
 def body(content: bytes) -> bytes:
-    """What counts in a map: its lines without comments."""
+    """Return the lines of a map without comments."""
     return b"".join(line for line in content.splitlines(keepends=True) if not line.startswith(b"#"))
 
 
@@ -68,12 +68,12 @@ def comments(content: bytes) -> list[str]:
 
 
 def keys(content: bytes) -> set[bytes]:
-    """The keys of a map, as `lines` writes them."""
+    """Return the keys of a map, as `lines` writes them."""
     return {match["key"] for match in _LINE.finditer(content)}
 
 
 def value(content: bytes, key: bytes) -> Optional[bytes]:
-    """What a map says of a key; the first line that has it counts, caselessly, as for Exim."""
+    """Return the value of a key from the first line that has it, ignoring case, as Exim does."""
     try:
         spelled = re.escape(_quoted(key))
     except ValueError:
@@ -83,7 +83,7 @@ def value(content: bytes, key: bytes) -> Optional[bytes]:
 
 
 def is_format_of(content: bytes) -> bool:
-    """Whether the lines of a map of ours are such lines; where it has none, it may be."""
+    """Return whether cyrusquota wrote this as an lsearch file; a map without lines can be one."""
     if not is_header(comments(content)):
         return False
     entries = body(content)
@@ -104,4 +104,5 @@ def _escaped(match: re.Match[bytes]) -> bytes:
 
 
 def comment(text: str) -> bytes:
+    """Return the line of a comment."""
     return b"# %b\n" % printable(text).encode("utf-8")

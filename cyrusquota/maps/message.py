@@ -1,4 +1,4 @@
-"""What a sender may be told, checked before anything is written."""
+"""Check the text that a sender gets, before anything is written."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ DEFAULT_REFUSAL = "552 5.2.2 The user's mailbox is full."
 MAX_MESSAGE = 75
 
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
-#: What MTAs take for a reply code and an enhanced status of the administrator's own.
+#: What MTAs take for a reply code and an enhanced status code.
 _STATUS = re.compile(r"(?:(?P<code>[0-9]{3}) )?(?:(?P<status>[0-9]\.[0-9]{1,3}\.[0-9]{1,3}) )?")
 
 
 @attrs.frozen
 class Message:
-    """A message taken apart: reply code and enhanced status, where it begins with them."""
+    """A message, with its reply code and enhanced status where it begins with them."""
 
     code: Optional[str]
     status: Optional[str]
@@ -29,12 +29,12 @@ class Message:
 
 
 def temporary(message: str) -> Message:
-    """`message` for a reply 4xx. Raises `OptionError` where it would be altered, split or lost."""
+    """Parse `message` for a 4xx reply. Raises `OptionError` where the MTA would change it."""
     return _checked(message, "4")
 
 
 def permanent(message: str) -> Message:
-    """`message` for a reply 5xx, with code and status 552 5.2.2 unless it has its own."""
+    """Parse `message` for a 5xx reply; 552 5.2.2 unless it has its own. Raises `OptionError`."""
     found = _checked(message, "5")
     full = Message(found.code or "552", found.status or "5.2.2", found.text)
     _checked(f"{full.code} {full.status} {full.text}", "5")

@@ -1,7 +1,7 @@
-"""Postfix's access tables: `ADDRESS ACTION` lines for check_recipient_access (access(5)).
+"""Write and read Postfix's access tables: `ADDRESS ACTION` lines (access(5)).
 
-Fit for texthash as they are, and for `postmap` into any other type. A key is an address, or
-`LOCAL@` for a local part in any domain; a local part that needs quotes on the wire has them here.
+They work as texthash, or with `postmap` as any other type. A key is an address, or
+`LOCAL@` for a local part in any domain; a local part that needs quotes in SMTP has them here.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def document(entries: Iterable[Entry], comments: Iterable[str]) -> bytes:
-    """A whole table, `comments` (a line each) first.
+    """Return a whole table, `comments` (a line each) first.
 
-    Left out are the keys that Postfix could not find: control characters, what is not UTF-8, and a
-    `#` at the beginning, which makes a line a comment.
+    Keys that Postfix could not find are left out: with control characters, not UTF-8, or with `#`
+    at the beginning, which makes the line a comment.
     """
     rows = filter(None, map(row, entries))
     return b"".join((*(comment(text) for text in comments), *(line for _, line in rows)))
 
 
 def row(entry: Entry) -> Optional[Row]:
-    """What an entry is in the table; None for a key that Postfix could not find."""
+    """Return an entry as it is written, or None for a key that Postfix could not find."""
     try:
         key = _key(entry.key.decode("utf-8"))
     except UnicodeDecodeError:
@@ -61,12 +61,12 @@ def row(entry: Entry) -> Optional[Row]:
 
 
 def keys(content: bytes) -> set[bytes]:
-    """The keys of a table, as `document` writes them."""
+    """Return the keys of a table, as `document` writes them."""
     return {match["key"] for match in _LINE.finditer(content)}
 
 
 def value(content: bytes, key: bytes) -> Optional[bytes]:
-    """What a table says of a key, an address or a local part; None if nothing."""
+    """Return the value of an address or a local part, or None."""
     spelled = re.escape(_key(key.decode("utf-8", "surrogateescape")))
     pattern = rb"^%b ([^\n]*)" % spelled.encode("utf-8", "surrogateescape")
     found = re.search(pattern, content, re.MULTILINE | re.IGNORECASE)
@@ -79,18 +79,23 @@ def is_format_of(content: bytes) -> bool:
 
 
 def deferral(text: str) -> bytes:
-    """Defer unless a later restriction refuses for good; at once if `text` has a reply code."""
+    """Return the action that defers unless a later restriction refuses permanently.
+
+    Where `text` has a reply code of its own, Postfix defers at once. Raises `OptionError`.
+    """
     found = message.temporary(text)
     status = found.status or "4.2.2"
     return f"{found.code or 'DEFER_IF_PERMIT'} {status} {found.text}".encode("ascii")
 
 
 def refusal(text: str) -> bytes:
+    """Return the action that refuses permanently. Raises `OptionError`."""
     full = message.permanent(text)
     return f"{full.code} {full.status} {full.text}".encode("ascii")
 
 
 def space_left(size: int) -> bytes:
+    """Raise `OptionError`: Postfix compares no sizes."""
     raise OptionError("--headroom: an access table of Postfix cannot compare sizes; leave it out")
 
 

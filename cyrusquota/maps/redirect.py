@@ -1,4 +1,4 @@
-"""The values of Exim's maps: data of a redirect router (src/rda.c)."""
+"""Write the values of Exim's maps: data for a redirect router (src/rda.c)."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ from cyrusquota.maps import message
 
 
 def deferral(text: str) -> bytes:
-    """The redirect data by which Exim answers 451, or the 4xx code in `text`, and the rest."""
+    """Return data by which Exim answers 451 (or the 4xx code in `text`) and the text.
+
+    Raises `OptionError` where Exim would change the text.
+    """
     message.temporary(text)
     return b":defer: " + text.encode("ascii")
 
 
 def refusal(text: str) -> bytes:
-    """The redirect data by which Exim answers 552, or the 5xx code in `text`, and the rest."""
+    """Return data by which Exim answers 552 (or the 5xx code in `text`) and the text.
+
+    Raises `OptionError` where Exim would change the text.
+    """
     full = message.permanent(text)
     return b":fail: " + f"{full.code} {full.status} {full.text}".encode("ascii")
 
 
 def space_left(size: int) -> bytes:
-    """No redirect data: a router that knows `free=` compares it, every other one ignores it."""
+    """Return `free=SIZE`. It is no redirect data: only a router with `free=` in it looks at it."""
     return b"free=%d" % size

@@ -1,4 +1,4 @@
-"""What to tell about each verdict: not now, not at all, or how much room is left."""
+"""Choose the value for each verdict: defer, refuse, or how much room is left."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from cyrusquota.verdicts.policies import Reserve
 class MapValues:
     """The values that a map in `format` has for full and for nearly full users.
 
-    `message` is the administrator's own text. With `refuse` those who are certainly full are
-    refused for good, since that loses mail where a deferral only delays it. `reserve` says who
-    counts as full before he is; who has less than `headroom` bytes left, and is not full, gets
-    the number of bytes instead of a text.
+    `message` is the administrator's own text. With `refuse`, mail for users who are certainly full
+    is refused permanently; others are deferred, which delays mail but loses none. Users with less
+    than `reserve` left count as full. Users with less than `headroom` bytes left who are not full
+    get that number instead of a text.
     """
 
     format: Format
@@ -28,11 +28,11 @@ class MapValues:
     refuse: bool = False
     reserve: Reserve = attrs.field(factory=Reserve)
     headroom: int = 0
-    #: What is said of all who are full, once it has been put together.
+    #: The value of full users, by whether that is certain.
     _texts: dict[bool, bytes] = attrs.field(factory=dict, init=False, eq=False, repr=False)
 
     def check(self) -> None:
-        """Raise `OptionError` now for what a map could not say later."""
+        """Raise `OptionError` for values that the format cannot have."""
         self._full(True)
         self._full(False)
         if self.headroom:
@@ -40,20 +40,20 @@ class MapValues:
 
     @property
     def wanted(self) -> Reserve:
-        """Which verdicts are needed beside the full users."""
+        """How near to full the users are whose verdicts are needed."""
         if not self.headroom:
             return self.reserve
         least = max(self.headroom, self.reserve.amounts.get(Resource.STORAGE, 0))
         return attrs.evolve(self.reserve, amounts={**self.reserve.amounts, Resource.STORAGE: least})
 
     def values(self, verdicts: Iterable[Verdict]) -> Iterator[tuple[Recipient, bytes]]:
-        """Each recipient with the value of his entry."""
+        """Return each recipient with the value of their entry."""
         for verdict in verdicts:
             is_certain = bool(verdict.over) and not verdict.is_approximate
             yield verdict.recipient, self.value(verdict.root, bool(verdict.over), is_certain)
 
     def value(self, root: QuotaRoot, is_over: bool, is_certain: bool) -> bytes:
-        """What to say of whom `root` governs, and who is full by it or near that."""
+        """Return the value of a user who is full, or nearly full, by `root`."""
         storage = root.storage
         if is_over or self.reserve.near(root) or storage.limit is None:
             return self._full(is_certain)

@@ -1,7 +1,7 @@
-"""What a plugin for Nagios, Icinga and their kin says: states, ranges, one line with figures.
+"""Write the output of a plugin for Nagios or Icinga: status, ranges, and one line with figures.
 
-The rules are those of the Monitoring Plugins Development Guidelines: a range raises an alert for
-what lies outside it, its ends belong to it; behind a `|` stand the figures as
+The rules are those of the Monitoring Plugins Development Guidelines. A range raises an alert for
+values outside it; its ends belong to it. After a `|` come the performance data,
 `label=value[unit];warning;critical;minimum;maximum`.
 """
 
@@ -15,12 +15,12 @@ import attrs
 
 from cyrusquota.errors import OptionError, printable
 
-#: Agents cut what is longer: NRPE, before version 3, at 1024 bytes.
+#: Longest text: NRPE before version 3 cuts the whole line at 1024 bytes.
 _MOST = 600
 
 
 class PluginStatus(enum.IntEnum):
-    """How things are; the number is the plugin's exit status."""
+    """The status of a service; the number is the exit status of the plugin."""
 
     OK = 0
     WARNING = 1
@@ -45,7 +45,7 @@ class Range:
 
     @classmethod
     def of(cls, text: str) -> Range:
-        """From `[@][START:][END]`; START `~` is without end, none is 0; no END is without end.
+        """Parse `[@][START:][END]`. START `~` is minus infinity, END defaults to infinity.
 
         Raises `OptionError` for anything else.
         """
@@ -62,11 +62,11 @@ class Range:
         return cls(text, start, end, bool(match["inside"]))
 
     def alerts(self, value: float) -> bool:
-        """Whether `value` raises an alert."""
+        """Return whether `value` raises an alert."""
         return (self.start <= value <= self.end) is self.is_inverted
 
     def place(self, value: float) -> str:
-        """Where a `value` that raises an alert lies."""
+        """Return where a `value` that raises an alert lies."""
         if self.is_inverted:
             return f"inside {self.start:.15g}:{self.end:.15g}"
         return f"above {self.end:.15g}" if value > self.end else f"below {self.start:.15g}"
@@ -83,11 +83,11 @@ class Thresholds:
     critical: Optional[Range] = None
 
     def status(self, value: float) -> PluginStatus:
-        """What `value` comes to."""
+        """Return the status that `value` stands for."""
         return self._exceeded(value)[0]
 
     def reason(self, name: str, value: float) -> str:
-        """Why a measure `name` that stands at `value` is not OK, or an empty string."""
+        """Return why a measure `name` with this `value` is not OK, or an empty string."""
         status, exceeded = self._exceeded(value)
         if exceeded is None:
             return ""
@@ -105,7 +105,7 @@ class Thresholds:
 
 @attrs.frozen
 class PerformanceData:
-    """One figure behind the `|`. A value of None could not be told (`U`)."""
+    """One figure after the `|`. A value of None is unknown (`U`)."""
 
     label: str
     value: Optional[float]
@@ -129,10 +129,10 @@ def _plain(value: float) -> str:
 def line(
     name: str, status: PluginStatus, text: str, figures: Iterable[PerformanceData] = ()
 ) -> str:
-    """The line of a plugin: ASCII alone, and no `|` in it but the one before the figures."""
+    """Return the line of a plugin: ASCII only, and the one `|` stands before the figures."""
     safe = printable(text).replace("|", r"\x7c")
     safe = safe.encode("ascii", "backslashreplace").decode("ascii")
     if len(safe) > _MOST:
         safe = f"{safe[: _MOST - 3]}..."
-    told = " ".join(map(str, figures))
-    return f"{name} {status.name} - {safe}" + (f" | {told}" if told else "")
+    data = " ".join(map(str, figures))
+    return f"{name} {status.name} - {safe}" + (f" | {data}" if data else "")

@@ -1,7 +1,7 @@
-"""Prometheus's text format (version 0.0.4), as node_exporter's textfile collector takes it.
+"""Write Prometheus's text format (version 0.0.4) for node_exporter's textfile collector.
 
-One metric with two samples of the same labels makes the collector throw the whole file away, so
-what becomes of a name in a label is different for different names, whatever bytes they have.
+Two samples of one metric with the same labels make the collector throw the whole file away. So
+different names give different labels, whatever bytes they have.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Number = Union[int, float]
 
 @attrs.frozen
 class Metric:
-    """A gauge: its name, what it tells, and its samples by their labels."""
+    """A gauge: its name, its help text, and its samples by their labels."""
 
     name: str
     help: str
@@ -24,17 +24,17 @@ class Metric:
 
     @classmethod
     def single(cls, name: str, about: str, value: Number, **labels: str) -> Metric:
-        """A metric with one sample."""
+        """Return a metric with one sample."""
         return cls(name, about, ((labels, value),))
 
 
 def exposition(metrics: Iterable[Metric]) -> bytes:
-    """The text of `metrics`; those without a sample are left out."""
+    """Return the text of `metrics`; those without a sample are left out."""
     return "".join(line for metric in metrics for line in _lines(metric)).encode("utf-8")
 
 
 def value_of(name: str, content: bytes) -> Optional[float]:
-    """The value of a metric without labels in what `exposition` made, None if it is not there."""
+    """Return the value of a metric without labels from the text that `exposition` made, or None."""
     match = re.search(rb"^%b ([0-9.e+-]+)$" % re.escape(name.encode()), content, re.MULTILINE)
     try:
         return None if match is None else float(match[1])
@@ -43,7 +43,7 @@ def value_of(name: str, content: bytes) -> Optional[float]:
 
 
 def label(name: str) -> str:
-    r"""`name` as a label has it: what is not printable UTF-8, and `\`, as `\xNN` for each byte."""
+    r"""Return `name` for a label: `\` and what is not printable UTF-8 as `\xNN`, byte by byte."""
     return "".join(map(_spelled, name))
 
 
@@ -53,7 +53,7 @@ def _spelled(char: str) -> str:
     try:
         return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))
     except UnicodeEncodeError:
-        # Half a character, which `quota -J` may have spelled so; no bytes are behind it.
+        # A lone surrogate, which only the JSON of `quota -J` can hold; it stands for no bytes.
         return f"\\u{ord(char):04x}"
 
 

@@ -1,4 +1,4 @@
-"""Put a map in place: atomic, locked, guarded."""
+"""Put a map in place: atomically, under a lock, past a guard against implausible changes."""
 
 from __future__ import annotations
 

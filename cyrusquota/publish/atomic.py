@@ -1,19 +1,19 @@
-"""Put a map in place: whole or not at all, readable by Exim, and never touched in vain.
+"""Replace the map atomically, and only when it changed.
 
-For any writer of a file that other programs look things up in:
+This works for any file that other programs look things up in:
 
     from cyrusquota import publish
 
     publish.publish("/var/lib/example/map", content)
 
-or, where making the content takes a while and two runs must not overtake one another:
+or, where making the content takes a while and two runs must not overtake each other:
 
     with publish.claim("/var/lib/example/map", wait=10) as claim:
         outcome = claim.put(make_content(claim.in_place()))
 
 With `guard`, a map that differs too much from the one in place is held back; here, one key a line:
 
-    guard = Guard(lambda content: Told(keys=set(content.splitlines())))
+    guard = Guard(lambda content: MapSummary(keys=set(content.splitlines())))
     publish.publish("/var/lib/example/map", content, guard=guard)
 
 A run that is killed, at any moment, leaves the old map or the new one. It may leave the files
@@ -38,7 +38,7 @@ from cyrusquota.publish.target_directory import Directory, InPlace, close_quietl
 
 
 class PublishResult(enum.Enum):
-    """What became of the map in place."""
+    """Whether the map was written, or already said the same and only got a new time."""
 
     WRITTEN = "written"
     REFRESHED = "refreshed"
@@ -46,7 +46,7 @@ class PublishResult(enum.Enum):
 
 @attrs.frozen
 class Ownership:
-    """Who may read a map: its permission bits, owner and group (None: whoever writes it)."""
+    """Permission bits, owner and group of a map (None: those of the writing process)."""
 
     mode: int = 0o644
     owner: Optional[Union[int, str]] = None
@@ -63,12 +63,12 @@ def _unguarded(old: bytes, new: bytes) -> Optional[Rejection]:
 
 @attrs.frozen
 class Claim:
-    """The right to put a map in place, while nobody else does."""
+    """The right to put a map in place while no other run does."""
 
     _directory: Directory
 
     def in_place(self) -> Optional[bytes]:
-        """The map in place, or None where there is none. Raises `MapError`."""
+        """Return the map in place, or None. Raises `MapError`."""
         with map_os_errors(self._directory.path):
             old = self._directory.in_place()
         return None if old is None else old.content
@@ -84,16 +84,15 @@ class Claim:
     ) -> PublishResult:
         """Make `content` the map, by renaming a finished and synced file over the one in place.
 
-        Where the map in place says the same already (`body` gives what counts of it) and belongs
-        to whom it should, only its modification time is renewed. `is_ours` tells whether what is
-        in place may be replaced at all, `guard` (see `cyrusquota.publish.guard`) whether by `content`.
-        Raises `MapError` or one of its kinds, or `OptionError` for an unknown owner; the map in
-        place is then untouched, its modification time included.
+        Where the map in place has the same `body`, owner, group and mode, only its modification
+        time is renewed. `is_ours` says whether the file in place may be replaced at all, `guard`
+        (see `cyrusquota.publish.guard`) whether by `content`. Raises `MapError` or a subclass, or
+        `OptionError` for an unknown owner; the existing map is then unchanged, also in its time.
         """
         ids = _ids(ownership)
         with map_os_errors(self._directory.path):
             old = self._directory.in_place()
-            # An empty file says nothing that could be lost.
+            # An empty file has nothing to lose.
             if old is not None and old.content:
                 self._must_be_replaceable(old.content, content, is_ours, guard)
             self._directory.must_be_there()
@@ -122,11 +121,11 @@ class Claim:
 
 @contextlib.contextmanager
 def claim(path: AnyPath, *, wait: float = 0.0, follow_links: bool = False) -> Iterator[Claim]:
-    """Keep every other run from putting a map at `path`; what a killed run left is removed.
+    """Keep every other run from writing the map at `path`; remove what a killed run left.
 
-    Raises `MapLocked` if another run has it and does not let go within `wait` seconds, and other
-    kinds of `MapError` where no map can be put. Where `path` is a symbolic link, the file it
-    leads to is meant with `follow_links`; `put` refuses to replace a link otherwise.
+    Raises `MapLocked` if another run holds the lock for more than `wait` seconds, and another
+    `MapError` where no map can be written. If `path` is a symbolic link, the map is the file it
+    leads to with `follow_links`; otherwise `put` refuses to replace the link.
     """
     with target_directory.opened(path, follow_links=follow_links) as held, locked(held, wait):
         with map_os_errors(held.path.with_name(_temporary(held))):
@@ -145,13 +144,13 @@ def publish(
     follow_links: bool = False,
     wait: float = 0.0,
 ) -> PublishResult:
-    """Make `content` the file at `path`: `claim` it, then `Claim.put`."""
+    """Make `content` the file at `path`. Raises what `claim` and `Claim.put` raise."""
     with claim(path, wait=wait, follow_links=follow_links) as claimed:
         return claimed.put(content, ownership, body=body, is_ours=is_ours, guard=guard)
 
 
 def in_place(path: AnyPath, *, follow_links: bool = False) -> Optional[bytes]:
-    """The map at `path`, or None where there is none. Raises `MapError`."""
+    """Return the map at `path`, or None where there is none. Raises `MapError`."""
     with target_directory.opened(path, follow_links=follow_links) as held:
         return Claim(held).in_place()
 
@@ -163,7 +162,7 @@ def _is_current(
     return (
         body(old.content) == body(content)
         and status.st_mode & 0o7777 == mode
-        # Whoever owns a map can change what it says.
+        # The owner of a map can change it, so the owner must be the right one.
         and status.st_uid == (os.geteuid() if uid == -1 else uid)
         and gid in (-1, status.st_gid)
         and status.st_nlink == 1
@@ -191,8 +190,8 @@ def _replace(
         with contextlib.suppress(OSError):
             held.discard(temporary)
         raise
-    # The new map is in place, so this run has succeeded: whichever of the two a power cut leaves
-    # now is whole, and some file systems cannot sync a directory at all.
+    # The new map is in place, so this run has succeeded. A power cut now leaves the old map or the
+    # new one, and some file systems cannot sync a directory at all.
     with contextlib.suppress(OSError):
         os.fsync(held.fd)
 
@@ -208,7 +207,7 @@ def _temporary(held: Directory) -> str:
 
 
 def _ids(ownership: Ownership) -> tuple[int, int]:
-    """User and group id, -1 for whichever is to stay as it is."""
+    """Return user and group id, -1 where it is to stay as it is."""
     uid = -1 if ownership.owner is None else user_id(ownership.owner)
     gid = -1 if ownership.group is None else group_id(ownership.group)
     return uid, gid

@@ -1,11 +1,10 @@
-"""Whether a new map may be believed, given the one in place.
+"""Hold back an implausible change of the map until an administrator accepts it.
 
-Quota databases get damaged, wiped and half read with every appearance of success. A map that grows
-out of proportion defers the mail of people who have room; one that shrinks brings the bounces back.
-So a new map whose entries differ too much is held back until somebody has looked.
+A quota database can be damaged, wiped or half copied and still be read without an error. A map
+with too many new entries defers mail of users who have room; one with too few brings the bounces
+back.
 
-Everything here is a pure function of the old map, the new one and the limits; a map's format comes
-in as a function that tells what a map says of itself.
+Everything here is a pure function of the old map, the new one and the limits.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ OFF = "off"
 
 @attrs.frozen
 class MapSummary:
-    """What a map tells of itself: its keys, how many quota roots it comes from, and whence."""
+    """Keys, number of roots, and source of a map."""
 
     keys: AbstractSet[bytes]
     roots: Optional[int] = None
@@ -39,7 +38,7 @@ class MapSummary:
 
 @attrs.frozen
 class Change:
-    """How many entries a new map adds, removes and keeps."""
+    """Numbers of entries that a new map adds, removes and keeps."""
 
     added: int
     removed: int
@@ -47,25 +46,25 @@ class Change:
 
     @classmethod
     def between(cls, old: AbstractSet[bytes], new: AbstractSet[bytes]) -> Change:
-        """The change from a map with the keys `old` to one with the keys `new`."""
+        """Return the change from a map with the keys `old` to one with the keys `new`."""
         kept = len(old & new)
         return cls(len(new) - kept, len(old) - kept, kept)
 
     @property
     def count(self) -> int:
-        """All changes together."""
+        """The number of all changes."""
         return self.added + self.removed
 
 
 @attrs.frozen
 class Limit:
-    """More than `percent` of the entries in place, and more than `count` of them, is too much."""
+    """The largest plausible change: `percent` of the entries, or `count` where that is more."""
 
     percent: float
     count: int
 
     def allows(self, changed: int, of: int) -> bool:
-        """Whether `changed` entries of a map with `of` of them are few enough."""
+        """Return whether `changed` entries are few enough in a map that has `of` entries."""
         return changed <= self.count or changed * 100 <= self.percent * of
 
     def __str__(self) -> str:
@@ -76,22 +75,22 @@ class Limit:
 class Limits:
     """How much a map may change in one run, in each direction; None is no limit.
 
-    Wrongly added entries defer mail of users who have room; to hold back right ones costs no more
-    than what there was without a map, and a glance. So growth is held early. Wrongly removed ones
-    bring back some bounces, while to hold back right ones goes on deferring mail of users who
-    have made room or were given more, often many at once. So shrinkage is held late.
+    Wrongly added entries defer mail of users who have room, and holding back right ones costs only
+    some bounces: the limit for added entries is low. Wrongly removed entries cost some bounces, and
+    holding back right ones goes on deferring mail of users who have room again, often many at once:
+    the limit for removed entries is high.
     """
 
     added: Optional[Limit] = Limit(20, 20)
     removed: Optional[Limit] = Limit(50, 50)
-    #: A source without one root is refused where the map in place came from this many.
+    #: A source without any root is implausible where the map in place came from this many.
     many_roots: int = 10
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Limits:
-        """From what `--max-change` takes, later texts over earlier ones, over the defaults.
+        """Parse values of `--max-change`; later ones replace earlier ones and the defaults.
 
-        Each is `[added=|removed=]PERCENT%,COUNT`, or `off` in the place of the limit; without a
+        Each is `[added=|removed=]PERCENT%,COUNT`, or with `off` instead of the limit; without a
         direction it is for both. Raises `OptionError` for anything else.
         """
         chosen = cls()
@@ -106,7 +105,7 @@ class Limits:
 
 @attrs.frozen
 class Rejection:
-    """Why a new map is held back, what to do, and the ceiling that would let it pass, if any."""
+    """Why a new map is held back, what to do, and the number of changes to accept, if any."""
 
     reason: str
     advice: str
@@ -115,10 +114,9 @@ class Rejection:
 
 @attrs.frozen
 class Guard:
-    """The guard as `cyrusquota.publish` takes it.
+    """A guard for `Claim.put` that compares two maps.
 
-    `summarize` reads what a map says of itself. `accept`, for one run, takes the place of the limits:
-    so many changes pass, and not one more.
+    `summarize` reads a map. `accept` replaces the limits for one run: up to so many changes pass.
     """
 
     summarize: Callable[[bytes], MapSummary]
@@ -126,20 +124,20 @@ class Guard:
     accept: Optional[int] = None
 
     def __call__(self, old: bytes, new: bytes) -> Optional[Rejection]:
-        """Why `new` may not replace `old`, or None if it may."""
+        """Return why `new` may not replace `old`, or None if it may."""
         return check_change(self.summarize(old), self.summarize(new), self.limits, self.accept)
 
 
 def check_change(
     old: MapSummary, new: MapSummary, limits: Limits, accept: Optional[int] = None
 ) -> Optional[Rejection]:
-    """Why a map that tells `new` may not replace one that tells `old`, or None if it may."""
+    """Return why the map `new` may not replace the map `old`, or None if it may."""
     before = len(old.keys) if old.roots is None else old.roots
     if new.roots == 0 and before >= limits.many_roots:
         return Rejection(
-            f"{_name(new)} lists not one quota root, and the map in place came from {before}"
+            f"{_name(new)} has no quota roots, and the map in place came from {before}"
             f"{_elsewhere(old, new)}; the map in place stays and is not renewed",
-            "see to the source, or remove the map if there are no quotas any more",
+            "check the quota database, or remove the map if there are no quotas any more",
         )
     change = Change.between(old.keys, new.keys)
     exceeded = _exceeded(change, len(old.keys), limits, accept)
@@ -150,7 +148,7 @@ def check_change(
         f"{change.added} entries would be added to the {len(old.keys)} in place and"
         f" {change.removed} removed, more than {exceeded} allows{_elsewhere(old, new)};"
         " the map in place stays and is not renewed",
-        f"see to the source, or accept up to {ceiling} changes once",
+        f"check the quota database, or accept up to {ceiling} changes once",
         ceiling,
     )
 
@@ -189,13 +187,13 @@ def _exceeded(change: Change, of: int, limits: Limits, accept: Optional[int]) ->
 
 
 def _rounded_up(count: int) -> int:
-    """To two digits, so that the accepted change may be a little larger by the next run."""
+    """Round up to two digits, so that the change may grow a little before it is accepted."""
     step: int = 10 ** max(0, len(str(count)) - 2)
     return -(-count // step) * step
 
 
-def _name(summarize: MapSummary) -> str:
-    return summarize.source or "the source"
+def _name(summary: MapSummary) -> str:
+    return summary.source or "the source"
 
 
 def _elsewhere(old: MapSummary, new: MapSummary) -> str:

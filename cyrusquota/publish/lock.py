@@ -1,8 +1,8 @@
 """One run at a time for each map.
 
-The lock is `flock` on a file of its own beside the map, which only the writer's user can open: on
-the directory or the map itself any user could take it, and keep the map from ever being renewed.
-The kernel lets go of it when a run is killed; the file that is left then does no harm.
+The lock is `flock` on a file of its own beside the map, which only the writer's user can open. On
+the directory or the map itself, any user could take the lock and keep the map from being renewed.
+The kernel releases it when a run is killed; the file that is left then does no harm.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PAUSE = 0.05
 
 @contextlib.contextmanager
 def locked(directory: Directory, wait: float = 0.0) -> Iterator[None]:
-    """Hold the lock of the map in `directory`; after `wait` seconds without it, `MapLocked`."""
+    """Hold the lock of the map in `directory`. Raises `MapLocked` after `wait` seconds."""
     name = f".{directory.name}.lock"
     with map_os_errors(directory.path.with_name(name)):
         fd = _acquired(directory, name, wait)
@@ -31,7 +31,7 @@ def locked(directory: Directory, wait: float = 0.0) -> Iterator[None]:
         yield
     finally:
         try:
-            # Before letting go: whoever opened this file meanwhile sees that it is gone.
+            # Before the lock is released, so that a run which has opened this file sees it gone.
             with contextlib.suppress(OSError):
                 directory.discard(name)
         finally:
@@ -46,7 +46,7 @@ def _acquired(directory: Directory, name: str, wait: float) -> int:
             return fd
         if time.monotonic() >= until:
             raise MapLocked(
-                f"{printable(str(directory.path))}: another run is at work on this map;"
+                f"{printable(str(directory.path))}: another run holds the lock of this map;"
                 " try again later, or give --wait SECONDS"
             )
         time.sleep(_PAUSE)
@@ -61,7 +61,7 @@ def _tried(directory: Directory, name: str) -> Optional[int]:
             where = printable(str(directory.path.with_name(name)))
             raise CannotCreateMap(f"{where}: is not a plain file; remove it")
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The one who had it before may have removed the file between open and flock.
+        # Another run may have removed the file between open and flock.
         current = directory.status(name)
         if current is not None and os.path.samestat(current, status):
             return fd

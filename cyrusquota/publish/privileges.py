@@ -1,4 +1,4 @@
-"""Users and groups by name or number, and reading as somebody else than root."""
+"""Look up users and groups, and read files with the rights of another user than root."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Iterator, Optional, Union
 
 from cyrusquota.errors import OptionError, printable
 
-#: One below what chown(2) takes for "leave as it is".
+#: One less than the id that chown(2) takes for "leave as it is".
 _MAX_ID = (1 << 32) - 2
 _MAX_DIGITS = 20
-#: Where getent(1) looks for each.
+#: The database of each, for getent(1).
 _DATABASES = {"user": "passwd", "group": "group"}
 
 
 def user_id(user: Union[int, str]) -> int:
-    """The id of a user given by name or number; raises `OptionError` for an unknown name."""
+    """Return the id of a user, by name or number. Raises `OptionError` for an unknown name."""
     number = _number(user)
     if number is not None:
         return number
@@ -29,7 +29,7 @@ def user_id(user: Union[int, str]) -> int:
 
 
 def group_id(group: Union[int, str]) -> int:
-    """The id of a group given by name or number; raises `OptionError` for an unknown name."""
+    """Return the id of a group, by name or number. Raises `OptionError` for an unknown name."""
     number = _number(group)
     if number is not None:
         return number
@@ -41,18 +41,18 @@ def group_id(group: Union[int, str]) -> int:
 
 @contextlib.contextmanager
 def reading_as(user: Optional[str]) -> Iterator[None]:
-    """Within, files are opened with the rights of `user` alone; None changes nothing.
+    """Open files with the rights of `user` in this context; None changes nothing.
 
-    For data whose owner is not to be trusted with what only root may read: a link in the place of
-    a file leads no further than he could go himself. Raises `OptionError` for an unknown user,
-    and where that is somebody else and this is not root.
+    The owner of the data may put a link in the place of a file; it then leads only to what they
+    could read themselves. Raises `OptionError` for an unknown user, and for another user where
+    this process is not root's.
     """
     if user is None or (uid := user_id(user)) == os.geteuid():
         yield
         return
     if os.geteuid() != 0:
         raise OptionError(
-            f"--user {printable(user)}: only root can read as somebody else; run as root, or leave"
+            f"--user {printable(user)}: only root can read as another user; run as root, or leave"
             " --user out"
         )
     name, gid = _account(user, uid)

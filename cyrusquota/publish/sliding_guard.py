@@ -1,8 +1,7 @@
-"""The change guard for a map that changes all the time.
+"""Hold back implausible changes of a map that changes all the time.
 
-Each change is small then, and many of them still can be too much. So a map is held to the limits
-with regard to the one in place, and also to what was in place some minutes ago, which is what a run
-from cron would have compared it with.
+Each change is small then, and many small ones can be implausible too. So a new map is compared with
+the one in place, and also with the one from some minutes ago, as a run from cron would.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ import attrs
 
 from cyrusquota.publish.guard import Limits, MapSummary, Rejection, check_change
 
-#: Seconds: the limits count for what changes in this time, or up to twice as long.
+#: Seconds: the limits are for the changes of this time, or up to twice as long.
 WINDOW = 300.0
 
 
 class SlidingGuard:
-    """A guard as `cyrusquota.publish` takes it; tell it of each map that was put in place."""
+    """A guard for `Claim.put`; call `accepted` for each map that was put in place."""
 
     def __init__(
         self,
@@ -27,36 +26,36 @@ class SlidingGuard:
         limits: Limits,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._told = summarize
+        self._summarize = summarize
         self._limits = limits
         self._clock = clock
-        #: The map that was accepted last, and what two earlier ones told, the older one first.
+        #: The map that was accepted last, and summaries of two earlier ones, the older one first.
         self._accepted: Optional[bytes] = None
         self._before: Optional[MapSummary] = None
         self._later: Optional[MapSummary] = None
-        self._turned = 0.0
+        self._before_since = 0.0
 
     def __call__(self, old: bytes, new: bytes) -> Optional[Rejection]:
         """Why `new` may not replace `old`, or None if it may."""
         if old != self._accepted:
-            # Somebody else has put it there, and so accepts it.
+            # Another run has put it there, so it is accepted.
             self.accepted(old, begin=True)
-        now, before = self._told(new), self._before
-        reason = check_change(self._told(old), now, self._limits)
+        summary, before = self._summarize(new), self._before
+        reason = check_change(self._summarize(old), summary, self._limits)
         if reason is not None or before is None:
             return reason
-        reason = check_change(before, now, self._limits)
+        reason = check_change(before, summary, self._limits)
         if reason is None:
             return None
-        minutes = max(1, round((self._clock() - self._turned + WINDOW) / 60))
+        minutes = max(1, round((self._clock() - self._before_since + WINDOW) / 60))
         return attrs.evolve(reason, reason=f"in the last {minutes} minutes, {reason.reason}")
 
     def accepted(self, content: bytes, *, begin: bool = False) -> None:
-        """`content` is in place now; `begin` says that all before it does not matter."""
+        """Note that `content` is in place now; with `begin`, forget the maps before it."""
         now, self._accepted = self._clock(), content
         if begin or self._before is None:
-            self._before = self._later = self._told(content)
-            self._turned = now
-        elif now - self._turned >= WINDOW:
-            self._before, self._later = self._later, self._told(content)
-            self._turned = now
+            self._before = self._later = self._summarize(content)
+            self._before_since = now
+        elif now - self._before_since >= WINDOW:
+            self._before, self._later = self._later, self._summarize(content)
+            self._before_since = now

@@ -1,8 +1,8 @@
-"""The directory of a map, held by its descriptor while a map in it is replaced.
+"""Hold the directory of a map open while the map in it is replaced.
 
 Other users may be able to write there too. So every name is looked up in the directory that was
-opened and checked, no link is followed but the administrator's own when asked, new files must not
-exist before, and what is not a plain file is left alone.
+opened and checked, no link is followed (except the map itself, with --follow-links), a new file
+must not exist before, and only plain files are read or replaced.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CHUNK = 1 << 20
 
 @attrs.frozen
 class InPlace:
-    """A map in place: what it says, its status, and its SELinux label where it has one."""
+    """A map in place: its content, its status, and its SELinux label if it has one."""
 
     content: bytes
     status: os.stat_result
@@ -44,14 +44,14 @@ class Directory:
         return self.path.name
 
     def status(self, name: str) -> Optional[os.stat_result]:
-        """What `name` is, itself and not what it links to; None if there is no such thing."""
+        """Return the status of `name` itself, no link followed, or None if it is not there."""
         try:
             return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
     def in_place(self) -> Optional[InPlace]:
-        """The map in place, or None. Raises `CannotCreateMap` for what can be no map."""
+        """Return the map in place, or None. Raises `CannotCreateMap` for what is no plain file."""
         status = self.status(self.name)
         if status is None:
             return None
@@ -67,7 +67,7 @@ class Directory:
             close_quietly(fd)
 
     def create(self, name: str) -> int:
-        """The descriptor of a new file `name`, which nobody else can open yet."""
+        """Create the file `name`, which no other user can open yet, and return its descriptor."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         return os.open(name, flags, 0o600, dir_fd=self.fd)
 
@@ -93,10 +93,10 @@ class Directory:
 
 @contextlib.contextmanager
 def opened(path: AnyPath, *, follow_links: bool = False) -> Iterator[Directory]:
-    """The directory of the map `path`; with `follow_links`, of the file that `path` leads to.
+    """Open the directory of the map `path`; with `follow_links`, of the file that `path` leads to.
 
-    Raises `MapError` or one of its kinds, among them `MapForbidden` for a directory in which any
-    user may remove the files of others.
+    Raises `MapError` or a subclass: `MapForbidden` for a directory in which any user may remove
+    the files of others.
     """
     target = Path(os.path.realpath(path) if follow_links else path)
     with map_os_errors(target):
@@ -113,7 +113,7 @@ def opened(path: AnyPath, *, follow_links: bool = False) -> Iterator[Directory]:
 
 
 def label(fd: int) -> Optional[bytes]:
-    """The SELinux label of an open file, None where there is none."""
+    """Return the SELinux label of an open file, or None."""
     if not hasattr(os, "getxattr"):
         return None
     try:
@@ -125,13 +125,13 @@ def label(fd: int) -> Optional[bytes]:
 
 
 def set_label(fd: int, wanted: Optional[bytes]) -> None:
-    """Give an open file the SELinux label `wanted`, where there is such a thing."""
+    """Give an open file the SELinux label `wanted`; None changes nothing."""
     if wanted is not None and label(fd) != wanted:
         os.setxattr(fd, _LABEL, wanted)
 
 
 def close_quietly(fd: int) -> None:
-    """Close a descriptor that nothing depends on any more."""
+    """Close a descriptor and ignore errors, which could lose nothing here."""
     with contextlib.suppress(OSError):
         os.close(fd)
 

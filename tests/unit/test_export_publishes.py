@@ -76,7 +76,7 @@ def test_a_held_map_stays_and_the_command_that_is_offered_accepts_it(
         75,
         "cyrusquota-export: the map: held back: 1001 entries would be added to the 1 in place and"
         " 1 removed, more than --accept-change 2 allows; the map in place stays and is not"
-        " renewed; see to the source; if this is right: cyrusquota-export --dump quotas.flat"
+        " renewed; check the quota database; if this is right: cyrusquota-export --dump quotas.flat"
         " -o 'the map' --accept-change 1100\n",
     )
     assert (Path("the map").read_bytes(), os.stat("the map").st_mtime) == (before, LONG_AGO)
@@ -105,8 +105,8 @@ def test_a_source_that_lists_nothing_is_refused_and_the_way_out_is_named(
     status, said = run(capfd, "--dump", "quotas.flat", "-o", "map", "--accept-change", "1000")
     assert (status, said) == (
         75,
-        "cyrusquota-export: map: held back: quotas.flat lists not one quota root, and the map in"
-        " place came from 10; the map in place stays and is not renewed; see to the source; if"
+        "cyrusquota-export: map: held back: quotas.flat has no quota roots, and the map in place"
+        " came from 10; the map in place stays and is not renewed; check the quota database; if"
         " there are no quotas any more: rm map\n",
     )
     os.remove("map")
@@ -129,8 +129,8 @@ def test_a_second_export_gives_way(capfd: pytest.CaptureFixture[str]) -> None:
     with publish.claim("map"):
         assert run(capfd) == (
             75,
-            "cyrusquota-export: map: another run is at work on this map; try again later, or give"
-            " --wait SECONDS\n",
+            "cyrusquota-export: map: another run holds the lock of this map; try again later, or"
+            " give --wait SECONDS\n",
         )
 
 

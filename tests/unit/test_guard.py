@@ -78,7 +78,7 @@ def test_a_source_without_one_root_is_refused_whatever_the_limits(accept: Option
     refused = check_change(told(1, 2), told(roots=0), open_wide, accept)
     assert refused is not None
     assert refused.ceiling is None
-    assert "not one quota root" in refused.reason
+    assert "has no quota roots" in refused.reason
     # Even if neither lists anybody.
     assert check_change(told(), told(roots=0), open_wide, accept) is not None
 
@@ -100,7 +100,7 @@ def test_why_a_map_is_held_names_the_numbers_the_setting_and_the_way_on() -> Non
         "24996 entries would be added to the 3 in place and 1 removed, more than --max-change"
         " added=20%,20 allows; the map in place stays and is not renewed"
     )
-    assert found.advice == "see to the source, or accept up to 25000 changes once"
+    assert found.advice == "check the quota database, or accept up to 25000 changes once"
     assert found.ceiling == 25_000
 
 

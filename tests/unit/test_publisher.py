@@ -357,7 +357,7 @@ def test_leftovers_of_killed_runs_are_removed(old: Path) -> None:
 
 def test_a_second_run_says_so_at_once(old: Path) -> None:
     with publish.claim(old):
-        with pytest.raises(MapLocked, match="another run is at work on this map") as caught:
+        with pytest.raises(MapLocked, match="another run holds the lock of this map") as caught:
             publish.publish(old, NEW)
         assert caught.value.exit_status == 75
         assert is_untouched(old)
