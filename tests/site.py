@@ -124,7 +124,7 @@ class Site:
 
     def findings(self, host: Optional[Host] = None) -> dict[str, Finding]:
         """The findings by their kind, the last one of each."""
-        return {one.kind.id: one for one in doctor.examined(host or self.host())}
+        return {one.kind.id: one for one in doctor.examine(host or self.host())}
 
 
 def fake_systemctl(directory: Path, failed: str) -> str:

@@ -89,7 +89,7 @@ def examine(
     runs_systemd = root == "/" and os.path.isdir(_SYSTEMD)
     systemctl = shutil.which("systemctl", path="/usr/bin:/bin") if runs_systemd else None
     host = Host(config, path, mta, domain, Path(root), systemctl)
-    findings = list(doctor.examined(host))
+    findings = list(doctor.examine(host))
     shown = [one for one in findings if not quiet or one.kind.severity.exit_status]
     if form == "json":
         click.echo(json.dumps([_object(one) for one in shown], indent=2))

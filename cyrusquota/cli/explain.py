@@ -10,8 +10,8 @@ import click
 from cyrusquota.cli.command import Command, Example, Heading, under
 from cyrusquota.cli.exim_options import exim_options
 from cyrusquota.cli.options import Options, RawOptions, source_options
-from cyrusquota.explain import agreement, results, user
-from cyrusquota.explain.render import Explained, as_json, as_text
+from cyrusquota.explain import results, user
+from cyrusquota.explain.render import Explanation, as_json, as_text
 from cyrusquota.explain.results import EximAnswer
 from cyrusquota.explain.user import User
 from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH
@@ -63,12 +63,12 @@ def explain_user(
         path or (DEFAULT_PATH if router is None else router.map),
         DEFAULT_MAX_AGE if router is None else router.max_age,
     )
-    differences = agreement.differences(found, server, table, exim)
-    explained = Explained(asked, found, server, table, exim, differences)
+    differences = results.differences(found, server, table, exim)
+    explanation = Explanation(asked, found, server, table, exim, differences)
     if form == "json":
-        click.echo(json.dumps(as_json(explained)))
+        click.echo(json.dumps(as_json(explanation)))
     else:
-        click.echo(as_text(explained))
+        click.echo(as_text(explanation))
 
 
 def _refuses_permanently(options: Options) -> bool:

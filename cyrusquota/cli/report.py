@@ -17,7 +17,7 @@ from cyrusquota.cli.options import Options, RawOptions, source_options
 from cyrusquota.cli.scan import SummaryCollector, near_option, scan
 from cyrusquota.cli.terminal import terminal
 from cyrusquota.display import page
-from cyrusquota.display.report_model import Overview
+from cyrusquota.display.report_model import ReportModel
 from cyrusquota.display.text import Text
 from cyrusquota.errors import CannotCreateMap, printable
 from cyrusquota.verdicts.policies import Reserve
@@ -86,11 +86,11 @@ def report(
     if html is not None and html != "-":
         _check_directory(html)
     options = raw.load()
-    overview = _overview(options, Summary(options.policy, near, top), rows)
+    model = _report_model(options, Summary(options.policy, near, top), rows)
     if html is None:
-        _print(overview)
+        _print(model)
         return
-    content = page.document(overview).encode()
+    content = page.document(model).encode()
     if html == "-":
         sys.stdout.buffer.write(content)
         sys.stdout.buffer.flush()
@@ -109,18 +109,18 @@ def _check_directory(path: str) -> None:
         )
 
 
-def _print(overview: Overview) -> None:
+def _print(model: ReportModel) -> None:
     screen = terminal()
     text = Text(screen.width, screen.charset, screen.coloured)
-    lines = "".join(f"{line}\n" for line in text.lines(overview))
+    lines = "".join(f"{line}\n" for line in text.lines(model))
     sys.stdout.buffer.write(lines.encode(screen.charset.encoding))
     sys.stdout.buffer.flush()
 
 
-def _overview(options: Options, summary: Summary, rows: int) -> Overview:
+def _report_model(options: Options, summary: Summary, rows: int) -> ReportModel:
     """Return what one scan of the source finds."""
     result = scan(options, on_root=SummaryCollector(options, summary))
-    return Overview(
+    return ReportModel(
         source=_source_name(options),
         policy=options.policy.name,
         when=datetime.datetime.now().astimezone(),

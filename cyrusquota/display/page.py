@@ -6,14 +6,17 @@ it is known as ours, so that no file of somebody else's is ever replaced by it.
 
 from __future__ import annotations
 
-from typing import Iterator, Sequence
+import html
+import re
+from typing import Iterable, Iterator, Sequence
 
-from cyrusquota.display.charts import Bars, bars, histogram, meter
-from cyrusquota.display.markup import Heading, name, table, text
-from cyrusquota.display.report_model import Figure, Overview, Refusal, State
+import attrs
+
+from cyrusquota.display.report_model import Level, Refusal, ReportModel, Step, TotalLine
 from cyrusquota.display.sizes import figure, part, percent, size
 from cyrusquota.display.style import STYLE
 from cyrusquota.display.table import shortened
+from cyrusquota.errors import printable
 from cyrusquota.quota import Resource, Usage
 from cyrusquota.verdicts.summary import DomainUsage, Fullest
 
@@ -24,6 +27,27 @@ _CHARTED = 10
 _NAME = 26
 #: Meters tell apart shares up to this.
 _MOST = 2.0
+#: Pixels: of the columns of a histogram, of what is above and below them, of a row of bars.
+_HEIGHT = 260
+_ABOVE = 20
+_BELOW = 26
+_ROW = 44
+_BAR = 12
+#: The least that something which is not nothing takes.
+_VISIBLE = 2
+#: The same of a bar, in percent of the width.
+_LEAST = 0.25
+#: How much of its place a column fills.
+_FILLED = 0.78
+_MANY = 10_000
+
+
+@attrs.frozen
+class HtmlColumn:
+    """The title of a column of a table, and whether figures are under it."""
+
+    title: str
+    has_figures: bool = True
 
 
 def is_ours(content: bytes) -> bool:
@@ -31,105 +55,105 @@ def is_ours(content: bytes) -> bool:
     return content.startswith(_MARK.encode())
 
 
-def document(overview: Overview) -> str:
+def document(report: ReportModel) -> str:
     """The whole page."""
     title = "Mail quotas"
     return (
         f"{_MARK}"
         '<html lang="en" xmlns="http://www.w3.org/1999/xhtml">\n<head>\n<meta charset="utf-8"/>\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{text(_POLICY)}"/>\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{escaped(_POLICY)}"/>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1"/>\n'
         '<meta name="color-scheme" content="light dark"/>\n'
         '<meta name="referrer" content="no-referrer"/>\n'
         '<meta name="robots" content="noindex"/>\n'
-        f"<title>{title}, {overview.when:%Y-%m-%d %H:%M}</title>\n<style>\n{STYLE}</style>\n"
+        f"<title>{title}, {report.when:%Y-%m-%d %H:%M}</title>\n<style>\n{STYLE}</style>\n"
         "</head>\n<body>\n<main>\n"
-        f'<header>\n<h1>{title}</h1>\n<p class="quiet">{text(overview.made())}</p>\n</header>\n'
-        + "\n".join(_sections(overview))
+        f'<header>\n<h1>{title}</h1>\n<p class="quiet">{escaped(report.made())}</p>\n</header>\n'
+        + "\n".join(_sections(report))
         + "\n</main>\n</body>\n</html>\n"
     )
 
 
-def _sections(overview: Overview) -> Iterator[str]:
-    yield _tiles(overview)
-    if not overview.summary.roots:
+def _sections(report: ReportModel) -> Iterator[str]:
+    yield _tiles(report)
+    if not report.summary.roots:
         yield _section("Nothing to show", "<p>The source has no quota roots.</p>")
         return
-    yield _distribution(overview)
-    yield _domains(overview)
-    yield _refused(overview)
-    if overview.fullest():
-        yield _fullest(overview)
-    yield _resources(overview)
+    yield _distribution(report)
+    yield _domains(report)
+    yield _refused(report)
+    if report.fullest():
+        yield _fullest(report)
+    yield _resources(report)
 
 
 def _section(title: str, *content: str) -> str:
-    return "\n".join(("<section>", f"<h2>{text(title)}</h2>", *content, "</section>"))
+    return "\n".join(("<section>", f"<h2>{escaped(title)}</h2>", *content, "</section>"))
 
 
 def _quiet(said: str) -> str:
-    return f'<p class="quiet">{text(said)}</p>'
+    return f'<p class="quiet">{escaped(said)}</p>'
 
 
-def _tiles(overview: Overview) -> str:
-    figures = list(overview.totals())
+def _tiles(report: ReportModel) -> str:
+    figures = list(report.totals())
     large = "\n".join(_tile(each) for each in figures if each.is_main)
     small = "\n".join(_tile(each) for each in figures if not each.is_main)
     return f'<dl class="tiles">\n{large}\n</dl>\n<dl class="facts">\n{small}\n</dl>'
 
 
-def _tile(each: Figure) -> str:
-    note = f'\n<dd class="quiet">{text(each.note)}</dd>' if each.note else ""
+def _tile(each: TotalLine) -> str:
+    note = f'\n<dd class="quiet">{escaped(each.note)}</dd>' if each.note else ""
     return (
-        f'<div class="{each.state.value}"><dt>{text(each.label)}</dt>\n'
-        f'<dd class="value">{text(each.value)}</dd>{note}</div>'
+        f'<div class="{each.state.value}"><dt>{escaped(each.label)}</dt>\n'
+        f'<dd class="value">{escaped(each.value)}</dd>{note}</div>'
     )
 
 
-def _distribution(overview: Overview) -> str:
-    steps = list(overview.steps())
+def _distribution(report: ReportModel) -> str:
+    steps = list(report.steps())
     limited = sum(step.count for step in steps)
     said = (
         f"Of {limited} roots with a limit, how many use how much of it, in the resource that they"
         " are fullest in, by tenths."
     )
-    rows = [(text(step.label), str(step.count), part(step.count, limited)) for step in steps]
-    headings = (Heading("Of the limit", False), Heading("Roots"), Heading("Share"))
+    rows = [(escaped(step.label), str(step.count), part(step.count, limited)) for step in steps]
+    headings = (HtmlColumn("Of the limit", False), HtmlColumn("Roots"), HtmlColumn("Share"))
     return _section(
         "How full the roots are",
         _quiet(said),
         '<div class="beside">',
         histogram("full", "How full the roots are", said, steps),
-        table("Roots by use of their limit", headings, rows),
+        html_table("Roots by use of their limit", headings, rows),
         "</div>",
     )
 
 
-_USAGE = (Heading("Use"), Heading("Used"), Heading("Limit"), Heading("Resource", False))
+_USAGE = (HtmlColumn("Use"), HtmlColumn("Used"), HtmlColumn("Limit"), HtmlColumn("Resource", False))
 
 
-def _usage(kind: Resource, usage: Usage, state: State) -> tuple[str, str, str, str]:
+def _usage(kind: Resource, usage: Usage, state: Level) -> tuple[str, str, str, str]:
     limit = "-" if usage.limit is None else figure(kind, usage.limit)
-    said = f'<span class="{state.value}">{text(percent(usage))}</span>'
-    return said, text(figure(kind, usage.used)), text(limit), text(kind.value)
+    said = f'<span class="{state.value}">{escaped(percent(usage))}</span>'
+    return said, escaped(figure(kind, usage.used)), escaped(limit), escaped(kind.value)
 
 
-def _refused(overview: Overview) -> str:
-    if not overview.refused:
+def _refused(report: ReportModel) -> str:
+    if not report.refused:
         return _section("Refused mail now", "<p>Nobody.</p>")
-    refusals = list(overview.refusals())
-    shown = refusals[: overview.rows]
-    headings = (Heading("User", False), *_USAGE, Heading("Governed by", False))
+    refusals = list(report.refusals())
+    shown = refusals[: report.rows]
+    headings = (HtmlColumn("User", False), *_USAGE, HtmlColumn("Governed by", False))
     return _section(
         "Refused mail now",
-        table("Users and the resources they lack room in", headings, map(_refusal, shown)),
+        html_table("Users and the resources they lack room in", headings, map(_refusal, shown)),
         *_rest(len(refusals) - len(shown), "reasons to refuse mail"),
     )
 
 
 def _refusal(refusal: Refusal) -> Sequence[str]:
-    governed_by = name(refusal.governed_by) if refusal.governed_by else "own root"
-    return name(refusal.user), *_usage(refusal.resource, refusal.usage, State.OVER), governed_by
+    governed_by = isolated(refusal.governed_by) if refusal.governed_by else "own root"
+    return isolated(refusal.user), *_usage(refusal.resource, refusal.usage, Level.OVER), governed_by
 
 
 def _rest(count: int, what: str) -> Iterator[str]:
@@ -137,34 +161,34 @@ def _rest(count: int, what: str) -> Iterator[str]:
         yield _quiet(f"and {count} more {what}; --rows shows more")
 
 
-def _fullest(overview: Overview) -> str:
-    fullest = overview.fullest()
+def _fullest(report: ReportModel) -> str:
+    fullest = report.fullest()
     most = max(1.0, min(_MOST, fullest[0].fraction))
-    rows = (_full(full, overview.state(full.usage), most) for full in fullest)
-    headings = (Heading("Quota root", False), *_USAGE, Heading("Use, limit marked", False))
+    rows = (_full(full, report.state(full.usage), most) for full in fullest)
+    headings = (HtmlColumn("Quota root", False), *_USAGE, HtmlColumn("Use, limit marked", False))
     return _section(
         f"The fullest {len(fullest)}" if len(fullest) > 1 else "The fullest",
-        table("Quota roots and the resource they are fullest in", headings, rows),
+        html_table("Quota roots and the resource they are fullest in", headings, rows),
     )
 
 
-def _full(full: Fullest, state: State, most: float) -> Sequence[str]:
+def _full(full: Fullest, state: Level, most: float) -> Sequence[str]:
     drawn = meter(full.fraction, state, most)
-    return name(full.root.name), *_usage(full.resource, full.usage, state), drawn
+    return isolated(full.root.name), *_usage(full.resource, full.usage, state), drawn
 
 
-def _domains(overview: Overview) -> str:
-    domains = overview.domains()
-    shown = domains[: overview.rows]
+def _domains(report: ReportModel) -> str:
+    domains = report.domains()
+    shown = domains[: report.rows]
     said = "How much storage each domain uses of what its limits promise."
     if len(domains) > _CHARTED:
         said = f"The {_CHARTED} of {len(domains)} domains that use most. {said}"
-    chart = bars(
-        "domains", "Promised and used", said, [_bars(*each) for each in domains[:_CHARTED]]
+    chart = bar_chart(
+        "domains", "Promised and used", said, [_bar_row(*each) for each in domains[:_CHARTED]]
     )
     headings = (
-        Heading("Domain", False),
-        *map(Heading, ("Roots", "No limit", "Over", "Promised", "Used", "Use")),
+        HtmlColumn("Domain", False),
+        *map(HtmlColumn, ("Roots", "No limit", "Over", "Promised", "Used", "Use")),
     )
     return _section(
         "Promised and used, by domain",
@@ -172,26 +196,161 @@ def _domains(overview: Overview) -> str:
         '<p class="quiet legend"><span><span class="key fine"></span>used</span>'
         ' <span><span class="key whole"></span>promised</span></p>',
         f'<div class="bars">{chart}</div>',
-        table("Domains; sizes are of STORAGE", headings, (_domain(*each) for each in shown)),
+        html_table("Domains; sizes are of STORAGE", headings, (_domain(*each) for each in shown)),
         *_rest(len(domains) - len(shown), "domains"),
     )
 
 
-def _bars(domain: str, totals: DomainUsage) -> Bars:
+def _bar_row(domain: str, totals: DomainUsage) -> BarRow:
     said = f"{size(totals.used)} of {size(totals.limits)}"
-    return Bars(shortened(domain, _NAME), totals.limits, totals.used, said)
+    return BarRow(shortened(domain, _NAME), totals.limits, totals.used, said)
 
 
 def _domain(domain: str, totals: DomainUsage) -> Sequence[str]:
     limited = totals.used - totals.used_unlimited
     return (
-        name(domain),
+        isolated(domain),
         *map(str, (totals.roots, totals.unlimited, totals.over)),
-        *map(text, (size(totals.limits), size(totals.used), part(limited, totals.limits))),
+        *map(escaped, (size(totals.limits), size(totals.used), part(limited, totals.limits))),
     )
 
 
-def _resources(overview: Overview) -> str:
-    headings = (Heading("Resource", False), *map(Heading, ("Roots with a limit", "Near", "Over")))
-    rows = [(text(kind.value), *map(str, counts)) for kind, *counts in overview.resources()]
-    return _section("By resource", table("Quota roots by resource", headings, rows))
+def _resources(report: ReportModel) -> str:
+    headings = (
+        HtmlColumn("Resource", False),
+        *map(HtmlColumn, ("Roots with a limit", "Near", "Over")),
+    )
+    rows = [(escaped(kind.value), *map(str, counts)) for kind, *counts in report.resources()]
+    return _section("By resource", html_table("Quota roots by resource", headings, rows))
+
+
+# --- charts, as SVG ---
+
+
+@attrs.frozen
+class BarRow:
+    """A row of a bar chart: its whole, the part of it that is filled, and both in words."""
+
+    label: str
+    whole: int
+    filled: int
+    said: str
+
+
+def histogram(key: str, title: str, description: str, steps: Sequence[Step]) -> str:
+    """Columns side by side, each with its count above it."""
+    most = max((step.count for step in steps), default=0) or 1
+    place = 100 / max(1, len(steps))
+    foot = _ABOVE + _HEIGHT
+    parts = [f'<line class="axis" x1="0" x2="100%" y1="{foot}" y2="{foot}"/>']
+    for at, step in enumerate(steps):
+        height = max(_VISIBLE, _HEIGHT * step.count / most) if step.count else 0
+        left, middle = place * (at + (1 - _FILLED) / 2), place * (at + 0.5)
+        parts.append(
+            f'<rect class="{step.state.value}" x="{left:.2f}%" y="{foot - height:.1f}"'
+            f' width="{place * _FILLED:.2f}%" height="{height:.1f}" rx="2">'
+            f"<title>{escaped(step.label)}: {step.count}</title></rect>"
+            f'<text class="count" x="{middle:.2f}%" y="{foot - height - 6:.1f}"'
+            f' text-anchor="middle">{_short(step.count)}</text>'
+        )
+        # Where it begins stands at its left edge, which for the first one is that of the chart.
+        spot, anchor = place * at, "middle" if at else "start"
+        if step.state is Level.OVER:
+            spot, anchor = middle, "middle"
+        kind = "label" if at % 2 == 0 else "label odd"
+        parts.append(
+            f'<text class="{kind}" x="{spot:.2f}%" y="{foot + 17}" text-anchor="{anchor}">'
+            f"{escaped(step.begin)}</text>"
+        )
+    return _image(key, title, description, foot + _BELOW, parts)
+
+
+def bar_chart(key: str, title: str, description: str, rows: Sequence[BarRow]) -> str:
+    """Bars one below the other, each with its label and what it says above it."""
+    most = max((max(row.whole, row.filled) for row in rows), default=0) or 1
+    parts = []
+    for at, row in enumerate(rows):
+        top, label, said = at * _ROW, escaped(row.label), escaped(row.said)
+        parts.append(
+            f'<text class="label" x="0" y="{top + 14}">{label}</text>'
+            f'<text class="count" x="100%" y="{top + 14}" text-anchor="end">{said}</text>'
+            f'<rect class="whole" x="0" y="{top + 21}" width="{100 * row.whole / most:.2f}%"'
+            f' height="{_BAR}" rx="3"/>'
+            f'<rect class="fine" x="0" y="{top + 21}" width="{_filled(row, most):.2f}%"'
+            f' height="{_BAR}" rx="3"><title>{label}: {said}</title></rect>'
+        )
+    return _image(key, title, description, len(rows) * _ROW, parts)
+
+
+def _filled(row: BarRow, most: int) -> float:
+    """Percent of the width; whatever is not nothing shows."""
+    return max(_LEAST, 100 * row.filled / most) if row.filled else 0
+
+
+def meter(share: float, state: Level, most: float) -> str:
+    """A small bar inside a table for a share up to `most`, with a mark where the limit is."""
+    limit = 100 / most
+    filled = 100 * min(most, max(0.0, share)) / most
+    return (
+        '<svg class="meter" aria-hidden="true" width="100%" height="12">'
+        f'<rect class="whole" y="2" width="{limit:.1f}%" height="8" rx="2"/>'
+        f'<rect class="{state.value}" y="2" width="{filled:.1f}%" height="8" rx="2"/>'
+        f'<line class="limit" x1="{limit:.1f}%" x2="{limit:.1f}%" y1="0" y2="12"/></svg>'
+    )
+
+
+def _image(key: str, title: str, description: str, height: int, parts: Sequence[str]) -> str:
+    return (
+        f'<svg class="chart" role="img" aria-labelledby="{key}-title {key}-text"'
+        f' width="100%" height="{height}">\n'
+        f'<title id="{key}-title">{escaped(title)}</title>\n'
+        f'<desc id="{key}-text">{escaped(description)}</desc>\n' + "\n".join(parts) + "\n</svg>"
+    )
+
+
+def _short(count: int) -> str:
+    """A count that leaves room for its neighbours."""
+    if count < _MANY:
+        return str(count)
+    return f"{count // 1000}k" if count < 1_000_000 else f"{count / 1_000_000:.1f}M"
+
+
+# --- markup ---
+
+
+def escaped(found: str) -> str:
+    """`found` for the inside of an element or an attribute's quotes."""
+    return html.escape(printable(found))
+
+
+def isolated(found: str) -> str:
+    """A name as text of its own direction, so that it does not turn its surroundings round.
+
+    Where it has to be broken, it is broken before its domain or a level.
+    """
+    return f"<bdi>{_LEVEL.sub(_BREAK, escaped(found))}</bdi>"
+
+
+_LEVEL = re.compile(r"(?=[@.])|(?<=!)")
+_BREAK = "<wbr/>"
+
+
+def html_table(caption: str, headings: Sequence[HtmlColumn], rows: Iterable[Sequence[str]]) -> str:
+    """A table of cells that are markup already; the first one of a row names it."""
+    kinds = [' class="figure"' if heading.has_figures else "" for heading in headings]
+    head = "".join(
+        f'<th scope="col"{kind}>{escaped(heading.title)}</th>'
+        for kind, heading in zip(kinds, headings)
+    )
+    body = "\n".join(_row(kinds, row) for row in rows)
+    return (
+        f'<div class="wide" role="region" aria-label="{escaped(caption)}" tabindex="0">\n'
+        f"<table>\n<caption>{escaped(caption)}</caption>\n"
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>"
+    )
+
+
+def _row(kinds: Sequence[str], cells: Sequence[str]) -> str:
+    parts = [f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, cells)]
+    parts[0] = parts[0].replace("<td", '<th scope="row"', 1).replace("</td>", "</th>")
+    return f"<tr>{''.join(parts)}</tr>"

@@ -15,7 +15,7 @@ from cyrusquota.verdicts.evaluator import Verdict
 from cyrusquota.verdicts.summary import STEP, STEPS, DomainUsage, Fullest, Summary
 
 
-class State(enum.Enum):
+class Level(enum.Enum):
     """What to think of a use of a limit."""
 
     FINE = "fine"
@@ -24,7 +24,7 @@ class State(enum.Enum):
 
 
 @attrs.frozen
-class Figure:
+class TotalLine:
     """One line of the totals: what it is, how much, and what to know about it.
 
     `is_main` says that it is one of those to look at first.
@@ -34,7 +34,7 @@ class Figure:
     value: str
     note: str = ""
     is_main: bool = False
-    state: State = State.FINE
+    state: Level = Level.FINE
 
 
 @attrs.frozen
@@ -44,7 +44,7 @@ class Step:
     label: str
     begin: str
     count: int
-    state: State
+    state: Level
 
 
 @attrs.frozen
@@ -61,7 +61,7 @@ class Refusal:
 
 
 @attrs.frozen
-class Overview:
+class ReportModel:
     """A site at a moment.
 
     `refused` are verdicts on users who are over, `inboxes` how many live INBOXes there are, None
@@ -85,37 +85,39 @@ class Overview:
         """Of what, by which rule and when."""
         return f"{self.source}, policy {self.policy}, {self.when:%Y-%m-%d %H:%M %z}"
 
-    def totals(self) -> Iterator[Figure]:
+    def totals(self) -> Iterator[TotalLine]:
         """The site in a few lines."""
         summary, total = self.summary, self.summary.total()
         count = len(summary.domains)
-        yield Figure("Quota roots", str(summary.roots), _domains(count), is_main=True)
+        yield TotalLine("Quota roots", str(summary.roots), _domains(count), is_main=True)
         of = "" if self.inboxes is None else f"{self.inboxes} users have an INBOX here"
-        yield Figure("Users with a root of their own", str(total.users), of)
+        yield TotalLine("Users with a root of their own", str(total.users), of)
         yield self._roots("Without any limit", summary.unlimited)
         near = f"at least {summary.near:g}% of it in use"
-        yield self._roots("Near a limit", summary.near_roots, near, State.NEAR)
+        yield self._roots("Near a limit", summary.near_roots, near, Level.NEAR)
         yield self._roots("Over a limit", summary.over_roots)
         yield self._refused()
         if self.reserved is not None:
             note = "less left than --reserve; Cyrus still takes their mail"
-            yield Figure("Users within the reserve", str(self.reserved), note)
-        yield Figure("Promised", size(total.limits), "the sum of all STORAGE limits", True)
-        yield Figure("Used", size(total.used), _used(total), is_main=True)
+            yield TotalLine("Users within the reserve", str(self.reserved), note)
+        yield TotalLine("Promised", size(total.limits), "the sum of all STORAGE limits", True)
+        yield TotalLine("Used", size(total.used), _used(total), is_main=True)
         if self.problems:
-            yield Figure("Problems", str(self.problems), "see what was said on standard error")
+            yield TotalLine("Problems", str(self.problems), "see what was said on standard error")
 
-    def _roots(self, label: str, count: int, note: str = "", state: State = State.FINE) -> Figure:
-        is_main = state is not State.FINE
+    def _roots(
+        self, label: str, count: int, note: str = "", state: Level = Level.FINE
+    ) -> TotalLine:
+        is_main = state is not Level.FINE
         if not count:
-            return Figure(label, "0", is_main=is_main)
+            return TotalLine(label, "0", is_main=is_main)
         share = f"{part(count, self.summary.roots)} of all roots"
-        return Figure(label, str(count), f"{share}, {note}" if note else share, is_main, state)
+        return TotalLine(label, str(count), f"{share}, {note}" if note else share, is_main, state)
 
-    def _refused(self) -> Figure:
+    def _refused(self) -> TotalLine:
         count = len(self.refused)
-        state = State.OVER if count else State.FINE
-        return Figure("Users refused mail now", str(count), self._of_whom(), True, state)
+        state = Level.OVER if count else Level.FINE
+        return TotalLine("Users refused mail now", str(count), self._of_whom(), True, state)
 
     def _of_whom(self) -> str:
         if self.inboxes is not None:
@@ -126,17 +128,17 @@ class Overview:
         """The histogram, from empty to over the limit."""
         for at, count in enumerate(self.summary.histogram):
             if at == STEPS:
-                yield Step("over 100%", ">100%", count, State.OVER)
+                yield Step("over 100%", ">100%", count, Level.OVER)
                 return
             begin = at * STEP
-            state = State.NEAR if begin >= self.summary.near else State.FINE
+            state = Level.NEAR if begin >= self.summary.near else Level.FINE
             yield Step(f"{begin}-{begin + STEP}%", f"{begin}%", count, state)
 
-    def state(self, usage: Usage) -> State:
+    def state(self, usage: Usage) -> Level:
         """What to think of a use."""
         if usage.is_over():
-            return State.OVER
-        return State.NEAR if usage.reaches(self.summary.near) else State.FINE
+            return Level.OVER
+        return Level.NEAR if usage.reaches(self.summary.near) else Level.FINE
 
     def domains(self) -> list[tuple[str, DomainUsage]]:
         """Each domain with its totals, the one that uses most first."""

@@ -27,6 +27,7 @@ class Unit(enum.Enum):
     TIB = "TiB"
 
 
+_UNITS = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 _NAMES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
@@ -65,3 +66,18 @@ def percent(usage: Usage) -> str:
 def part(number: int, whole: int) -> str:
     """How much `number` is of `whole`, in percent with a decimal; a dash where that is nothing."""
     return f"{number * 100 / whole:.1f}%" if whole else "-"
+
+
+def duration(seconds: float) -> str:
+    """A span in its two largest units, the smaller left out where it is 0; seconds only alone."""
+    rest = abs(round(seconds))
+    said: list[str] = []
+    for unit, length in _UNITS:
+        count, rest = divmod(rest, length)
+        if said and (unit == "second" or not count):
+            break
+        if count:
+            said.append(f"{count} {unit}{'' if count == 1 else 's'}")
+        if len(said) == 2:
+            break
+    return ("-" if seconds <= -1 else "") + (" ".join(said) or "0 seconds")

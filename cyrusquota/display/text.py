@@ -8,8 +8,7 @@ from typing import Callable, Iterable, Iterator, Optional, Sequence
 
 import attrs
 
-from cyrusquota.display.bars import bar
-from cyrusquota.display.report_model import Overview, Refusal, State
+from cyrusquota.display.report_model import Level, Refusal, ReportModel
 from cyrusquota.display.sizes import figure, part, percent, size
 from cyrusquota.display.table import GAP, Charset, Column, Table, joined, shortened, width
 from cyrusquota.quota import Resource, Usage
@@ -21,8 +20,10 @@ _USUAL = 80
 _NAME = 30
 #: Notes have at least so many columns.
 _NARROW = 16
+_EIGHTHS = " \u258f\u258e\u258d\u258c\u258b\u258a\u2589\u2588"
+_PLAIN = "#"
 
-_COLOURS = {State.OVER: "red", State.NEAR: "yellow"}
+_COLOURS = {Level.OVER: "red", Level.NEAR: "yellow"}
 
 _USAGE = (
     Column("USE"),
@@ -43,25 +44,25 @@ class Text:
     charset: Charset = attrs.field(factory=Charset)
     coloured: Callable[[str, str], str] = lambda text, colour: text
 
-    def lines(self, overview: Overview) -> Iterator[str]:
+    def lines(self, report: ReportModel) -> Iterator[str]:
         """All of it."""
-        yield from self._wrapped(overview.made())
+        yield from self._wrapped(report.made())
         yield ""
-        yield from self._totals(overview)
-        if not overview.summary.roots:
+        yield from self._totals(report)
+        if not report.summary.roots:
             return
-        yield from self._titled("How full the roots are", self._histogram(overview))
-        yield from self._titled("By resource", self._resources(overview))
-        domains = overview.domains()
+        yield from self._titled("How full the roots are", self._histogram(report))
+        yield from self._titled("By resource", self._resources(report))
+        domains = report.domains()
         if len(domains) > 1:
-            rows = list(map(self._domain, domains[: overview.rows]))
+            rows = list(map(self._domain, domains[: report.rows]))
             yield from self._titled("By domain", self._table(_DOMAINS, rows))
             yield from self._rest(len(domains) - len(rows), "domains")
-        fullest = list(map(self._full, overview.fullest()))
+        fullest = list(map(self._full, report.fullest()))
         if fullest:
             title = f"The fullest {len(fullest)}" if len(fullest) > 1 else "The fullest"
             yield from self._titled(title, self._table((*_USAGE, _ROOT), fullest))
-        yield from self._refused(overview)
+        yield from self._refused(report)
 
     def _titled(self, title: str, lines: Iterable[str]) -> Iterator[str]:
         yield ""
@@ -79,8 +80,8 @@ class Text:
         if count > 0:
             yield self._cut(f"and {count} more {what}: see --rows")
 
-    def _totals(self, overview: Overview) -> Iterator[str]:
-        figures = list(overview.totals())
+    def _totals(self, report: ReportModel) -> Iterator[str]:
+        figures = list(report.totals())
         labels = max(width(figure.label) for figure in figures)
         values = max(width(figure.value) for figure in figures)
         for each in figures:
@@ -104,8 +105,8 @@ class Text:
         lines = textwrap.wrap(shown, max(1, self.room - indent))
         return [shortened(line, self.room - indent, self.charset.ellipsis) for line in lines]
 
-    def _histogram(self, overview: Overview) -> Iterator[str]:
-        steps = list(overview.steps())
+    def _histogram(self, report: ReportModel) -> Iterator[str]:
+        steps = list(report.steps())
         most = max(step.count for step in steps) or 1
         labels = max(len(step.label) for step in steps)
         counts = len(str(most))
@@ -120,10 +121,10 @@ class Text:
     def _narrow(self, line: str) -> str:
         return line if self.room is None else shortened(line, self.room, self.charset.ellipsis)
 
-    def _resources(self, overview: Overview) -> Iterator[str]:
+    def _resources(self, report: ReportModel) -> Iterator[str]:
         rows = [
             joined((str(roots), str(near), str(over), kind.value))
-            for kind, roots, near, over in overview.resources()
+            for kind, roots, near, over in report.resources()
         ]
         return self._table(_RESOURCES, rows)
 
@@ -145,12 +146,12 @@ class Text:
         name = self.charset.shown(full.root.name)
         return joined((*_usage(full.resource, full.usage), name))
 
-    def _refused(self, overview: Overview) -> Iterator[str]:
-        if not overview.refused:
+    def _refused(self, report: ReportModel) -> Iterator[str]:
+        if not report.refused:
             yield from self._titled("Nobody is refused mail now", ())
             return
-        refusals = overview.refusals()
-        rows = list(map(self._refusal, islice(refusals, overview.rows)))
+        refusals = report.refusals()
+        rows = list(map(self._refusal, islice(refusals, report.rows)))
         columns = (*_USAGE, Column("ROOT", to_right=False, spare=True), _USER)
         yield from self._titled("Refused mail now", self._table(columns, rows))
         yield from self._rest(sum(1 for _ in refusals), "reasons to refuse mail")
@@ -161,6 +162,16 @@ class Text:
             governed_by = shortened(governed_by, _NAME, self.charset.ellipsis)
         user = self.charset.shown(refusal.user)
         return joined((*_usage(refusal.resource, refusal.usage), governed_by or "own", user))
+
+
+def bar(share: float, room: int, charset: Charset) -> str:
+    """A bar for `share` of `room` columns, 0 to 1; whatever is not nothing shows."""
+    if share <= 0 or room < 1:
+        return ""
+    if not charset.has(_EIGHTHS):
+        return _PLAIN * max(1, round(share * room))
+    whole, eighth = divmod(max(1, round(share * room * 8)), 8)
+    return _EIGHTHS[8] * whole + (_EIGHTHS[eighth] if eighth else "")
 
 
 def _usage(kind: Resource, usage: Usage) -> tuple[str, str, str, str]:

@@ -1,7 +1,7 @@
 """Look at everything that the map's way from Cyrus to Exim depends on, and say what is wrong.
 
-One module for each of the four that are looked at (`cyrus`, `installed_map`, `exim`, `schedule`), and the
-table of all that they may find (`findings`). Nothing is written, locked, delivered or reloaded;
+One module for each of the four that are looked at (`cyrus`, `map_file`, `exim`, `schedule`), and
+tables of all that they may find (`kinds`, `kinds_exim`). Nothing is written, locked, delivered or reloaded;
 what may not be read is a finding, not an error.
 """
 
@@ -13,13 +13,14 @@ from typing import Iterator, Optional
 
 import attrs
 
-from cyrusquota.doctor import cyrus, map, schedule
+from cyrusquota.doctor import cyrus, map_file, schedule
 from cyrusquota.doctor import exim as exim_side
-from cyrusquota.doctor.findings import KINDS, Finding, Kind, Severity, worst
+from cyrusquota.doctor.findings import KINDS, Finding, worst
+from cyrusquota.doctor.kinds import Kind, Severity
 from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH
 from cyrusquota.mta.exim import Exim
 
-__all__ = ["KINDS", "Finding", "Host", "Kind", "Severity", "examined", "worst"]
+__all__ = ["KINDS", "Finding", "Host", "Kind", "Severity", "examine", "worst"]
 
 
 @attrs.frozen
@@ -38,16 +39,16 @@ class Host:
     systemctl: Optional[str] = None
 
 
-def examined(host: Host) -> Iterator[Finding]:
+def examine(host: Host) -> Iterator[Finding]:
     """All findings, in the order of the way from Cyrus to Exim."""
-    found, quotas = cyrus.examined(host.config)
+    found, quotas = cyrus.examine(host.config)
     yield from found
     configured, router, exim = exim_side.configured(host.exim, host.map or DEFAULT_PATH)
     path = host.map or (DEFAULT_PATH if router is None else router.map)
     max_age = DEFAULT_MAX_AGE if router is None else router.max_age
-    found, table = map.examined(path, max_age, exim, quotas, time.time())
+    found, table = map_file.examine(path, max_age, exim, quotas, time.time())
     yield from found
     yield from configured
     if exim is not None and router is not None:
         yield from exim_side.tried(exim, router, path, table, quotas, host.domain)
-    yield from schedule.examined(host.root, path, max_age, host.systemctl)
+    yield from schedule.examine(host.root, path, max_age, host.systemctl)

@@ -46,12 +46,12 @@ class Quotas:
     good: tuple[Recipient, ...]
 
 
-def examined(path: str) -> tuple[list[Finding], Optional[Quotas]]:
+def examine(path: str) -> tuple[list[Finding], Optional[Quotas]]:
     """What is found by following the imapd.conf at `path`, and the quotas if they can be read."""
     try:
         conf = imapdconf.load(path)
         found = [*_configuration(conf), *_options(conf)]
-        reading = _Reading(conf)
+        reading = _QuotaCheck(conf)
     except ConfigError as error:
         return [finding("imapd-conf-bad", *_split(error))], None
     found += reading.findings()
@@ -94,7 +94,7 @@ class _QuotasFailed(Exception):
 
 
 @attrs.define
-class _Reading:
+class _QuotaCheck:
     conf: ImapdConf
     quotas: Optional[Quotas] = None
     _has_users: bool = False

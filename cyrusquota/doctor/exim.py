@@ -1,7 +1,7 @@
 """The Exim side: its configuration as `exim -bP` prints it, and what it answers when it is asked.
 
-The router is known by what it does (`cyrusquota.mta.router`), so that every variant in exim/ and what
-a site has made of one is found.
+The router is known by what it does (`cyrusquota.mta.router`), so that every variant in exim/
+and what a site has made of one is found.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cyrusquota.doctor.cyrus import Quotas
 from cyrusquota.doctor.findings import Finding, finding
 from cyrusquota.errors import EximError, printable
 from cyrusquota.maps.installed import InstalledMap
-from cyrusquota.mta.exim import Answer, Exim, Outcome, Router
+from cyrusquota.mta.exim import Exim, Router, VerifyResult, VerifyStatus
 from cyrusquota.mta.router import OverquotaRouter, overquota_routers
 
 _VERIFY = re.compile(r"\bverify *= *recipient\b")
@@ -196,7 +196,7 @@ def _full(
         return
     full = _address(to, domain)
     answer = exim.verify(full)
-    if answer.outcome is not Outcome.ACCEPTED:
+    if answer.status is not VerifyStatus.ACCEPTED:
         is_ours = router.only_notes or _text(table.value(str(to)) or b"") in answer.text
         yield finding("full-deferred" if is_ours else "full-otherwise", answer.text)
     elif router.only_notes:
@@ -211,12 +211,12 @@ def _text(value: bytes) -> str:
 
 
 def _good(exim: Exim, good: Sequence[str]) -> Iterator[Finding]:
-    answers: list[Answer] = []
+    answers: list[VerifyResult] = []
     for address in good:
         answers.append(exim.verify(address))
-        if answers[-1].outcome is Outcome.ACCEPTED:
+        if answers[-1].status is VerifyStatus.ACCEPTED:
             yield finding("good-accepted", answers[-1].text)
             return
     if answers:
-        deferred = answers[0].outcome is Outcome.DEFERRED
+        deferred = answers[0].status is VerifyStatus.DEFERRED
         yield finding("good-deferred" if deferred else "good-refused", answers[0].text)

@@ -16,8 +16,7 @@ from typing import Iterator, Optional
 
 import attrs
 
-from cyrusquota.display.spans import age
-from cyrusquota.doctor import crontab
+from cyrusquota.display.sizes import duration
 from cyrusquota.doctor.findings import Finding, finding
 
 #: The crontabs of root on Debian, Red Hat and FreeBSD.
@@ -37,6 +36,24 @@ _UNITS = (
 _BOOTED = "/run/systemd/system"
 _EXEC = re.compile(r"^ExecStart\s*=\s*[-@:+!|]*(?P<command>.+)$", re.MULTILINE)
 _PATIENCE = 10.0
+#: What runs the export, however it was installed.
+RUNS = re.compile(r"(?:^|[\s/'\"=])cyrusquota-export(?=$|[\s'\";|&>])")
+#: The PATH that cron gives where the crontab sets none.
+PATH = "/usr/bin:/bin"
+
+_SETTING = re.compile(r"\s*(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.*?)\s*")
+_NAMED = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@reboot": None,
+}
+_DAY = 24 * 60
+_RANGE = re.compile(r"(?:\*|(?P<first>[0-9]+)(?:-(?P<last>[0-9]+))?)(?:/(?P<step>[0-9]+))?")
 
 
 @attrs.frozen
@@ -49,7 +66,7 @@ class Job:
 
     name: str
     command: str
-    path: str = crontab.PATH
+    path: str = PATH
     pause: Optional[float] = None
     is_enabled: bool = True
     unit: Optional[str] = None
@@ -77,11 +94,11 @@ class Job:
     @property
     def program(self) -> str:
         """The program that it runs."""
-        named = (word for word in self.words if crontab.RUNS.search(word))
+        named = (word for word in self.words if RUNS.search(word))
         return next(named, self.command)
 
 
-def examined(
+def examine(
     root: Path, path: str, max_age: Optional[int], systemctl: Optional[str]
 ) -> Iterator[Finding]:
     """What is found below `root` of jobs that write the map `path`."""
@@ -114,8 +131,12 @@ def _job(
     if job.output != path:
         yield finding("schedule-map", f"{job.name}: writes {job.output or 'no file'}, not {path}")
     if job.pause is not None and max_age is not None and job.pause >= max_age:
-        pause = "less than once a day" if job.pause == float("inf") else f"every {age(job.pause)}"
-        yield finding("schedule-seldom", f"{job.name}: {pause}, the map counts for {age(max_age)}")
+        pause = (
+            "less than once a day" if job.pause == float("inf") else f"every {duration(job.pause)}"
+        )
+        yield finding(
+            "schedule-seldom", f"{job.name}: {pause}, the map counts for {duration(max_age)}"
+        )
     yield finding("schedule", f"{job.name}: {job.command}")
 
 
@@ -150,7 +171,7 @@ class _Search:
                 yield from jobs
 
     def _crontab(self, path: Path, *, has_user: bool) -> Iterator[Job]:
-        for line in crontab.lines(self._text(path), has_user=has_user):
+        for line in cron_lines(self._text(path), has_user=has_user):
             if _BOOTED in line.command:
                 if (self.root / _BOOTED.lstrip("/")).is_dir():
                     continue
@@ -168,7 +189,7 @@ class _Search:
 
     def _service(self, path: Path) -> Iterator[Job]:
         match = _EXEC.search(self._text(path))
-        if match is None or not crontab.RUNS.search(match["command"]):
+        if match is None or not RUNS.search(match["command"]):
             return
         command = match["command"].strip()
         stays = "--follow" in command.split()
@@ -223,3 +244,61 @@ def _failed(systemctl: str, jobs: list[Job]) -> Iterator[Finding]:
         if done.returncode == 0:
             do = f"systemctl status {service}; journalctl -u {service}"
             yield finding("schedule-failed", f"{service}: has failed", do)
+
+
+@attrs.frozen
+class CronLine:
+    """A line that runs the export: the command, the PATH it has, and the longest pause.
+
+    `pause` is in seconds, None where the line does not run every day.
+    """
+
+    command: str
+    path: str
+    pause: Optional[int]
+
+
+def cron_lines(text: str, *, has_user: bool) -> Iterator[CronLine]:
+    """The lines of a crontab that run the export; `has_user` for the system's own."""
+    path = PATH
+    for line in text.splitlines():
+        setting = _SETTING.fullmatch(line)
+        if setting is not None:
+            path = setting["value"].strip("'\"") if setting["name"] == "PATH" else path
+        elif RUNS.search(line) and not line.lstrip().startswith("#"):
+            when, command = _cron_fields(
+                line.split(None, 1 if line.lstrip().startswith("@") else 5)
+            )
+            if has_user:
+                command = command.partition(" ")[2].strip()
+            yield CronLine(command, path, _longest_pause(when))
+
+
+def _cron_fields(words: list[str]) -> tuple[list[str], str]:
+    if words[0].startswith("@"):
+        return (_NAMED.get(words[0]) or "").split(), words[-1]
+    return words[:5], words[-1]
+
+
+def _longest_pause(when: list[str]) -> Optional[int]:
+    if len(when) != 5 or any(field not in ("*", "*/1") for field in when[2:]):
+        return None
+    minutes, hours = _numbers(when[0], 60), _numbers(when[1], 24)
+    times = sorted(hour * 60 + minute for hour in hours for minute in minutes)
+    if not times:
+        return None
+    return 60 * max(later - time for time, later in zip(times, [*times[1:], times[0] + _DAY]))
+
+
+def _numbers(field: str, below: int) -> set[int]:
+    """The numbers that a field of a crontab stands for."""
+    numbers: set[int] = set()
+    for part in field.split(","):
+        match = _RANGE.fullmatch(part)
+        if match is None:
+            return set()
+        first = int(match["first"] or 0)
+        step = int(match["step"] or 1) or 1
+        last = below - 1 if match["first"] is None else int(match["last"] or first)
+        numbers |= {number for number in range(first, last + 1, step) if number < below}
+    return numbers

@@ -7,17 +7,15 @@ from typing import Iterator, Optional
 
 import attrs
 
-from cyrusquota.display.sizes import figure, percent
-from cyrusquota.display.spans import age
+from cyrusquota.display.sizes import duration, figure, percent
 from cyrusquota.errors import printable
-from cyrusquota.explain.agreement import Difference
-from cyrusquota.explain.results import EximAnswer, MapAnswer, Reply, ServerAnswer
+from cyrusquota.explain.results import Difference, EximAnswer, MapAnswer, Reply, ServerAnswer
 from cyrusquota.explain.user import User
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 
 
 @attrs.frozen
-class Explained:
+class Explanation:
     """One user, what each says of him, and where they differ."""
 
     asked: str
@@ -28,7 +26,7 @@ class Explained:
     differences: tuple[Difference, ...]
 
 
-def as_text(found: Explained) -> str:
+def as_text(found: Explanation) -> str:
     """The answer, to be read from top to bottom; a blank line between its three parts."""
     parts = [_who(found.user), *_resources(found.user), ""]
     parts += [_server(found.server), *_map(found.table), _exim(found.exim), ""]
@@ -105,14 +103,14 @@ def _map(table: MapAnswer) -> Iterator[str]:
     else:
         yield f"{start}{table.key}: {table.value.decode('utf-8', 'surrogateescape')}"
     if table.installed_map is not None:
-        yield f"{'':{_WIDTH}}{table.path}, renewed {age(table.age)} ago{_dates(table)}"
+        yield f"{'':{_WIDTH}}{table.path}, renewed {duration(table.age)} ago{_dates(table)}"
 
 
 def _dates(table: MapAnswer) -> str:
     written = table.installed_map.header.since if table.installed_map is not None else None
     text = "" if written is None else f", the same since {written:%Y-%m-%d %H:%M}"
     if not table.is_believed:
-        text += f"; too old, as the router believes it for {age(table.max_age or 0)}"
+        text += f"; too old, as the router believes it for {duration(table.max_age or 0)}"
     return text
 
 
@@ -128,7 +126,7 @@ def _exim(exim: Optional[EximAnswer]) -> str:
     return text
 
 
-def _conclusion(found: Explained) -> Iterator[str]:
+def _conclusion(found: Explanation) -> Iterator[str]:
     for difference in found.differences:
         yield f"They do not agree: {difference.what}."
         yield f"  Why:        {difference.why}."
@@ -143,7 +141,7 @@ def _conclusion(found: Explained) -> Iterator[str]:
         yield "They agree: quotas have nothing to do with it."
 
 
-def as_json(found: Explained) -> dict[str, object]:
+def as_json(found: Explanation) -> dict[str, object]:
     """The same for programs."""
     user = found.user
     root = user.root or user.stored
@@ -204,7 +202,7 @@ def _exim_object(exim: Optional[EximAnswer]) -> Optional[dict[str, object]]:
         return None
     return {
         "address": exim.address,
-        "outcome": None if exim.outcome is None else exim.outcome.name.lower(),
+        "outcome": None if exim.status is None else exim.status.name.lower(),
         "text": None if exim.answer is None else exim.answer.text,
         "router": None if exim.router is None else exim.router.router.name,
         "problem": None if exim.problem is None else str(exim.problem),

@@ -31,7 +31,7 @@ _EXPANDED = re.compile(r"> (?P<result>.*?)\n> \n?", re.DOTALL)
 _FAILED = "Failed: "
 
 
-class Outcome(enum.Enum):
+class VerifyStatus(enum.Enum):
     """What Exim makes of a recipient, by the exit status of `exim -bv`."""
 
     ACCEPTED = 0
@@ -40,10 +40,10 @@ class Outcome(enum.Enum):
 
 
 @attrs.frozen
-class Answer:
+class VerifyResult:
     """What Exim said of a recipient: the outcome, and its own words."""
 
-    outcome: Outcome
+    status: VerifyStatus
     text: str
 
 
@@ -122,13 +122,13 @@ class Exim:
                 blocks[-1][1].append(line)
         return tuple(Router(name, _options("\n".join(lines))) for name, lines in blocks)
 
-    def verify(self, address: str) -> Answer:
+    def verify(self, address: str) -> VerifyResult:
         """What it makes of a recipient."""
         done = self._run("-bv", "--", address)
         lines = done.stdout.strip().splitlines()
-        if not lines or done.returncode not in {outcome.value for outcome in Outcome}:
+        if not lines or done.returncode not in {status.value for status in VerifyStatus}:
             raise self._error(done)
-        return Answer(Outcome(done.returncode), printable(" ".join(lines)))
+        return VerifyResult(VerifyStatus(done.returncode), printable(" ".join(lines)))
 
     def delivering_router(self, address: str) -> Optional[str]:
         """The name of the router that would deliver to a recipient, None if no router would."""

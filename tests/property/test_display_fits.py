@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from cyrusquota import strategies
 from cyrusquota.cyrus.names import Naming
 from cyrusquota.display import page
-from cyrusquota.display.bars import bar
-from cyrusquota.display.report_model import Overview
+from cyrusquota.display.report_model import ReportModel
 from cyrusquota.display.table import Charset, width
-from cyrusquota.display.text import Text
+from cyrusquota.display.text import Text, bar
 from cyrusquota.errors import CyrusQuotaError, printable
 from cyrusquota.quota import QuotaRoot, Usage
 from cyrusquota.verdicts.evaluator import Query, evaluate_roots
@@ -45,11 +44,11 @@ _charset = st.sampled_from(["utf-8", "ascii", "latin-1", "cp437"]).map(Charset)
 
 
 @st.composite
-def _overviews(draw: st.DrawFn) -> Overview:
+def _overviews(draw: st.DrawFn) -> ReportModel:
     summary = Summary(keep=draw(st.integers(0, 5)))
     problems: list[CyrusQuotaError] = []
     roots = summary.passing(draw(st.lists(_root, max_size=6)))
-    return Overview(
+    return ReportModel(
         source=draw(st.text(max_size=60)),
         policy="lmtpd",
         when=_WHEN,
@@ -66,30 +65,30 @@ def _overviews(draw: st.DrawFn) -> Overview:
 
 @given(_overviews(), st.integers(1, 120), _charset)
 def test_no_line_is_wider_than_the_terminal(
-    overview: Overview, room: int, charset: Charset
+    report: ReportModel, room: int, charset: Charset
 ) -> None:
-    for line in Text(room, charset).lines(overview):
+    for line in Text(room, charset).lines(report):
         assert width(line) <= room
         assert line.isprintable()
         line.encode(charset.encoding)
 
 
 @given(_overviews())
-def test_in_a_file_names_are_whole(overview: Overview) -> None:
-    lines = "\n".join(Text().lines(overview))
-    for full in overview.fullest():
+def test_in_a_file_names_are_whole(report: ReportModel) -> None:
+    lines = "\n".join(Text().lines(report))
+    for full in report.fullest():
         assert f"  {printable(full.root.name)}" in lines
 
 
 @given(_overviews())
-def test_the_page_is_well_formed_and_shows_names_as_they_are(overview: Overview) -> None:
-    document = page.document(overview)
+def test_the_page_is_well_formed_and_shows_names_as_they_are(report: ReportModel) -> None:
+    document = page.document(report)
     content = document.encode()
     assert page.is_ours(content)
     root = ElementTree.fromstring(content)
     assert {re.sub(r"\{.*\}", "", each.tag) for each in root.iter()} <= _ELEMENTS
     shown = ["".join(each.itertext()) for each in root.iter("{http://www.w3.org/1999/xhtml}bdi")]
-    for full in overview.fullest():
+    for full in report.fullest():
         assert printable(full.root.name) in shown
     _Balanced().feed(document)
 

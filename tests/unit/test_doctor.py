@@ -16,8 +16,10 @@ import pytest
 from click.testing import CliRunner
 
 from cyrusquota.cli.main import cyrusquota
-from cyrusquota.doctor import KINDS, Severity, access, crontab, worst
+from cyrusquota.doctor import KINDS, Severity, worst
 from cyrusquota.doctor.findings import finding
+from cyrusquota.doctor.map_file import closed_to, described
+from cyrusquota.doctor.schedule import PATH, CronLine, cron_lines
 from tests.exim_faults import EXIM_CASES
 from tests.recorded import FIXTURES
 from tests.site import FULL, Site, fake_systemctl
@@ -270,9 +272,9 @@ def test_the_way_to_the_map_is_closed_where_a_right_is_missing(is_root: bool, sh
     def closed(path: Path = shared.map) -> Optional[Path]:
         # Somebody who is neither the owner nor who asks.
         if is_root:
-            return access.closed_to("daemon", str(path))
+            return closed_to("daemon", str(path))
         with _ordinary():
-            return access.closed_to("daemon", str(path))
+            return closed_to("daemon", str(path))
 
     link = shared.directory / "link"
     link.symlink_to(shared.map)
@@ -289,7 +291,7 @@ def test_the_way_to_the_map_is_closed_where_a_right_is_missing(is_root: bool, sh
 
 
 def test_rights_are_described(shared: Site) -> None:
-    assert re.fullmatch(r"mode 0644, owner \S+, group \S+", access.described(shared.map))
+    assert re.fullmatch(r"mode 0644, owner \S+, group \S+", described(shared.map))
 
 
 # --- crontabs and units ---
@@ -315,8 +317,8 @@ def test_rights_are_described(shared: Site) -> None:
     ],
 )
 def test_the_longest_pause_of_a_crontab(when: str, pause: object) -> None:
-    (line,) = crontab.lines(f"{when} cyrusquota-export -o /m\n", has_user=False)
-    assert line == crontab.Line("cyrusquota-export -o /m", crontab.PATH, line.pause)
+    (line,) = cron_lines(f"{when} cyrusquota-export -o /m\n", has_user=False)
+    assert line == CronLine("cyrusquota-export -o /m", PATH, line.pause)
     assert line.pause == pause
 
 
@@ -325,7 +327,7 @@ def test_a_crontab_sets_the_path_for_the_lines_below() -> None:
         'PATH="/usr/local/sbin:/bin"\n# * * * * * root cyrusquota-export\n'
         "5 * * * *  root  nice cyrusquota-export -o /m\n* * * * * root cyrusquota-exporter\n"
     )
-    (line,) = crontab.lines(text, has_user=True)
+    (line,) = cron_lines(text, has_user=True)
     assert (line.command, line.path) == ("nice cyrusquota-export -o /m", "/usr/local/sbin:/bin")
 
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from cyrusquota.cli.main import cyrusquota
 from cyrusquota.cyrus.names import Naming
-from cyrusquota.display.spans import age
+from cyrusquota.display.sizes import duration
 from cyrusquota.explain.names import inbox_names, nearest
 
 OFF = Naming(virtdomains=False)
@@ -63,7 +63,7 @@ def test_the_nearest_names_are_offered_as_addresses() -> None:
 
 
 def test_spans_are_said_in_two_units() -> None:
-    said = [age(seconds) for seconds in (0, 1, 59.6, 61, 3600, 3661, 90000, 172800, -5)]
+    said = [duration(seconds) for seconds in (0, 1, 59.6, 61, 3600, 3661, 90000, 172800, -5)]
     assert said == [
         "0 seconds",
         "1 second",

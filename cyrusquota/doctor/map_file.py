@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import shlex
 import stat
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Callable, Iterator, Optional
 
 from cyrusquota import maps
-from cyrusquota.display.spans import age
-from cyrusquota.doctor import access
+from cyrusquota.display.sizes import duration
 from cyrusquota.doctor.cyrus import Quotas
 from cyrusquota.doctor.findings import Finding, finding
 from cyrusquota.errors import ForeignMap, MapError, MapForbidden, NoSuchMap
@@ -18,13 +19,14 @@ from cyrusquota.maps import FORMATS, KeyForm
 from cyrusquota.maps.installed import DEFAULT_MAX_AGE, InstalledMap, installed_map
 from cyrusquota.mta.exim import Exim
 from cyrusquota.publish.guard import Change, Limits, MapSummary, check_change
+from cyrusquota.publish.privileges import reading_as
 
 #: A clock may be this many seconds ahead of ours, on a file system of another host.
 _AHEAD = 60
 _RUN = "run by hand: cyrusquota-export -v -o"
 
 
-def examined(
+def examine(
     path: str, max_age: Optional[int], exim: Optional[Exim], quotas: Optional[Quotas], now: float
 ) -> tuple[list[Finding], Optional[InstalledMap]]:
     """What is found at `path`, and the map if it can be read."""
@@ -52,11 +54,13 @@ def _age(table: InstalledMap, max_age: Optional[int], now: float) -> Iterator[Fi
     old = table.age(now)
     limit = None if table.format == "postfix" else max_age
     late = (DEFAULT_MAX_AGE if limit is None else limit) / 2
-    said = f"{table.path}: renewed {age(old)} ago"
-    believed = "and it is believed for ever" if limit is None else f"and counts for {age(limit)}"
+    said = f"{table.path}: renewed {duration(old)} ago"
+    believed = (
+        "and it is believed for ever" if limit is None else f"and counts for {duration(limit)}"
+    )
     run = f"{_RUN} {shlex.quote(table.path)}"
     if old < -_AHEAD:
-        yield finding("map-future", f"{table.path}: its time is {age(-old)} ahead")
+        yield finding("map-future", f"{table.path}: its time is {duration(-old)} ahead")
     elif limit is not None and old >= limit:
         yield finding("map-old", f"{said}, {believed}", run)
     elif old >= late:
@@ -78,14 +82,14 @@ def _rights(path: str, exim: Optional[Exim]) -> Iterator[Finding]:
         if _is_open(one):
             yield finding(
                 "map-open",
-                f"{one}: others than its owner may write it ({access.described(one)})",
+                f"{one}: others than its owner may write it ({described(one)})",
                 f"chmod go-w {shlex.quote(str(one))}",
             )
 
 
 def _closed(path: str, user: str) -> Iterator[Finding]:
     try:
-        closed = access.closed_to(user, path)
+        closed = closed_to(user, path)
     except KeyError:
         yield finding("not-seen", f"Exim's user {user} is not known here", "")
         return
@@ -94,7 +98,7 @@ def _closed(path: str, user: str) -> Iterator[Finding]:
         yield finding(
             "map-closed",
             f"{path}: {user} may not {'pass' if right == 'x' else 'read'} {closed}"
-            f" ({access.described(closed)})",
+            f" ({described(closed)})",
             f"chmod o+{right} {shlex.quote(str(closed))}",
         )
 
@@ -147,3 +151,63 @@ def _keys_now(table: InstalledMap, quotas: Quotas) -> set[bytes]:
 
 def _same_policy(table: InstalledMap, quotas: Quotas) -> bool:
     return table.header.policy == quotas.policy.name
+
+
+def closed_to(user: str, path: str) -> Optional[Path]:
+    """The first thing on the way to the file at `path` that `user` may not pass, None if none.
+
+    The way to the name is gone as well as the way to what it links to. Raises `KeyError` for an
+    unknown user.
+    """
+    account = pwd.getpwnam(user)
+    if os.geteuid() == 0:
+        with reading_as(user):
+            return _first(path, _tried)
+    groups = set(os.getgrouplist(user, account.pw_gid))
+    return _first(path, lambda one, right: _permitted(one, right, account.pw_uid, groups))
+
+
+def _first(path: str, may: Callable[[Path, int], bool]) -> Optional[Path]:
+    for way in dict.fromkeys((os.path.abspath(path), os.path.realpath(path))):
+        for directory in reversed(Path(way).parents):
+            if not may(directory, os.X_OK):
+                return directory
+    target = Path(os.path.realpath(path))
+    return None if may(target, os.R_OK) else target
+
+
+def _tried(path: Path, right: int) -> bool:
+    return os.access(path, right, effective_ids=True)
+
+
+def _permitted(path: Path, right: int, uid: int, groups: set[int]) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        # Not for us to see; the first thing that closes the way was met before.
+        return True
+    shift = 6 if status.st_uid == uid else 3 if status.st_gid in groups else 0
+    return uid == 0 or bool(status.st_mode >> shift & right)
+
+
+def described(path: Path) -> str:
+    """The mode, owner and group of `path` for a message."""
+    status = path.stat()
+    return (
+        f"mode {stat.S_IMODE(status.st_mode):04o}, owner {_user(status.st_uid)},"
+        f" group {_group(status.st_gid)}"
+    )
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
