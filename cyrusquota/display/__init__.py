@@ -1,1 +1,1 @@
-"""Quota figures for the eye: sizes in units, tables, bars, and a page. Nothing here prints."""
+"""Format quota figures for people: sizes, tables, a report as text or as an HTML page."""

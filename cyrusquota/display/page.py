@@ -1,7 +1,9 @@
-"""A report as one page: complete in itself, no script, nothing fetched.
+"""A report as one HTML page, without scripts, which loads nothing else.
 
-The page says so to the browser, too, in a policy that forbids both. It begins with a line by which
-it is known as ours, so that no file of somebody else's is ever replaced by it.
+A content security policy in the page forbids both. Its first lines identify it, so that the report
+replaces no other file. All text from outside goes through `escaped`; the markup is valid HTML and
+XML. Positions in charts are percentages and heights are pixels, so a chart takes the width of its
+surroundings and its letters keep their size.
 """
 
 from __future__ import annotations
@@ -22,41 +24,41 @@ from cyrusquota.verdicts.summary import DomainUsage, Fullest
 
 _MARK = "<!DOCTYPE html>\n<!-- Written by cyrusquota report; the next run replaces it. -->\n"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
-#: How many domains the chart has, and how much of their names.
+#: How many domains are in the chart, and the length of their names.
 _CHARTED = 10
 _NAME = 26
-#: Meters tell apart shares up to this.
+#: Meters are full at this share.
 _MOST = 2.0
-#: Pixels: of the columns of a histogram, of what is above and below them, of a row of bars.
+#: Pixels: height of the columns of a histogram, space above and below, height of a row of bars.
 _HEIGHT = 260
 _ABOVE = 20
 _BELOW = 26
 _ROW = 44
 _BAR = 12
-#: The least that something which is not nothing takes.
+#: The smallest visible height.
 _VISIBLE = 2
-#: The same of a bar, in percent of the width.
+#: The smallest visible bar, in percent of the width.
 _LEAST = 0.25
-#: How much of its place a column fills.
+#: The part of its place that a column fills.
 _FILLED = 0.78
 _MANY = 10_000
 
 
 @attrs.frozen
 class HtmlColumn:
-    """The title of a column of a table, and whether figures are under it."""
+    """A column of a table: its title, and whether it has figures."""
 
     title: str
     has_figures: bool = True
 
 
 def is_ours(content: bytes) -> bool:
-    """Whether a file is a page that `document` made."""
+    """Return whether a file was written by `document`."""
     return content.startswith(_MARK.encode())
 
 
 def document(report: ReportModel) -> str:
-    """The whole page."""
+    """Return the whole page."""
     title = "Mail quotas"
     return (
         f"{_MARK}"
@@ -114,8 +116,8 @@ def _distribution(report: ReportModel) -> str:
     steps = list(report.steps())
     limited = sum(step.count for step in steps)
     said = (
-        f"Of {limited} roots with a limit, how many use how much of it, in the resource that they"
-        " are fullest in, by tenths."
+        f"The {limited} roots with a limit, by the percentage in use of the resource that is"
+        " fullest."
     )
     rows = [(escaped(step.label), str(step.count), part(step.count, limited)) for step in steps]
     headings = (HtmlColumn("Of the limit", False), HtmlColumn("Roots"), HtmlColumn("Share"))
@@ -146,7 +148,9 @@ def _refused(report: ReportModel) -> str:
     headings = (HtmlColumn("User", False), *_USAGE, HtmlColumn("Governed by", False))
     return _section(
         "Refused mail now",
-        html_table("Users and the resources they lack room in", headings, map(_refusal, shown)),
+        html_table(
+            "Users and the resources that are over their limits", headings, map(_refusal, shown)
+        ),
         *_rest(len(refusals) - len(shown), "reasons to refuse mail"),
     )
 
@@ -180,23 +184,23 @@ def _full(full: Fullest, state: Level, most: float) -> Sequence[str]:
 def _domains(report: ReportModel) -> str:
     domains = report.domains()
     shown = domains[: report.rows]
-    said = "How much storage each domain uses of what its limits promise."
+    said = "Used storage, and the sum of the limits, for each domain."
     if len(domains) > _CHARTED:
-        said = f"The {_CHARTED} of {len(domains)} domains that use most. {said}"
+        said = f"The {_CHARTED} largest of {len(domains)} domains. {said}"
     chart = bar_chart(
-        "domains", "Promised and used", said, [_bar_row(*each) for each in domains[:_CHARTED]]
+        "domains", "Limits and use", said, [_bar_row(*each) for each in domains[:_CHARTED]]
     )
     headings = (
         HtmlColumn("Domain", False),
-        *map(HtmlColumn, ("Roots", "No limit", "Over", "Promised", "Used", "Use")),
+        *map(HtmlColumn, ("Roots", "No limit", "Over", "Limits", "Used", "Use")),
     )
     return _section(
-        "Promised and used, by domain",
+        "Limits and use, by domain",
         _quiet(said),
         '<p class="quiet legend"><span><span class="key fine"></span>used</span>'
-        ' <span><span class="key whole"></span>promised</span></p>',
+        ' <span><span class="key whole"></span>limits</span></p>',
         f'<div class="bars">{chart}</div>',
-        html_table("Domains; sizes are of STORAGE", headings, (_domain(*each) for each in shown)),
+        html_table("Domains; sizes are STORAGE", headings, (_domain(*each) for each in shown)),
         *_rest(len(domains) - len(shown), "domains"),
     )
 
@@ -229,7 +233,7 @@ def _resources(report: ReportModel) -> str:
 
 @attrs.frozen
 class BarRow:
-    """A row of a bar chart: its whole, the part of it that is filled, and both in words."""
+    """A row of a bar chart: its whole, the filled part, and both as text."""
 
     label: str
     whole: int
@@ -238,7 +242,7 @@ class BarRow:
 
 
 def histogram(key: str, title: str, description: str, steps: Sequence[Step]) -> str:
-    """Columns side by side, each with its count above it."""
+    """Return a chart of columns side by side, each with its count above."""
     most = max((step.count for step in steps), default=0) or 1
     place = 100 / max(1, len(steps))
     foot = _ABOVE + _HEIGHT
@@ -253,7 +257,7 @@ def histogram(key: str, title: str, description: str, steps: Sequence[Step]) -> 
             f'<text class="count" x="{middle:.2f}%" y="{foot - height - 6:.1f}"'
             f' text-anchor="middle">{_short(step.count)}</text>'
         )
-        # Where it begins stands at its left edge, which for the first one is that of the chart.
+        # The label marks where the step begins: its left edge, for the first one that of the chart.
         spot, anchor = place * at, "middle" if at else "start"
         if step.state is Level.OVER:
             spot, anchor = middle, "middle"
@@ -266,7 +270,7 @@ def histogram(key: str, title: str, description: str, steps: Sequence[Step]) -> 
 
 
 def bar_chart(key: str, title: str, description: str, rows: Sequence[BarRow]) -> str:
-    """Bars one below the other, each with its label and what it says above it."""
+    """Return a chart of bars one below the other, each with its label and text above."""
     most = max((max(row.whole, row.filled) for row in rows), default=0) or 1
     parts = []
     for at, row in enumerate(rows):
@@ -283,12 +287,12 @@ def bar_chart(key: str, title: str, description: str, rows: Sequence[BarRow]) ->
 
 
 def _filled(row: BarRow, most: int) -> float:
-    """Percent of the width; whatever is not nothing shows."""
+    """Return the percent of the width; anything above 0 is visible."""
     return max(_LEAST, 100 * row.filled / most) if row.filled else 0
 
 
 def meter(share: float, state: Level, most: float) -> str:
-    """A small bar inside a table for a share up to `most`, with a mark where the limit is."""
+    """Return a small bar for a table: a share up to `most`, with a mark at the limit."""
     limit = 100 / most
     filled = 100 * min(most, max(0.0, share)) / most
     return (
@@ -309,7 +313,7 @@ def _image(key: str, title: str, description: str, height: int, parts: Sequence[
 
 
 def _short(count: int) -> str:
-    """A count that leaves room for its neighbours."""
+    """Return a count in at most four characters."""
     if count < _MANY:
         return str(count)
     return f"{count // 1000}k" if count < 1_000_000 else f"{count / 1_000_000:.1f}M"
@@ -319,14 +323,14 @@ def _short(count: int) -> str:
 
 
 def escaped(found: str) -> str:
-    """`found` for the inside of an element or an attribute's quotes."""
+    """Return `found` for the inside of an element or of a quoted attribute."""
     return html.escape(printable(found))
 
 
 def isolated(found: str) -> str:
-    """A name as text of its own direction, so that it does not turn its surroundings round.
+    """Return a name as text with its own direction, so that it does not affect its surroundings.
 
-    Where it has to be broken, it is broken before its domain or a level.
+    A long name may be broken before its domain or before a level.
     """
     return f"<bdi>{_LEVEL.sub(_BREAK, escaped(found))}</bdi>"
 
@@ -336,7 +340,7 @@ _BREAK = "<wbr/>"
 
 
 def html_table(caption: str, headings: Sequence[HtmlColumn], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are markup already; the first one of a row names it."""
+    """Return a table; cells are markup already, and the first one is the heading of its row."""
     kinds = [' class="figure"' if heading.has_figures else "" for heading in headings]
     head = "".join(
         f'<th scope="col"{kind}>{escaped(heading.title)}</th>'

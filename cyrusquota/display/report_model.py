@@ -1,4 +1,4 @@
-"""All that a report says, in the order and the words that the terminal and the page share."""
+"""The contents of a report, in the order and words that the terminal and the page share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cyrusquota.verdicts.summary import STEP, STEPS, DomainUsage, Fullest, Summa
 
 
 class Level(enum.Enum):
-    """What to think of a use of a limit."""
+    """How much of a limit is in use."""
 
     FINE = "fine"
     NEAR = "near"
@@ -25,10 +25,7 @@ class Level(enum.Enum):
 
 @attrs.frozen
 class TotalLine:
-    """One line of the totals: what it is, how much, and what to know about it.
-
-    `is_main` says that it is one of those to look at first.
-    """
+    """A line of the totals: label, value and a note; `is_main` marks the most important ones."""
 
     label: str
     value: str
@@ -39,7 +36,7 @@ class TotalLine:
 
 @attrs.frozen
 class Step:
-    """So many roots use so much of their limit; `begin` is where that begins, for an axis."""
+    """A step of the histogram: how many roots use this much of their limit, and the axis label."""
 
     label: str
     begin: str
@@ -49,9 +46,9 @@ class Step:
 
 @attrs.frozen
 class Refusal:
-    """Why mail for a user is refused: a resource of the root that governs him.
+    """Why mail for a user is refused: a resource of the root that governs them.
 
-    `governed_by` is empty where that is his own.
+    `governed_by` is empty if that is their own root.
     """
 
     user: str
@@ -62,12 +59,12 @@ class Refusal:
 
 @attrs.frozen
 class ReportModel:
-    """A site at a moment.
+    """All quotas of a site at a point in time.
 
-    `refused` are verdicts on users who are over, `inboxes` how many live INBOXes there are, None
-    where mailboxes are not known; `reserved` is how many users are not over, but have less left
-    than is to be kept in reserve, None where nothing is. `problems` is how many records could not
-    be read. `rows` is how many domains and refusals are shown at most.
+    `refused` has the verdicts on users who are over quota. `inboxes` is the number of live INBOXes,
+    None without mailboxes. `reserved` is the number of users who are not over quota but within the
+    reserve, None without a reserve. `problems` is the number of records that could not be read.
+    `rows` is the largest number of domains and refusals to show.
     """
 
     source: str
@@ -82,11 +79,11 @@ class ReportModel:
     defaultdomain: Optional[str] = None
 
     def made(self) -> str:
-        """Of what, by which rule and when."""
+        """Return the source, the policy and the time."""
         return f"{self.source}, policy {self.policy}, {self.when:%Y-%m-%d %H:%M %z}"
 
     def totals(self) -> Iterator[TotalLine]:
-        """The site in a few lines."""
+        """Return the totals of the site."""
         summary, total = self.summary, self.summary.total()
         count = len(summary.domains)
         yield TotalLine("Quota roots", str(summary.roots), _domains(count), is_main=True)
@@ -98,12 +95,12 @@ class ReportModel:
         yield self._roots("Over a limit", summary.over_roots)
         yield self._refused()
         if self.reserved is not None:
-            note = "less left than --reserve; Cyrus still takes their mail"
+            note = "less left than --reserve; Cyrus still accepts their mail"
             yield TotalLine("Users within the reserve", str(self.reserved), note)
-        yield TotalLine("Promised", size(total.limits), "the sum of all STORAGE limits", True)
+        yield TotalLine("Total limits", size(total.limits), "the sum of all STORAGE limits", True)
         yield TotalLine("Used", size(total.used), _used(total), is_main=True)
         if self.problems:
-            yield TotalLine("Problems", str(self.problems), "see what was said on standard error")
+            yield TotalLine("Problems", str(self.problems), "see standard error")
 
     def _roots(
         self, label: str, count: int, note: str = "", state: Level = Level.FINE
@@ -125,7 +122,7 @@ class ReportModel:
         return "only users with a root of their own are known"
 
     def steps(self) -> Iterator[Step]:
-        """The histogram, from empty to over the limit."""
+        """Return the histogram, from empty to over the limit."""
         for at, count in enumerate(self.summary.histogram):
             if at == STEPS:
                 yield Step("over 100%", ">100%", count, Level.OVER)
@@ -135,13 +132,13 @@ class ReportModel:
             yield Step(f"{begin}-{begin + STEP}%", f"{begin}%", count, state)
 
     def state(self, usage: Usage) -> Level:
-        """What to think of a use."""
+        """Return the level of a usage."""
         if usage.is_over():
             return Level.OVER
         return Level.NEAR if usage.reaches(self.summary.near) else Level.FINE
 
     def domains(self) -> list[tuple[str, DomainUsage]]:
-        """Each domain with its totals, the one that uses most first."""
+        """Return each domain with its totals, the largest use first."""
         found = sorted(
             self.summary.domains.items(), key=lambda item: (-item[1].used, item[0] or "")
         )
@@ -151,18 +148,18 @@ class ReportModel:
         return f"({self.defaultdomain or 'no domain'})"
 
     def resources(self) -> Iterator[tuple[Resource, int, int, int]]:
-        """Each resource that is limited: how many roots limit it, are near that, and over."""
+        """Return each limited resource with the numbers of roots that limit it, near and over."""
         summary = self.summary
         for kind, count in summary.limited.items():
             if count:
                 yield kind, count, summary.near_limit[kind], summary.over[kind]
 
     def fullest(self) -> list[Fullest]:
-        """The fullest roots, fullest first."""
+        """Return the fullest roots, fullest first."""
         return self.summary.fullest()
 
     def refusals(self) -> Iterator[Refusal]:
-        """Why each user is refused, by domain and name; a line for each resource."""
+        """Return why each user is refused, by domain and name, one line for each resource."""
         for verdict in sorted(self.refused, key=_address):
             governed_by = "" if inbox_owner(verdict.root.name) is not None else verdict.root.name
             doubt = " (not certain)" if verdict.is_approximate else ""
@@ -181,7 +178,7 @@ def _domains(count: int) -> str:
 
 def _used(total: DomainUsage) -> str:
     limited = total.used - total.used_unlimited
-    share = f"{part(limited, total.limits)} of what is promised" if total.limits else ""
+    share = f"{part(limited, total.limits)} of the limits" if total.limits else ""
     if not total.used_unlimited:
         return share
     under = f"{size(limited)} of it under a limit"

@@ -1,7 +1,7 @@
-"""Sizes, counts and shares as people read them.
+"""Format sizes, counts, percentages and durations for people.
 
-A share says 100% only where use is exactly the limit, since one byte decides whether mail is
-refused: whatever is below is 99% at most, whatever is above 101% at least.
+100% means exactly the limit, because one byte decides whether mail is refused: below it, a use is
+99% at most, and above it 101% at least.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import enum
 from cyrusquota.quota import Resource, Usage
 
 _STEP = 1024
-#: Percent above this are told apart no more.
+#: The largest percentage that is shown.
 _MOST = 999
 _MORE = f">{_MOST}%"
 
 
 class Unit(enum.Enum):
-    """What sizes are counted in; AUTO takes the largest unit that leaves 1 or more."""
+    """Units of sizes; AUTO is the largest unit in which the size is 1 or more."""
 
     AUTO = "auto"
     BYTES = "bytes"
@@ -32,14 +32,14 @@ _NAMES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 
 def size(number: int, unit: Unit = Unit.AUTO) -> str:
-    """`number` of bytes in `unit`; plain digits in BYTES, one decimal and the unit in others."""
+    """Return bytes in `unit`: digits only in BYTES, otherwise one decimal and the unit."""
     if unit is Unit.BYTES:
         return str(number)
     if unit is not Unit.AUTO:
         return f"{number / _STEP ** _NAMES.index(unit.value):.1f} {unit.value}"
     scaled, names = abs(number), iter(_NAMES)
     name, value = next(names), float(scaled)
-    # What would be rounded up to 1024.0 is 1.0 of the next.
+    # A value that rounds up to 1024.0 is 1.0 of the next unit.
     while round(value, 1) >= _STEP and name != _NAMES[-1]:
         name, value = next(names), value / _STEP
     sign = "-" if number < 0 else ""
@@ -47,12 +47,12 @@ def size(number: int, unit: Unit = Unit.AUTO) -> str:
 
 
 def figure(resource: Resource, number: int, unit: Unit = Unit.AUTO) -> str:
-    """So much of `resource`: a size, or a count."""
+    """Return an amount of `resource`: a size or a count."""
     return size(number, unit) if resource.unit > 1 else str(number)
 
 
 def percent(usage: Usage) -> str:
-    """How much of its limit is used, in percent without decimals; a dash without a limit."""
+    """Return the percentage of the limit in use, without decimals; a dash without a limit."""
     if usage.limit is None:
         return "-"
     if usage.limit <= 0:
@@ -64,12 +64,12 @@ def percent(usage: Usage) -> str:
 
 
 def part(number: int, whole: int) -> str:
-    """How much `number` is of `whole`, in percent with a decimal; a dash where that is nothing."""
+    """Return `number` as a percentage of `whole`, with one decimal; a dash if `whole` is 0."""
     return f"{number * 100 / whole:.1f}%" if whole else "-"
 
 
 def duration(seconds: float) -> str:
-    """A span in its two largest units, the smaller left out where it is 0; seconds only alone."""
+    """Return a duration in its two largest units, such as `1 hour 5 minutes` or `40 seconds`."""
     rest = abs(round(seconds))
     said: list[str] = []
     for unit, length in _UNITS:

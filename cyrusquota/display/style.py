@@ -1,4 +1,4 @@
-"""How a page looks: on light and on dark screens, wide and narrow ones, and on paper."""
+"""The style sheet of the page: light and dark, wide and narrow screens, and paper."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Tables for a terminal: columns as wide as what is in them, lines never wider than the terminal.
+"""Tables for a terminal, with lines no wider than the terminal.
 
-Where room is short, columns that can be done without go first, then the last column, which has the
-names, is shortened in the middle: the ends tell names apart, and a line that wraps tells nothing.
-Rows are kept as one string each, because there can be a million of them.
+On a narrow terminal, spare columns are left out first. Then the last column, which has the names,
+is shortened in the middle, because names differ most at their ends. Each row is kept as one string,
+because there can be a million of them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from cyrusquota.errors import printable
 #: Between columns.
 GAP = "  "
 ELLIPSIS = "\u2026"
-#: What is left of a name, at least, before a column is left out for it.
+#: The room that names keep, before columns are left out.
 _LEAST = 16
 _BETWEEN = "\t"
 
 
 def width(text: str) -> int:
-    """How many columns of a terminal `text` takes."""
+    """Return how many columns of a terminal `text` takes."""
     return len(text) if text.isascii() else sum(map(_char_width, text))
 
 
@@ -34,7 +34,7 @@ def _char_width(char: str) -> int:
 
 
 def shortened(text: str, room: int, ellipsis: str = ELLIPSIS) -> str:
-    """`text` in `room` columns, with `ellipsis` for its middle where it does not fit."""
+    """Return `text` in `room` columns, with `ellipsis` for its middle if it does not fit."""
     if width(text) <= room:
         return text
     left = room - width(ellipsis)
@@ -56,12 +56,12 @@ def _fitting(chars: Iterable[str], room: int) -> str:
 
 @attrs.frozen
 class Charset:
-    """What a terminal can show: the encoding that its text has to fit, and the signs that do."""
+    """The characters that a terminal can show, by its encoding."""
 
     encoding: str = "utf-8"
 
     def has(self, signs: str) -> bool:
-        """Whether all of `signs` can be shown."""
+        """Return whether all of `signs` can be shown."""
         try:
             signs.encode(self.encoding)
         except UnicodeEncodeError:
@@ -70,30 +70,30 @@ class Charset:
 
     @property
     def ellipsis(self) -> str:
-        """The sign for what was left out."""
+        """The sign for omitted text."""
         return ELLIPSIS if self.has(ELLIPSIS) else "..."
 
     def shown(self, text: str) -> str:
-        """`text` without anything that a terminal would act on or could not show."""
+        """Return `text` with everything escaped that a terminal would act on or cannot show."""
         return printable(text).encode(self.encoding, "backslashreplace").decode(self.encoding)
 
 
 @attrs.frozen
 class Column:
-    """A column: its title, and whether it is done without where room is short (`spare`)."""
+    """A column: its title, its alignment, and whether it may be left out (`spare`)."""
 
     title: str
     to_right: bool = True
     spare: bool = False
 
     def padded(self, cell: str, room: int) -> str:
-        """`cell` with blanks on the side that is not aligned."""
+        """Return `cell` padded to `room` columns."""
         blanks = " " * (room - width(cell))
         return blanks + cell if self.to_right else cell + blanks
 
 
 def joined(cells: Iterable[str]) -> str:
-    """Cells without tabs as the string that `Table` keeps them in."""
+    """Join cells, which have no tabs, into a row for `Table`."""
     return _BETWEEN.join(cells)
 
 
@@ -103,9 +103,9 @@ def _cells(kept: str) -> list[str]:
 
 @attrs.frozen
 class Table:
-    """Columns, the last one of which is shortened, and how rows are shown.
+    """The columns of a table; the last one is shortened if necessary.
 
-    `styled` is given the cells of a row and the finished line, and may colour that.
+    `styled` gets the cells of a row and the finished line, and may colour it.
     """
 
     columns: Sequence[Column]
@@ -113,7 +113,7 @@ class Table:
     styled: Callable[[list[str], str], str] = lambda cells, line: line
 
     def lines(self, rows: Sequence[str], room: Optional[int] = None) -> Iterator[str]:
-        """The titles and each of `rows`, in `room` columns; None is as many as it takes."""
+        """Return the titles and `rows` as lines of at most `room` columns; None is no limit."""
         titles = [column.title for column in self.columns]
         widths = list(map(len, titles))
         for kept in rows:
@@ -125,7 +125,7 @@ class Table:
             yield self.styled(cells, self._line(cells, widths, taken, room))
 
     def _taken(self, widths: Sequence[int], room: Optional[int]) -> list[int]:
-        """The columns before the last for which there is room: spare ones go first, from behind."""
+        """Return the columns that fit before the last; spare ones go first, from the end."""
         taken = list(range(len(self.columns) - 1))
         least = min(widths[-1], _LEAST)
         leaving = [at for at in taken if not self.columns[at].spare]

@@ -1,4 +1,4 @@
-"""A report for a terminal: totals, a histogram, and tables, no line wider than asked for."""
+"""A report for a terminal: totals, a histogram and tables, with lines of limited width."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cyrusquota.display.table import GAP, Charset, Column, Table, joined, shorte
 from cyrusquota.quota import Resource, Usage
 from cyrusquota.verdicts.summary import DomainUsage, Fullest
 
-#: Columns of a histogram where lines may be as long as they get, and at most.
+#: The largest width of a histogram.
 _USUAL = 80
-#: What governed-by names are shortened to before the user's own.
+#: The length to which the name of a root is shortened before a user's.
 _NAME = 30
-#: Notes have at least so many columns.
+#: The smallest width of notes.
 _NARROW = 16
 _EIGHTHS = " \u258f\u258e\u258d\u258c\u258b\u258a\u2589\u2588"
 _PLAIN = "#"
@@ -35,9 +35,9 @@ _USAGE = (
 
 @attrs.frozen
 class Text:
-    """How a report is put into lines: in `room` columns (None is as many as it takes).
+    """Formats a report as lines of at most `room` columns; None is no limit.
 
-    `coloured` is given a text and the name of a colour.
+    `coloured` gets a text and the name of a colour.
     """
 
     room: Optional[int] = None
@@ -45,7 +45,7 @@ class Text:
     coloured: Callable[[str, str], str] = lambda text, colour: text
 
     def lines(self, report: ReportModel) -> Iterator[str]:
-        """All of it."""
+        """Return the report as lines."""
         yield from self._wrapped(report.made())
         yield ""
         yield from self._totals(report)
@@ -89,7 +89,7 @@ class Text:
             yield from self._noted(begin, each.note)
 
     def _noted(self, begin: str, note: str) -> Iterator[str]:
-        """`begin` with as many lines of `note` behind it as it takes; none where it is narrow."""
+        """Return `begin` and `note`, on more lines if necessary; no note if it is too narrow."""
         indent = width(begin) + len(GAP)
         if self.room is not None and self.room - indent < _NARROW:
             yield self._cut(begin)
@@ -165,7 +165,7 @@ class Text:
 
 
 def bar(share: float, room: int, charset: Charset) -> str:
-    """A bar for `share` of `room` columns, 0 to 1; whatever is not nothing shows."""
+    """Return a bar for `share` (0 to 1) of `room` columns; anything above 0 is visible."""
     if share <= 0 or room < 1:
         return ""
     if not charset.has(_EIGHTHS):
@@ -191,7 +191,7 @@ _DOMAINS = (
     Column("ROOTS"),
     Column("NO LIMIT", spare=True),
     Column("OVER"),
-    Column("PROMISED", spare=True),
+    Column("LIMITS", spare=True),
     Column("USED"),
     Column("USE", spare=True),
     Column("DOMAIN", to_right=False),

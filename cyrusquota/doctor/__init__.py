@@ -1,8 +1,8 @@
-"""Look at everything that the map's way from Cyrus to Exim depends on, and say what is wrong.
+"""Check imapd.conf, the quota database, the map, Exim and the schedule.
 
-One module for each of the four that are looked at (`cyrus`, `map_file`, `exim`, `schedule`), and
-tables of all that they may find (`kinds`, `kinds_exim`). Nothing is written, locked, delivered or reloaded;
-what may not be read is a finding, not an error.
+There is one module for each side (`cyrus`, `map_file`, `exim`, `schedule`); `kinds` and
+`kinds_exim` list all kinds of findings. The doctor only reads: it changes, locks, delivers and
+reloads nothing. A file that it may not read is a finding, not an error.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ __all__ = ["KINDS", "Finding", "Host", "Kind", "Severity", "examine", "worst"]
 
 @attrs.frozen
 class Host:
-    """What to look at.
+    """What to check.
 
-    `map` is None for the one that the router asks. `root` is where crontabs and units are found,
-    `domain` what to add to a user of whom no domain is known when Exim is asked about him.
+    `map` is None for the map that the router uses. Crontabs and units are below `root`. Exim is
+    asked about users without a domain as users of `domain`.
     """
 
     config: str
@@ -40,15 +40,15 @@ class Host:
 
 
 def examine(host: Host) -> Iterator[Finding]:
-    """All findings, in the order of the way from Cyrus to Exim."""
+    """Check `host` and return all findings, from Cyrus to Exim."""
     found, quotas = cyrus.examine(host.config)
     yield from found
-    configured, router, exim = exim_side.configured(host.exim, host.map or DEFAULT_PATH)
+    configured, router, exim = exim_side.check_configuration(host.exim, host.map or DEFAULT_PATH)
     path = host.map or (DEFAULT_PATH if router is None else router.map)
     max_age = DEFAULT_MAX_AGE if router is None else router.max_age
     found, table = map_file.examine(path, max_age, exim, quotas, time.time())
     yield from found
     yield from configured
     if exim is not None and router is not None:
-        yield from exim_side.tried(exim, router, path, table, quotas, host.domain)
+        yield from exim_side.check_answers(exim, router, path, table, quotas, host.domain)
     yield from schedule.examine(host.root, path, max_age, host.systemctl)

@@ -1,4 +1,4 @@
-"""The Cyrus side: imapd.conf, quota database, mailboxes.db, and options that change the rules."""
+"""Check imapd.conf, the quota database, mailboxes.db, and options that change the verdicts."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from cyrusquota.verdicts.evaluator import Query, Verdict
 from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, Policy, Reserve
 from cyrusquota.verdicts.selection import evaluate
 
-#: Users whom an alias is likely to lead elsewhere are no good examples.
+#: Aliases often redirect these users, so they are not used to test Exim.
 _ALIASES = frozenset((ALWAYS_EXEMPT, "root", "abuse", "hostmaster", "webmaster", "cyrus"))
-#: How many users who have room are kept to try Exim with.
+#: How many users with room left are kept to test Exim.
 _GOOD = 3
 
 
 @attrs.frozen
 class Quotas:
-    """What was read: the roots' number, the verdicts, and some users who have room."""
+    """The quota data: number of roots, the verdicts, and some users with room left (`good`)."""
 
     source: str
     policy: Policy
@@ -47,7 +47,7 @@ class Quotas:
 
 
 def examine(path: str) -> tuple[list[Finding], Optional[Quotas]]:
-    """What is found by following the imapd.conf at `path`, and the quotas if they can be read."""
+    """Check what the imapd.conf at `path` names; return findings, and the quotas if readable."""
     try:
         conf = imapdconf.load(path)
         found = [*_configuration(conf), *_options(conf)]
@@ -86,7 +86,7 @@ def _options(conf: ImapdConf) -> Iterator[Finding]:
 
 
 class _QuotasFailed(Exception):
-    """It was the quota database, and not mailboxes.db, that could not be read."""
+    """Raised when the quota database, not mailboxes.db, could not be read."""
 
     def __init__(self, error: CyrusQuotaError) -> None:
         super().__init__(str(error))
@@ -112,7 +112,7 @@ class _QuotaCheck:
         quotas = source.from_config(self.conf)
         yield from self._rights(quotas)
         try:
-            yield from self._judged(quotas)
+            yield from self._evaluate(quotas)
         except _QuotasFailed as failed:
             yield _unreadable("quota-db-bad", failed.error)
         except CyrusQuotaError as error:
@@ -121,21 +121,21 @@ class _QuotaCheck:
     def _rights(self, quotas: Source) -> Iterator[Finding]:
         path = quotas.path
         if path is not None and is_open(str(path)):
-            yield finding("quota-db-open", f"{path}: any user may write it", f"chmod o-w {path}")
+            yield finding("quota-db-open", f"{path}: any user can write it", f"chmod o-w {path}")
 
-    def _judged(self, quotas: Source) -> Iterator[Finding]:
+    def _evaluate(self, quotas: Source) -> Iterator[Finding]:
         host = Site.from_config(self.conf)
         policy = LMTPD_STRICT if self.conf.switch("lmtp_strict_quota", False) else LMTPD
         note: OnProblem = self._problems.append
         found = evaluate(quotas, Query(quotas.naming, policy, Reserve(), host, note), _watched)
         good = self._users(host, quotas, found.verdicts)
         self.quotas = Quotas(quotas.name, policy, found.roots, tuple(found.verdicts), good)
-        yield from self._told(self.quotas)
+        yield from self._summary(self.quotas)
 
     def _users(
         self, host: Site, quotas: Source, verdicts: Iterable[Verdict]
     ) -> tuple[Recipient, ...]:
-        """Some users who have room; no more of mailboxes.db is read than it takes."""
+        """Return some users with room left, reading no more of mailboxes.db than needed."""
         bad = {ascii_lower(str(verdict.recipient)) for verdict in verdicts}
         good: list[Recipient] = []
         for inbox in host.inboxes(self._problems.append):
@@ -147,25 +147,26 @@ class _QuotaCheck:
                     break
         return tuple(good)
 
-    def _told(self, quotas: Quotas) -> Iterator[Finding]:
+    def _summary(self, quotas: Quotas) -> Iterator[Finding]:
         if not quotas.roots and not self._problems:
-            yield finding("quota-db-empty", f"{quotas.source}: has no quota roots")
+            yield finding("quota-db-empty", f"{quotas.source}: no quota roots")
         else:
             full = len(quotas.verdicts)
             yield finding(
                 "quota-db",
-                f"{quotas.source}: {quotas.roots} quota roots;"
-                f" {full} user{'' if full == 1 else 's'} full",
+                f"{quotas.source}: {quotas.roots} quota root{'s' * (quotas.roots != 1)};"
+                f" {full} user{'s' * (full != 1)} over quota",
             )
         if self._problems:
-            first = self._problems[0]
-            yield finding("quota-db-records", f"{len(self._problems)} problems, the first: {first}")
+            count, first = len(self._problems), self._problems[0]
+            said = "1 problem" if count == 1 else f"{count} problems, the first"
+            yield finding("quota-db-records", f"{said}: {first}")
         if quotas.roots and not self._has_users:
-            yield finding("no-inboxes", "no INBOX in mailboxes.db is delivered to here")
+            yield finding("no-inboxes", "mailboxes.db has no INBOX on this server")
 
 
 def _watched(roots: Iterable[QuotaRoot]) -> Iterator[QuotaRoot]:
-    """`roots`, as long as they can be read."""
+    """Pass `roots` on; errors become `_QuotasFailed`."""
     try:
         yield from roots
     except CyrusQuotaError as error:
@@ -173,7 +174,7 @@ def _watched(roots: Iterable[QuotaRoot]) -> Iterator[QuotaRoot]:
 
 
 def is_open(path: str) -> bool:
-    """Whether any user may write `path`, or replace what is in it; not where it cannot be seen."""
+    """Return whether any user can write `path`, or replace files in it; False if unknown."""
     try:
         status = os.stat(path)
     except OSError:
@@ -192,6 +193,6 @@ def _unreadable(kind: str, error: CyrusQuotaError, *, has_advice: bool = True) -
 
 
 def _split(error: CyrusQuotaError) -> tuple[str, Optional[str]]:
-    """The two halves of an error's line: what is so, and what to do if it says so."""
+    """Split an error message into what happened and, if it says so, what to do."""
     said, _, do = printable(str(error)).partition("; ")
     return said, do or None

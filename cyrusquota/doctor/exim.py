@@ -1,7 +1,7 @@
-"""The Exim side: its configuration as `exim -bP` prints it, and what it answers when it is asked.
+"""Check Exim: its configuration as `exim -bP` prints it, and its answers about addresses.
 
-The router is known by what it does (`cyrusquota.mta.router`), so that every variant in exim/
-and what a site has made of one is found.
+The router is recognised by what it does (`cyrusquota.mta.router`), so every variant in exim/ is
+found, and what a site has made of it.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from cyrusquota.mta.router import OverquotaRouter, overquota_routers
 
 _VERIFY = re.compile(r"\bverify *= *recipient\b")
 _ACL = re.compile(r"^ {2}([A-Za-z0-9_-]+):$", re.MULTILINE)
-#: How Exim says that it answers to its admin users only.
+#: Exim's message when it answers admin users only.
 _FOR_ADMINS = re.compile(r"require admin|[Pp]ermission denied$")
-#: What comes before the text in a value: the kind of rule, and the codes of the reply.
+#: The kind of rule and the reply codes, which come before the text in a value.
 _VALUE = re.compile(rb"^:(?:defer|fail):\s*(?:[245][0-9]{2}\s+)?(?:[245]\.[0-9.]+\s+)?")
 _FORBIDDEN = ("forbid_blackhole", "forbid_file", "forbid_include", "forbid_pipe")
 
 
-def configured(
+def check_configuration(
     exim: Optional[Exim], path: str
 ) -> tuple[list[Finding], Optional[OverquotaRouter], Optional[Exim]]:
-    """What the configuration shows, the router that asks the map, and the Exim if it answers."""
+    """Check the configuration; return findings, the router with the map, and a working Exim."""
     if exim is None:
-        return [finding("no-exim", "no Exim was looked at")], None, None
+        return [finding("no-exim", "no Exim was checked")], None, None
     found: list[Finding] = []
     router = None
     try:
@@ -41,7 +41,7 @@ def configured(
         if exim.is_on("smtp_return_error_details"):
             found.append(finding("error-details", f"{file}: smtp_return_error_details is on"))
         if router is None:
-            found.append(finding("router-missing", f"{file}: no router asks a map"))
+            found.append(finding("router-missing", f"{file}: no router uses a map"))
         else:
             found += [*_router(exim, router), *_acls(exim, router, file)]
     except EximError as error:
@@ -65,10 +65,10 @@ def _router(exim: Exim, found: OverquotaRouter) -> Iterator[Finding]:
     if not router.is_on("verify_recipient"):
         yield finding("router-recipients", f"{name}: verify_recipient is off")
     if not found.is_skipped_without_map(exim):
-        yield finding("router-closed", f"{name}: its condition holds even where there is no map")
-    if not found.looks_at_age:
-        yield finding("router-ageless", f"{name}: its condition does not ask for the map's age")
-    if not found.only_notes and not router.is_on("allow_defer"):
+        yield finding("router-closed", f"{name}: its condition is true even if there is no map")
+    if not found.checks_age:
+        yield finding("router-ageless", f"{name}: its condition does not check the age of the map")
+    if not found.defers_by_acl and not router.is_on("allow_defer"):
         yield finding("router-defer", f"{name}: allow_defer is not set")
     if any(not router.is_on(option) for option in _FORBIDDEN):
         lacking = ", ".join(option for option in _FORBIDDEN if not router.is_on(option))
@@ -85,19 +85,19 @@ def _acls(exim: Exim, found: OverquotaRouter, file: str) -> Iterator[Finding]:
     try:
         text = exim.configuration()
     except EximError:
-        # Before 4.86 there is no telling.
+        # Exim before 4.86 cannot print it.
         return
     asked = _asked_at_rcpt(text, exim.option("acl_smtp_rcpt"))
     if not _VERIFY.search(asked):
         yield finding("acl-verify", f"{file}: verify = recipient is not in the ACL for RCPT")
-    if found.only_notes and "$address_data" not in asked:
-        yield finding("acl-notes", f"{file}: the ACL for RCPT does not ask for $address_data")
+    if found.defers_by_acl and "$address_data" not in asked:
+        yield finding("acl-notes", f"{file}: the ACL for RCPT does not use $address_data")
 
 
 def _asked_at_rcpt(configuration: str, start: str) -> str:
-    """The ACL `start` and those that it asks, or all of them where it is no name."""
+    """Return the ACL `start` and those it calls, or all ACLs if `start` is not a name."""
     section = configuration.partition("\nbegin acl")[2].partition("\nbegin ")[0]
-    # The names stand at the even places, what is before the first one left out.
+    # Names and bodies alternate, after what is before the first name.
     parts = _ACL.split(section)[1:]
     acls = dict(zip(parts[::2], parts[1::2]))
     if start not in acls:
@@ -111,7 +111,7 @@ def _asked_at_rcpt(configuration: str, start: str) -> str:
     return "\n".join(asked.values())
 
 
-def tried(
+def check_answers(
     exim: Exim,
     router: OverquotaRouter,
     path: str,
@@ -119,14 +119,14 @@ def tried(
     quotas: Optional[Quotas],
     domain: Optional[str],
 ) -> list[Finding]:
-    """What comes of asking the router's own map, and Exim about a full user and good ones."""
+    """Check the router against its map; ask Exim about a user over quota and users with room."""
     try:
-        return list(_tried(exim, router, path, table, quotas, domain))
+        return list(_answers(exim, router, path, table, quotas, domain))
     except EximError as error:
         return [_unanswered(error)]
 
 
-def _tried(
+def _answers(
     exim: Exim,
     router: OverquotaRouter,
     path: str,
@@ -136,9 +136,9 @@ def _tried(
 ) -> Iterator[Finding]:
     domain = exim.local_domain() if domain is None else domain
     good = [_address(to, domain) for to in quotas.good] if quotas is not None else []
-    yield from _place(exim, router, good)
+    yield from _position(exim, router, good)
     if router.map != path:
-        yield finding("router-map", f"router {router.router.name} asks {router.map}, not {path}")
+        yield finding("router-map", f"router {router.router.name} uses {router.map}, not {path}")
         return
     if table is not None:
         yield from _matched(router, table)
@@ -157,31 +157,33 @@ def _has(table: InstalledMap, to: Recipient) -> bool:
     return value is not None and not value.startswith(b"free=")
 
 
-def _place(exim: Exim, router: OverquotaRouter, good: Sequence[str]) -> Iterator[Finding]:
-    """Whether the router is asked before the one that delivers to `good` users."""
+def _position(exim: Exim, router: OverquotaRouter, good: Sequence[str]) -> Iterator[Finding]:
+    """Check that the router comes before the one that delivers to `good` users."""
     names = [one.name for one in exim.routers()]
     delivering = {name for name in map(exim.delivering_router, good) if name in names}
     before = sorted(name for name in delivering if names.index(name) < router.position)
-    said = f"router {router.router.name} asks {router.map}"
+    said = f"router {router.router.name} uses {router.map}"
     if before:
-        yield finding("router-late", f"{said}, behind {', '.join(before)}, which delivers")
+        yield finding("router-late", f"{said}, after {', '.join(before)}, which delivers")
     elif delivering:
         yield finding("router", f"{said}, before {', '.join(sorted(delivering))}, which delivers")
     else:
-        yield finding("router", f"{said}; which router delivers is not known")
+        yield finding("router", f"{said}; the router that delivers is not known")
 
 
 def _matched(router: OverquotaRouter, table: InstalledMap) -> Iterator[Finding]:
-    """Whether the router understands what is in the map."""
+    """Check that the router understands the map."""
     name, kind = f"router {router.router.name}", router.lookup
     if table.format == "postfix" or kind not in (None, table.format):
-        looks = "has an ACL look it up" if kind is None else f"looks it up as {kind}"
+        looks = "leaves the lookup to an ACL" if kind is None else f"expects {kind}"
         yield finding("router-format", f"{table.path}: is {table.format}; {name} {looks}")
-    if router.asks_for_local_parts and any(b"@" in key for key in table.keys):
-        yield finding("router-key", f"{name}: $domain is not in what it looks for")
+    if router.looks_up_local_parts and any(b"@" in key for key in table.keys):
+        yield finding("router-key", f"{name}: its lookup key does not contain $domain")
     knows = router.router.is_on("allow_fail") and "fail" in router.router.text("condition")
     if b":fail: " in table.content and not knows:
-        yield finding("router-fail", f"{table.path}: has :fail: entries, which {name} ignores")
+        yield finding(
+            "router-fail", f"{table.path}: has :fail: entries, which {name} does not handle"
+        )
 
 
 def _full(
@@ -192,21 +194,21 @@ def _full(
     domain: Optional[str],
 ) -> Iterator[Finding]:
     if to is None:
-        yield finding("full-nobody", "nobody who is full is in the map")
+        yield finding("full-nobody", "nobody is over quota, or they are not in the map yet")
         return
     full = _address(to, domain)
     answer = exim.verify(full)
     if answer.status is not VerifyStatus.ACCEPTED:
-        is_ours = router.only_notes or _text(table.value(str(to)) or b"") in answer.text
+        is_ours = router.defers_by_acl or _text(table.value(str(to)) or b"") in answer.text
         yield finding("full-deferred" if is_ours else "full-otherwise", answer.text)
-    elif router.only_notes:
-        yield finding("full-deferred", f"{full}: noted by the router, for the ACL to defer")
+    elif router.defers_by_acl:
+        yield finding("full-deferred", f"{full}: the router set $address_data, and the ACL defers")
     else:
         yield finding("full-accepted", f"{full} is in the map, and Exim says: {answer.text}")
 
 
 def _text(value: bytes) -> str:
-    """What the sender is to read, of a value in a map."""
+    """Return the part of a value that senders read."""
     return printable(_VALUE.sub(b"", value))
 
 

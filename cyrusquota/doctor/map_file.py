@@ -1,4 +1,8 @@
-"""The map: there, ours, fresh, safe, readable for Exim, and what an export would write now?"""
+"""Check the map: present, written by cyrusquota, fresh, readable by Exim, protected, up to date.
+
+Whether another user can read a file, root finds out with that user's rights, which covers access
+lists too; anybody else goes by the permission bits.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ from cyrusquota.mta.exim import Exim
 from cyrusquota.publish.guard import Change, Limits, MapSummary, check_change
 from cyrusquota.publish.privileges import reading_as
 
-#: A clock may be this many seconds ahead of ours, on a file system of another host.
+#: Seconds by which the clock of a file server may be ahead of this host's.
 _AHEAD = 60
 _RUN = "run by hand: cyrusquota-export -v -o"
 
@@ -29,7 +33,7 @@ _RUN = "run by hand: cyrusquota-export -v -o"
 def examine(
     path: str, max_age: Optional[int], exim: Optional[Exim], quotas: Optional[Quotas], now: float
 ) -> tuple[list[Finding], Optional[InstalledMap]]:
-    """What is found at `path`, and the map if it can be read."""
+    """Check the map at `path`; return findings, and the map if it can be read."""
     rights = list(_rights(path, exim))
     try:
         table = installed_map(path)
@@ -55,26 +59,24 @@ def _age(table: InstalledMap, max_age: Optional[int], now: float) -> Iterator[Fi
     limit = None if table.format == "postfix" else max_age
     late = (DEFAULT_MAX_AGE if limit is None else limit) / 2
     said = f"{table.path}: renewed {duration(old)} ago"
-    believed = (
-        "and it is believed for ever" if limit is None else f"and counts for {duration(limit)}"
-    )
+    valid = "valid for ever" if limit is None else f"valid for {duration(limit)}"
     run = f"{_RUN} {shlex.quote(table.path)}"
     if old < -_AHEAD:
-        yield finding("map-future", f"{table.path}: its time is {duration(-old)} ahead")
+        yield finding("map-future", f"{table.path}: its time is {duration(-old)} in the future")
     elif limit is not None and old >= limit:
-        yield finding("map-old", f"{said}, {believed}", run)
+        yield finding("map-old", f"{said}, {valid}", run)
     elif old >= late:
-        yield finding("map-late", f"{said}, {believed}", run)
+        yield finding("map-late", f"{said}, {valid}", run)
     else:
         roots = table.header.roots
-        whence = "" if roots is None else f" from {roots} quota root{'s' * (roots != 1)}"
+        origin = "" if roots is None else f" from {roots} quota root{'s' * (roots != 1)}"
         count = f"{table.entries} entr{'y' if table.entries == 1 else 'ies'}"
-        yield finding("map", f"{said}; {table.format}, {count}{whence}")
+        yield finding("map", f"{said}; {table.format}, {count}{origin}")
 
 
 def _rights(path: str, exim: Optional[Exim]) -> Iterator[Finding]:
     if os.path.islink(path):
-        yield finding("map-link", f"{path}: is a link to {os.path.realpath(path)}")
+        yield finding("map-link", f"{path}: is a symbolic link to {os.path.realpath(path)}")
     if exim is not None and os.path.exists(path):
         yield from _closed(path, exim.option("exim_user"))
     real = Path(os.path.realpath(path))
@@ -82,7 +84,7 @@ def _rights(path: str, exim: Optional[Exim]) -> Iterator[Finding]:
         if _is_open(one):
             yield finding(
                 "map-open",
-                f"{one}: others than its owner may write it ({described(one)})",
+                f"{one}: users other than its owner can write it ({described(one)})",
                 f"chmod go-w {shlex.quote(str(one))}",
             )
 
@@ -91,27 +93,27 @@ def _closed(path: str, user: str) -> Iterator[Finding]:
     try:
         closed = closed_to(user, path)
     except KeyError:
-        yield finding("not-seen", f"Exim's user {user} is not known here", "")
+        yield finding("not-seen", f"this host has no user {user}, which is Exim's exim_user", "")
         return
     if closed is not None:
         right = "x" if closed.is_dir() else "r"
         yield finding(
             "map-closed",
-            f"{path}: {user} may not {'pass' if right == 'x' else 'read'} {closed}"
+            f"{path}: {user} cannot {'enter' if right == 'x' else 'read'} {closed}"
             f" ({described(closed)})",
             f"chmod o+{right} {shlex.quote(str(closed))}",
         )
 
 
 def _is_open(path: Path) -> bool:
-    """Whether others may write a file, or replace files in a directory."""
+    """Return whether others can write a file, or replace files in a directory."""
     try:
         status = path.stat()
     except OSError:
         return False
     if stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
         return False
-    # A group of root's own, or of one member, is what many systems give a new file.
+    # Many systems create files with the group root, which is no other user.
     by_group = bool(status.st_mode & stat.S_IWGRP) and status.st_gid != 0
     return by_group or bool(status.st_mode & stat.S_IWOTH)
 
@@ -120,7 +122,7 @@ def _contents(table: InstalledMap, quotas: Quotas) -> Iterator[Finding]:
     source = table.header.source
     if source != quotas.source:
         yield finding(
-            "map-source", f"{table.path}: was made from {source}, not from {quotas.source}"
+            "map-source", f"{table.path}: was written from {source}, not from {quotas.source}"
         )
         return
     new = _keys_now(table, quotas)
@@ -134,13 +136,13 @@ def _contents(table: InstalledMap, quotas: Quotas) -> Iterator[Finding]:
     elif change.count and not table.header.near and _same_policy(table, quotas):
         yield finding(
             "map-behind",
-            f"{table.path}: {change.added} full users are not in it, {change.removed} in it are"
-            " not full",
+            f"{table.path}: an export would add {change.added} and remove {change.removed} of"
+            f" {len(table.keys)}",
         )
 
 
 def _keys_now(table: InstalledMap, quotas: Quotas) -> set[bytes]:
-    """The keys that an export would write now, spelled as the map's format spells them."""
+    """Return the keys that an export would write now, in the spelling of the map's format."""
     old = table.keys
     is_local = bool(old) and table.format != "postfix" and not any(b"@" in key for key in old)
     form = KeyForm.LOCAL if is_local else KeyForm.AUTO
@@ -154,9 +156,9 @@ def _same_policy(table: InstalledMap, quotas: Quotas) -> bool:
 
 
 def closed_to(user: str, path: str) -> Optional[Path]:
-    """The first thing on the way to the file at `path` that `user` may not pass, None if none.
+    """Return the directory that `user` cannot enter, or the file they cannot read, or None.
 
-    The way to the name is gone as well as the way to what it links to. Raises `KeyError` for an
+    Checks the path as given and the path that symbolic links lead to. Raises `KeyError` for an
     unknown user.
     """
     account = pwd.getpwnam(user)
@@ -184,14 +186,14 @@ def _permitted(path: Path, right: int, uid: int, groups: set[int]) -> bool:
     try:
         status = path.stat()
     except OSError:
-        # Not for us to see; the first thing that closes the way was met before.
+        # Not visible to this user; the directory that is closed was reported before.
         return True
     shift = 6 if status.st_uid == uid else 3 if status.st_gid in groups else 0
     return uid == 0 or bool(status.st_mode >> shift & right)
 
 
 def described(path: Path) -> str:
-    """The mode, owner and group of `path` for a message."""
+    """Return mode, owner and group of `path` as text."""
     status = path.stat()
     return (
         f"mode {stat.S_IMODE(status.st_mode):04o}, owner {_user(status.st_uid)},"

@@ -1,7 +1,9 @@
-"""What keeps the map fresh: root's crontab, /etc/cron.d, or units of systemd.
+"""Find the cron jobs and systemd units that run the export, and check them.
 
-Read from the files, below any root directory; systemctl, where systemd runs, only says which units
-have failed.
+They are read from their files, below any root directory; only whether a unit has failed is asked
+of systemctl. Crontabs are those of crontab(5): five fields and a command, in the system's own
+crontabs a user before it; `@hourly` and the like for the five; lines `NAME = value` set the
+environment, PATH among it.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from cyrusquota.doctor.findings import Finding, finding
 _CRONTABS = ("var/spool/cron/crontabs/root", "var/spool/cron/root", "var/cron/tabs/root")
 _CRON_D = "etc/cron.d"
 _CRONTAB = "etc/crontab"
-#: Where units are, the first one of a name counts (systemd.unit(5)).
+#: Directories of units; the first unit of a name counts (systemd.unit(5)).
 _UNITS = (
     "etc/systemd/system",
     "run/systemd/system",
@@ -31,14 +33,14 @@ _UNITS = (
     "usr/lib/systemd/system",
     "lib/systemd/system",
 )
-#: There while systemd runs (sd_booted(3)). Debian's own lines of cron ask for it, and then leave
-#: the work to a timer.
+#: Exists while systemd runs (sd_booted(3)). Debian's cron jobs test for it, and then leave the
+#: work to a timer.
 _BOOTED = "/run/systemd/system"
 _EXEC = re.compile(r"^ExecStart\s*=\s*[-@:+!|]*(?P<command>.+)$", re.MULTILINE)
 _PATIENCE = 10.0
-#: What runs the export, however it was installed.
+#: Matches a command that runs the export.
 RUNS = re.compile(r"(?:^|[\s/'\"=])cyrusquota-export(?=$|[\s'\";|&>])")
-#: The PATH that cron gives where the crontab sets none.
+#: The PATH that cron sets if the crontab does not.
 PATH = "/usr/bin:/bin"
 
 _SETTING = re.compile(r"\s*(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*(?P<value>.*?)\s*")
@@ -58,10 +60,9 @@ _RANGE = re.compile(r"(?:\*|(?P<first>[0-9]+)(?:-(?P<last>[0-9]+))?)(?:/(?P<step
 
 @attrs.frozen
 class Job:
-    """Something that runs the export: what it is, its command, and the pause between two runs.
+    """A cron job or unit that runs the export: its file, command, and longest pause in seconds.
 
-    `pause` is in seconds, None where it is not known; `is_enabled` is False for a unit that
-    nothing starts.
+    `pause` is None if it is not known; `is_enabled` is False for a unit that nothing starts.
     """
 
     name: str
@@ -73,7 +74,7 @@ class Job:
 
     @property
     def words(self) -> list[str]:
-        """The words of the command, as far as a shell's are words."""
+        """The words of the command, split as a shell does."""
         try:
             return shlex.split(self.command, comments=True)
         except ValueError:
@@ -81,7 +82,7 @@ class Job:
 
     @property
     def output(self) -> Optional[str]:
-        """The map that it writes."""
+        """The map that the job writes."""
         words = self.words
         for word, after in zip(words, [*words[1:], None]):
             if word in ("-o", "--output"):
@@ -93,7 +94,7 @@ class Job:
 
     @property
     def program(self) -> str:
-        """The program that it runs."""
+        """The program that the job runs."""
         named = (word for word in self.words if RUNS.search(word))
         return next(named, self.command)
 
@@ -101,7 +102,7 @@ class Job:
 def examine(
     root: Path, path: str, max_age: Optional[int], systemctl: Optional[str]
 ) -> Iterator[Finding]:
-    """What is found below `root` of jobs that write the map `path`."""
+    """Check the jobs below `root` that write the map `path`."""
     search = _Search(root)
     jobs = list(search.cron())
     if not search.instead_of_units:
@@ -113,7 +114,7 @@ def examine(
     if len(running) > 1:
         yield finding("schedule-twice", " and ".join(job.name for job in running))
     if not jobs:
-        yield finding("schedule-missing", f"nothing below {root} runs cyrusquota-export")
+        yield finding("schedule-missing", f"no cron job or timer found below {root}")
     if systemctl is not None:
         yield from _failed(systemctl, running)
 
@@ -124,10 +125,10 @@ def _job(
     if not job.is_enabled:
         if not running:
             do = f"systemctl enable --now {job.unit}"
-            yield finding("schedule-disabled", f"{job.name}: nothing starts it", do)
+            yield finding("schedule-disabled", f"{job.name}: not enabled", do)
         return
     if _missing(job, root):
-        yield finding("schedule-program", f"{job.name}: no program {job.program}")
+        yield finding("schedule-program", f"{job.name}: program {job.program} not found")
     if job.output != path:
         yield finding("schedule-map", f"{job.name}: writes {job.output or 'no file'}, not {path}")
     if job.pause is not None and max_age is not None and job.pause >= max_age:
@@ -135,7 +136,8 @@ def _job(
             "less than once a day" if job.pause == float("inf") else f"every {duration(job.pause)}"
         )
         yield finding(
-            "schedule-seldom", f"{job.name}: {pause}, the map counts for {duration(max_age)}"
+            "schedule-seldom",
+            f"{job.name}: runs {pause}, and the map is valid for {duration(max_age)}",
         )
     yield finding("schedule", f"{job.name}: {job.command}")
 
@@ -150,9 +152,9 @@ def _missing(job: Job, root: Path) -> bool:
 
 @attrs.define
 class _Search:
-    """What there is below a root directory; `findings` are the things met on the way.
+    """The search for jobs below a root directory; `findings` are the problems it meets.
 
-    `instead_of_units` is set by a line of cron that is in force only without systemd.
+    `instead_of_units` is set by a cron job that runs only without systemd.
     """
 
     root: Path
@@ -166,7 +168,7 @@ class _Search:
         for path in self._listed(self.root / _CRON_D):
             jobs = list(self._crontab(path, has_user=True))
             if jobs and "." in path.name:
-                self.findings.append(finding("schedule-ignored", f"{path}: is ignored by cron"))
+                self.findings.append(finding("schedule-ignored", f"{path}: cron ignores this file"))
             else:
                 yield from jobs
 
@@ -197,7 +199,7 @@ class _Search:
         yield Job(str(path), command, is_enabled=self._is_enabled(unit), unit=unit)
 
     def _is_enabled(self, unit: str) -> bool:
-        """Whether some target wants it, which `systemctl enable` notes as a link."""
+        """Return whether a target wants the unit; `systemctl enable` makes such a link."""
         return any(
             os.path.lexists(wants / unit)
             for directory in _UNITS
@@ -243,14 +245,14 @@ def _failed(systemctl: str, jobs: list[Job]) -> Iterator[Finding]:
             return
         if done.returncode == 0:
             do = f"systemctl status {service}; journalctl -u {service}"
-            yield finding("schedule-failed", f"{service}: has failed", do)
+            yield finding("schedule-failed", f"{service}: failed", do)
 
 
 @attrs.frozen
 class CronLine:
-    """A line that runs the export: the command, the PATH it has, and the longest pause.
+    """A line of a crontab that runs the export: its command, its PATH, and its longest pause.
 
-    `pause` is in seconds, None where the line does not run every day.
+    `pause` is in seconds, and None if the line does not run every day.
     """
 
     command: str
@@ -259,7 +261,7 @@ class CronLine:
 
 
 def cron_lines(text: str, *, has_user: bool) -> Iterator[CronLine]:
-    """The lines of a crontab that run the export; `has_user` for the system's own."""
+    """Return the lines of a crontab that run the export; `has_user` for the system's own."""
     path = PATH
     for line in text.splitlines():
         setting = _SETTING.fullmatch(line)
@@ -291,7 +293,7 @@ def _longest_pause(when: list[str]) -> Optional[int]:
 
 
 def _numbers(field: str, below: int) -> set[int]:
-    """The numbers that a field of a crontab stands for."""
+    """Return the numbers that a field of a crontab stands for."""
     numbers: set[int] = set()
     for part in field.split(","):
         match = _RANGE.fullmatch(part)

@@ -1,5 +1,5 @@
-"""One user explained: what the mail server would answer, what the map says, and what Exim does.
+"""Explain one user's quota status: what the mail server, the map and Exim answer.
 
-`user` finds who is meant and judges him as the whole export would, `answers` asks the map and Exim,
-`agreement` says whether the three agree, and why they may not.
+`user` finds the user and evaluates them as the export does. `results` has the three answers, and
+the reasons why they may differ. `render` formats all of it.
 """

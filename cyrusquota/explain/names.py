@@ -1,8 +1,8 @@
-"""Who is meant by what an administrator types: an address, a local part, or a mailbox name.
+"""Find the INBOX that an administrator means by an address, a local part, or a mailbox name.
 
-The way from an address to the name of an INBOX is lmtpd's (imap/lmtpd.c, imap/mboxname.c): what
-follows a `+` is a folder, capitals are folded where lmtp_downcase_rcpt is on, a dot becomes `^`,
-and the domain counts as virtdomains and defaultdomain say.
+Addresses become names of INBOXes as in lmtpd (imap/lmtpd.c, imap/mboxname.c): what follows a `+` is
+a folder, lmtp_downcase_rcpt turns capitals into small letters, a dot becomes `^`, and virtdomains
+and defaultdomain decide about the domain.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from cyrusquota.cyrus.names import (
 
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _PAIR = re.compile(r"\\(.)")
-#: How many names to offer for one that is not known.
+#: How many similar names to suggest for an unknown one.
 _OFFERED = 5
-#: How many are compared with it, how much longer or shorter they are, how many letters differ.
+#: Limits of the comparison: number of names, difference in length, letters that differ.
 _COMPARED = 10_000
 LONGER = 3
 _OTHER_LETTERS = 4
 
 
 def inbox_names(asked: str, naming: Naming) -> tuple[str, ...]:
-    """The internal names of the INBOXes that `asked` can mean, the likeliest first."""
+    """Return the internal names of the INBOXes that `asked` can mean, most likely first."""
     by_address = list(_by_address(asked, naming))
     by_name = list(_by_mailbox(asked, naming))
-    # user.jane is a mailbox, user.jane@example.org the address of somebody called user.jane.
+    # user.jane is a mailbox; user.jane@example.org is the address of a user called user.jane.
     is_address = "@" in asked and not re.search("[!/]", asked)
     names = by_address + by_name if is_address else by_name + by_address
     return tuple(dict.fromkeys(names))
@@ -67,12 +67,12 @@ def _by_address(asked: str, naming: Naming) -> Iterator[str]:
     if not naming.virtdomains or is_default:
         yield inbox
     if not naming.virtdomains and domain:
-        # The way of 2.x, with the whole address for a user name.
+        # Cyrus 2.x used the whole address as the user name.
         yield f"{inbox}@{domain.replace('.', '^')}"
 
 
 def address(name: str, naming: Naming) -> Recipient:
-    """How to speak of the user whose INBOX is `name`, even if no mail can be addressed to him."""
+    """Return the address to show for the INBOX `name`, even if no mail can be sent to it."""
     to = recipient(name, naming)
     if to is not None:
         return to
@@ -81,7 +81,7 @@ def address(name: str, naming: Naming) -> Recipient:
 
 
 def _resembling(wanted: str, names: Iterable[str]) -> Iterator[str]:
-    """Those of `names` that are worth comparing: about as long, and of about the same letters."""
+    """Return those of `names` that have about the same length and letters as `wanted`."""
     letters = set(wanted)
     for name in names:
         owner = inbox_owner(name)
@@ -92,12 +92,12 @@ def _resembling(wanted: str, names: Iterable[str]) -> Iterator[str]:
 
 
 def wanted_part(asked: str) -> str:
-    """What of `asked` to compare with local parts."""
+    """Return the part of `asked` that is compared with local parts."""
     return ascii_lower(re.split("[@+]", re.split("[!/]", asked)[-1])[0])
 
 
 def nearest(asked: str, names: Iterable[str], naming: Naming) -> list[str]:
-    """Of the users whose INBOXes are `names`, those whose local part resembles that of `asked`."""
+    """Return the users among the INBOXes `names` whose local part is similar to that of `asked`."""
     wanted = wanted_part(asked)
     known: dict[str, set[str]] = {}
     for name in itertools.islice(_resembling(wanted, names), _COMPARED):

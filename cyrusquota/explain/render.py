@@ -1,4 +1,4 @@
-"""What is known of one user, as text for whoever has him on the telephone, and as JSON."""
+"""Format an explanation as text or JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cyrusquota.quota import QuotaRoot, Resource, Usage
 
 @attrs.frozen
 class Explanation:
-    """One user, what each says of him, and where they differ."""
+    """One user, the three answers about them, and where these differ."""
 
     asked: str
     user: User
@@ -27,7 +27,7 @@ class Explanation:
 
 
 def as_text(found: Explanation) -> str:
-    """The answer, to be read from top to bottom; a blank line between its three parts."""
+    """Return the explanation as text."""
     parts = [_who(found.user), *_resources(found.user), ""]
     parts += [_server(found.server), *_map(found.table), _exim(found.exim), ""]
     return "\n".join(printable(line) for line in (*parts, *_conclusion(found)))
@@ -37,24 +37,28 @@ def _who(user: User) -> str:
     who = f"{user.address}, with the INBOX {user.name}, "
     root = user.root or user.stored
     if root is None:
-        return who + "is governed by no quota root" + _rootless(user)
+        return who + "has no quota root" + _rootless(user)
     text = who + f"is governed by the quota root {root.name}"
     if user.named is not None and user.nearest not in (None, user.named):
-        text += f" (as the header of the INBOX says; the nearest one is {user.nearest})"
+        text += f" (named by the header of the INBOX; the nearest one is {user.nearest})"
     if user.header_problem is not None:
         text += f" (the nearest one; the header of the INBOX cannot be read: {user.header_problem})"
     return text
 
 
 def _rootless(user: User) -> str:
-    """Why no root counts, where the quota database has one or has had one."""
+    """Return why no root counts although the quota database has, or had, one."""
     if user.problem is not None:
         return " that can be read"
     if user.named is None and user.nearest is None:
         return ""
     named = "none" if user.named is None else f"{user.named}, which is not in the quota database"
-    text = f", as the header of the INBOX names {named}"
-    return text if user.nearest is None else f"{text} (the nearest there is {user.nearest})"
+    text = f": the header of the INBOX names {named}"
+    return (
+        text
+        if user.nearest is None
+        else f"{text} (the nearest one in the quota database is {user.nearest})"
+    )
 
 
 def _resources(user: User) -> Iterator[str]:
@@ -70,23 +74,23 @@ def _resources(user: User) -> Iterator[str]:
 def _resource(resource: Resource, usage: Usage, stored: Usage, is_over: bool) -> str:
     used, start = figure(resource, usage.used), f"  {resource.value:18}  "
     if usage.limit is None:
-        return f"{start}{used}, no limit{_in_database(resource, usage, stored)}"
+        return f"{start}{used}, no limit{_other_figure(resource, usage, stored)}"
     text = f"{start}{used} of {figure(resource, usage.limit)}, {percent(usage)}"
     if resource.unit > 1:
         text += f" ({usage.used} of {usage.limit} bytes)"
     if is_over:
         beyond = usage.used - usage.limit
         text += f", over by {figure(resource, beyond)}" if beyond > 0 else ", no room for one more"
-    return text + _in_database(resource, usage, stored)
+    return text + _other_figure(resource, usage, stored)
 
 
-def _in_database(resource: Resource, usage: Usage, stored: Usage) -> str:
+def _other_figure(resource: Resource, usage: Usage, stored: Usage) -> str:
     if usage.used == stored.used:
         return "" if usage.exact else ", or up to 1023 bytes more"
-    return f"; the conversations totals, while the quota database has {stored.used}"
+    return f"; this is the conversations total, the quota database has {stored.used}"
 
 
-#: The three begin their lines with their names, one under the other.
+#: Width of the column with the names of the three.
 _WIDTH = 7
 
 
@@ -108,9 +112,9 @@ def _map(table: MapAnswer) -> Iterator[str]:
 
 def _dates(table: MapAnswer) -> str:
     written = table.installed_map.header.since if table.installed_map is not None else None
-    text = "" if written is None else f", the same since {written:%Y-%m-%d %H:%M}"
+    text = "" if written is None else f", unchanged since {written:%Y-%m-%d %H:%M}"
     if not table.is_believed:
-        text += f"; too old, as the router believes it for {duration(table.max_age or 0)}"
+        text += f"; too old, the router uses it for {duration(table.max_age or 0)}"
     return text
 
 
@@ -121,8 +125,10 @@ def _exim(exim: Optional[EximAnswer]) -> str:
     if exim.answer is None:
         return f"{start}{exim.problem}"
     text = start + exim.answer.text
-    if exim.router is not None and exim.router.only_notes:
-        text += f" (router {exim.router.router.name} takes a note, and the ACL for RCPT defers)"
+    if exim.router is not None and exim.router.defers_by_acl:
+        text += (
+            f" (router {exim.router.router.name} sets $address_data, and the ACL for RCPT defers)"
+        )
     return text
 
 
@@ -138,11 +144,11 @@ def _conclusion(found: Explanation) -> Iterator[str]:
     elif found.server.reply is Reply.ACCEPTED:
         yield "They agree: mail for this user is accepted."
     else:
-        yield "They agree: quotas have nothing to do with it."
+        yield "They agree: this is not about quotas."
 
 
 def as_json(found: Explanation) -> dict[str, object]:
-    """The same for programs."""
+    """Return the explanation as an object for JSON."""
     user = found.user
     root = user.root or user.stored
     return {

@@ -1,4 +1,8 @@
-"""What each of the three says of one user: the mail server, the map in place, and Exim."""
+"""What the mail server, the map and Exim each answer about a user, and where they differ.
+
+The map is renewed from time to time, so a short difference is normal. A difference that points to a
+fault comes with what to do.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +22,12 @@ from cyrusquota.mta.router import OverquotaRouter, overquota_routers
 from cyrusquota.quota import Resource
 from cyrusquota.verdicts.policies import SMMAPD
 
-#: Seconds within which a map from cron has surely been renewed, with one run missed.
+#: Seconds within which cron has renewed the map, even if it missed one run.
 RECENT = 600
 
 
 class Reply(enum.Enum):
-    """What lmtpd or smmapd answers about a recipient, in lmtpd's words (imap/lmtpengine.c)."""
+    """The answers of lmtpd about a recipient (imap/lmtpengine.c); smmapd's mean the same."""
 
     ACCEPTED = "250 2.1.5 ok"
     FULL = "452 4.2.2 Over quota"
@@ -35,13 +39,13 @@ class Reply(enum.Enum):
 
     @property
     def refuses_as_full(self) -> bool:
-        """Whether that is for want of room."""
+        """Whether the user is over quota."""
         return self in (Reply.FULL, Reply.FULL_FOR_GOOD)
 
 
 @attrs.frozen
 class ServerAnswer:
-    """What the daemon whose policy counts answers for the next message, and why."""
+    """The answer of lmtpd or smmapd to the next message, and its reason."""
 
     daemon: str
     reply: Reply
@@ -49,7 +53,7 @@ class ServerAnswer:
 
 
 def server_answer(user: User, *, for_good: bool = False) -> ServerAnswer:
-    """The answer of `user`'s server; `for_good` is lmtp_over_quota_perm_failure."""
+    """Return what the server answers; `for_good` is lmtp_over_quota_perm_failure."""
     daemon = "smmapd" if user.policy is SMMAPD else "lmtpd"
     return ServerAnswer(daemon, *_reply(user, for_good))
 
@@ -57,13 +61,13 @@ def server_answer(user: User, *, for_good: bool = False) -> ServerAnswer:
 def _reply(user: User, for_good: bool) -> tuple[Reply, str]:
     if user.recipient is None:
         return Reply.UNREACHABLE, (
-            "capitals where lmtp_downcase_rcpt is on, a +, characters that need quotes, or a"
-            " domain that virtdomains does not know"
+            "it has capitals while lmtp_downcase_rcpt is on, a +, characters that need quotes, or a"
+            " domain while virtdomains is off"
         )
     if user.has_list and user.inbox is None:
-        return Reply.UNKNOWN, f"mailboxes.db has no {user.name}; its quota root was left behind"
+        return Reply.UNKNOWN, f"mailboxes.db has no {user.name}; its quota root is left over"
     if user.inbox is not None and not user.inbox.is_live:
-        return Reply.UNKNOWN, "the INBOX is deleted, being moved, reserved, or on another server"
+        return Reply.UNKNOWN, "the INBOX is deleted, reserved, being moved, or on another server"
     if user.problem is not None:
         return _unread(user)
     if user.root is None:
@@ -75,7 +79,7 @@ def _reply(user: User, for_good: bool) -> tuple[Reply, str]:
     why = f"{names} {has} (policy {user.policy.name})"
     strict = user.policy.room.get(Resource.MESSAGE, 0)
     if strict and Resource.MESSAGE in user.over and not user.root.message.is_over():
-        why += ", which asks room for one more message"
+        why += ", which requires room for one more message"
     return (Reply.FULL_FOR_GOOD if for_good else Reply.FULL), why
 
 
@@ -87,10 +91,10 @@ def _unread(user: User) -> tuple[Reply, str]:
 
 @attrs.frozen
 class MapAnswer:
-    """What the map at `path` says: the key under which it has the user and its value, if it does.
+    """What the map at `path` says: the key and value of the user's entry, or None.
 
-    `problem` is what keeps it from being read; `looked_for` are the keys tried, `age` is in
-    seconds, and the router believes it up to `max_age`, if that is not None.
+    `problem` is the error that kept it from being read. `looked_for` has the keys that were tried.
+    `age` is in seconds; the router ignores a map older than `max_age`, unless that is None.
     """
 
     path: str
@@ -104,21 +108,21 @@ class MapAnswer:
 
     @property
     def is_believed(self) -> bool:
-        """Whether the router goes by it."""
+        """Whether the router uses it: it can be read and is not too old."""
         if self.installed_map is None:
             return False
         return self.max_age is None or self.age < self.max_age
 
     @property
     def refuses(self) -> bool:
-        """Whether it has an entry that refuses, and not one that tells how much is left."""
+        """Whether it has an entry that refuses mail; one that says how much is left does not."""
         return self.value is not None and not self.value.startswith(b"free=")
 
 
 def map_answer(
     user: User, asked: str, path: str, max_age: Optional[int] = DEFAULT_MAX_AGE
 ) -> MapAnswer:
-    """What the map at `path` says of `user`, who was asked for as `asked`."""
+    """Look `user`, whom the administrator called `asked`, up in the map at `path`."""
     keys = tuple(dict.fromkeys(_keys(user, asked)))
     try:
         found = installed_map(path)
@@ -135,7 +139,7 @@ def map_answer(
 
 
 def _keys(user: User, asked: str) -> Iterator[str]:
-    """What an export may have listed the user as, and what the MTA may look for."""
+    """Return the keys that an export may have written and the MTA may look up."""
     if user.recipient is not None:
         yield ascii_lower(str(user.recipient))
     local, at, domain = asked.rpartition("@")
@@ -146,7 +150,7 @@ def _keys(user: User, asked: str) -> Iterator[str]:
 
 @attrs.frozen
 class EximAnswer:
-    """What Exim says of `address`, or the problem that keeps it from saying it; its router."""
+    """Exim's answer about `address`, or the error instead of one; and the overquota router."""
 
     address: str
     answer: Optional[VerifyResult] = None
@@ -155,12 +159,12 @@ class EximAnswer:
 
     @property
     def status(self) -> Optional[VerifyStatus]:
-        """What comes of the recipient, None where Exim did not say."""
+        """What Exim does with the recipient, or None without an answer."""
         return None if self.answer is None else self.answer.status
 
 
 def exim_answer(exim: Exim, address: str, path: Optional[str]) -> EximAnswer:
-    """What `exim` says of `address`; the map is expected at `path`."""
+    """Ask `exim` about `address`; its router should use the map at `path`."""
     router = None
     try:
         found = overquota_routers(exim.routers(), path or DEFAULT_PATH)
@@ -172,7 +176,7 @@ def exim_answer(exim: Exim, address: str, path: Optional[str]) -> EximAnswer:
 
 @attrs.frozen
 class Difference:
-    """Two who do not agree: how, why that may be, and what to do."""
+    """A difference between two answers, its probable reason, and what to do."""
 
     what: str
     why: str
@@ -182,7 +186,7 @@ class Difference:
 def differences(
     user: User, server: ServerAnswer, table: MapAnswer, exim: Optional[EximAnswer]
 ) -> tuple[Difference, ...]:
-    """In what the three do not agree, the map first; nothing where they do."""
+    """Return the differences between the three answers, those of the map first."""
     return (*_map(user, server, table), *_exim(server, table, exim))
 
 
@@ -196,19 +200,19 @@ def _map(user: User, server: ServerAnswer, table: MapAnswer) -> Iterator[Differe
     elif table.refuses and server.reply is Reply.ACCEPTED:
         yield _listed(user, server, table)
     elif table.refuses and not refuses:
-        what = f"the map defers mail for a user of whom {server.daemon} says {server.reply.value!r}"
+        what = f"the map has an entry, and {server.daemon} answers {server.reply.value!r}"
         yield Difference(what, _since(table), _run(table))
 
 
 def _disbelieved(server: ServerAnswer, table: MapAnswer) -> Difference:
     if table.installed_map is None:
-        what = f"{server.daemon} refuses, and there is no map that Exim could go by"
+        what = f"{server.daemon} refuses, and there is no map for Exim"
         why, _, do = str(table.problem).partition("; ")
         return Difference(what, why, do)
     return Difference(
-        "the router does not believe the map any more",
-        f"it was renewed {duration(table.age)} ago, and counts for {duration(table.max_age or 0)}",
-        "see why no export has renewed it since: cyrusquota doctor",
+        "the map is too old for the router",
+        f"it was renewed {duration(table.age)} ago, valid for {duration(table.max_age or 0)}",
+        "find out why no export has renewed it: cyrusquota doctor",
     )
 
 
@@ -225,7 +229,7 @@ def _missing(user: User, server: ServerAnswer, table: MapAnswer) -> Difference:
         return Difference(what, _since(table), _run(table))
     return Difference(
         what,
-        f"the user became full since the map was renewed, {duration(table.age)} ago, or is exempt"
+        f"the user became full after the map was renewed, {duration(table.age)} ago, or is exempt"
         " (--exempt), or the map comes from another source"
         f" ({_source(table)})",
         "wait for the next run, or see what it would change: cyrusquota-export --dry-run -o"
@@ -240,9 +244,9 @@ def _listed(user: User, server: ServerAnswer, table: MapAnswer) -> Difference:
         return Difference(
             what,
             "the map was written with --reserve, and also lists users who are nearly full",
-            "nothing is wrong if this user is nearly full; else wait for the next run",
+            "nothing, if this user is nearly full; otherwise wait for the next run",
         )
-    return Difference(what, f"there is room by now, and {_since(table)}", _run(table))
+    return Difference(what, f"the user has made room, and {_since(table)}", _run(table))
 
 
 def _exim(
@@ -251,28 +255,28 @@ def _exim(
     if exim is None or exim.status is None:
         return
     believed = table.refuses and table.is_believed
-    notes = exim.router is not None and exim.router.only_notes
+    notes = exim.router is not None and exim.router.defers_by_acl
     if believed and exim.status is VerifyStatus.ACCEPTED and not notes:
         yield Difference("the map has an entry, and Exim accepts", *_ignored(table, exim))
     elif not believed and exim.status is VerifyStatus.DEFERRED:
         yield Difference(
             "Exim defers, and not because of the map",
-            "another router or the lookup of the map fails",
-            "see Exim's mainlog and paniclog, and ask it how it routes:"
+            "another router defers, or the lookup in the map fails",
+            "read Exim's mainlog and paniclog, and see how it routes:"
             f" exim -d+route -bv {shlex.quote(exim.address)}",
         )
     elif exim.status is VerifyStatus.REFUSED and not (believed and _is_final(table)):
         if server.reply is Reply.ACCEPTED or server.reply.refuses_as_full:
             yield Difference(
-                "Exim refuses the address, which the mail server knows",
-                "its domain is not among Exim's local domains, or a router before refuses it",
-                f"see exim -d+route -bv {shlex.quote(exim.address)}, or name the address that"
+                "Exim rejects the address, and the mail server knows the user",
+                "its domain is not one of Exim's local domains, or an earlier router rejects it",
+                f"see exim -d+route -bv {shlex.quote(exim.address)}, or give the address that"
                 " senders use",
             )
     elif exim.status is VerifyStatus.ACCEPTED and server.reply is Reply.UNKNOWN:
         yield Difference(
             "Exim accepts mail for a user whom Cyrus does not know",
-            "no router asks whether the user exists, or an alias leads elsewhere",
+            "no router checks whether the user exists, or an alias leads elsewhere",
             f"see where it would go: exim -bt {shlex.quote(exim.address)}",
         )
 
@@ -283,21 +287,21 @@ def _is_final(table: MapAnswer) -> bool:
 
 def _ignored(table: MapAnswer, exim: EximAnswer) -> tuple[str, str]:
     if exim.router is None:
-        return "no router of Exim's asks the map", "put in the router: see exim/README.md"
+        return "no router of Exim uses the map", "add the router: see exim/README.md"
     if exim.router.map != table.path:
         return (
-            f"the router {exim.router.router.name} asks another map, {exim.router.map}",
-            f"look there: --map {shlex.quote(exim.router.map)}, or set CYRUSQUOTA_MAP",
+            f"the router {exim.router.router.name} uses another map, {exim.router.map}",
+            f"ask about that one: --map {shlex.quote(exim.router.map)}, or set CYRUSQUOTA_MAP",
         )
-    if exim.router.asks_for_local_parts and "@" in (table.key or ""):
+    if exim.router.looks_up_local_parts and "@" in (table.key or ""):
         return (
-            f"the router {exim.router.router.name} looks for local parts only",
-            "take the router in exim/address, or a CYRUSQUOTA_KEY with the domain",
+            f"the router {exim.router.router.name} looks up local parts only",
+            "use the router in exim/address, or a CYRUSQUOTA_KEY with the domain",
         )
     return (
-        f"the router {exim.router.router.name} looks for another key than {table.key}, an alias"
-        " leads elsewhere, or Exim may not read the map",
-        "cyrusquota doctor tells which",
+        f"the router {exim.router.router.name} looks up another key than {table.key}, an alias"
+        " leads elsewhere, or Exim cannot read the map",
+        "run cyrusquota doctor",
     )
 
 

@@ -1,7 +1,7 @@
-"""The rows of a few quota roots by name, out of however many there are.
+"""Read a few quota roots by name without reading them all.
 
-Of a quotalegacy tree whose imapd.conf is known, only the files in question are opened; of other
-databases no value but theirs is looked at.
+In a quotalegacy tree whose imapd.conf is known, only their files are opened. In other databases,
+only their values are parsed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from cyrusquota import cyrusdb
 from cyrusquota.cyrus import dirhash
 from cyrusquota.cyrus.names import split_domain
 from cyrusquota.cyrusdb.quotalegacy.reader import QuotaTree
-from cyrusquota.cyrusdb.selection import Predicate
 from cyrusquota.errors import AnyPath, CyrusQuotaError, DataError, OnProblem, Place
 from cyrusquota.explain.names import LONGER
 from cyrusquota.parse import value
@@ -27,17 +26,20 @@ from cyrusquota.site.source import Source
 def roots_named(
     source: Source, names: AbstractSet[str], on_problem: OnProblem
 ) -> dict[str, QuotaRoot]:
-    """The quota roots of `source` that have one of `names`, by name."""
+    """Return the quota roots of `source` that are called one of `names`, by name.
+
+    Raises what reading the source raises.
+    """
     if source.opened is None:
         return {root.name: root for root in source.roots(on_problem) if root.name in names}
     found = {}
 
-    def installed_map(problem: CyrusQuotaError) -> None:
+    def report(problem: CyrusQuotaError) -> None:
         place = Place(source.name)
         on_problem(problem.at(place) if isinstance(problem, DataError) else problem)
 
     for key, data in _rows(source, names, on_problem):
-        root = value.quota_root(key, data, on_problem=installed_map)
+        root = value.quota_root(key, data, on_problem=report)
         if root is not None:
             found[root.name] = root
     return found
@@ -59,7 +61,7 @@ def _rows(
 
 
 def names_in(source: Source, size: int, on_problem: OnProblem) -> Iterator[str]:
-    """The quota roots of `source` by name, without most that are not about `size` long."""
+    """Return names of the quota roots of `source`, skipping most that are not about `size` long."""
     if source.opened is not None and source.path is not None:
         found = cyrusdb.select(source.path, _sized(size), on_problem=on_problem)
         for key, _ in found.kept:
@@ -67,7 +69,7 @@ def names_in(source: Source, size: int, on_problem: OnProblem) -> Iterator[str]:
 
 
 def inboxes_in(site: Site, size: int, on_problem: OnProblem) -> Iterator[str]:
-    """The INBOXes of `site` by name, without most that are not about `size` long."""
+    """Return names of the INBOXes of `site`, skipping most that are not about `size` long."""
     path = site.path
     if path is None or cyrusdb.guess(path) is None:
         yield from (inbox.name for inbox in site.inboxes(on_problem))
@@ -77,7 +79,7 @@ def inboxes_in(site: Site, size: int, on_problem: OnProblem) -> Iterator[str]:
 
 
 def _sized(size: int) -> Predicate:
-    """Return a predicate for the keys with a local part that is about `size` long."""
+    """Return a predicate for keys whose local part is about `size` long."""
     most, least = size + LONGER + len(b"user."), size - LONGER + len(b"user.")
 
     def predicate(keys: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
@@ -91,7 +93,7 @@ def _sized(size: int) -> Predicate:
 
 
 class _Branches(QuotaTree):
-    """Those files of a quotalegacy tree where Cyrus would look for the roots `names`."""
+    """The files of a quotalegacy tree in which Cyrus looks for the roots `names`."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
-"""One user: which quota root governs his INBOX, and what the server answers for his next message.
+"""Find one user, the quota root that governs their INBOX, and the verdict on them.
 
-Judged with the same rules as all users together (`cyrusquota.verdicts`). Only the rows that
-matter are taken from the quota database and from mailboxes.db; the header of the INBOX, which names
-the root that lmtpd goes by, is read always.
+The rules are those of the export (`cyrusquota.verdicts`). Only the rows that matter are read from
+the quota database and mailboxes.db. The header of the INBOX, which names the root that lmtpd uses,
+is always read.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from cyrusquota.verdicts.policies import Policy
 
 @attrs.frozen
 class User:
-    """A user, and all that his server's answer depends on.
+    """A user, and all that the server's answer depends on.
 
-    `root` has the figures that count, `stored` those of the quota database; both are None where no
-    root governs. `nearest` is the root that the quota database would have governed him, `named`
-    the one that the header of his INBOX names. `inbox` is None without a row in mailboxes.db, and
-    `has_list` says whether there was one to look into. `problem` is what keeps the figures from
-    being read. `listed` is the verdict of an export.
+    `root` has the figures that Cyrus compares, `stored` those of the quota database; both are None
+    if no root governs the user. `nearest` is the nearest root in the quota database, `named` the
+    root that the header of the INBOX names. `inbox` is None without a row in mailboxes.db;
+    `has_list` says whether there is a mailboxes.db. `problem` is the error that kept the figures
+    from being read. `listed` is the verdict of the export.
     """
 
     name: str
@@ -62,13 +62,16 @@ class User:
 
 
 def check(asked: str) -> None:
-    """Raise `OptionError` where `asked` can be no user, whatever the server's naming is."""
+    """Raise `OptionError` if `asked` cannot be a user under any naming."""
     if not inbox_names(asked, Naming()):
         raise OptionError(f"expected an address or the name of a user, found {printable(asked)!r}")
 
 
 def found(asked: str, source: Source, query: Query) -> User:
-    """The user whom `asked` means. Raises `NoSuchUser`, and what reading the source raises."""
+    """Return the user that `asked` means.
+
+    Raises `NoSuchUser`, and what reading the source raises.
+    """
     check(asked)
     names = inbox_names(asked, source.naming)
     return _Search(asked, names, source, query).user()
@@ -84,7 +87,7 @@ class _Search:
 
     def user(self) -> User:
         inbox = self._inbox()
-        named, header_problem = self._named(inbox)
+        named, header_problem = self._header_root(inbox)
         roots = self._roots(named)
         name = self._name(inbox, roots)
         if name is None:
@@ -103,10 +106,10 @@ class _Search:
             named=named,
             header_problem=header_problem,
         )
-        return self._judged(user, roots)
+        return self._evaluated(user, roots)
 
     def _inbox(self) -> Optional[Inbox]:
-        """The INBOX row that the first name with a live one has, or with any."""
+        """Return the row of the first name that has a live INBOX, or else any row."""
         if self.query.site is None:
             return None
         rows = {one.name: one for one in self._inboxes(self.query.site, set(self.names))}
@@ -114,12 +117,14 @@ class _Search:
         return next((one for one in ordered if one.is_live), ordered[0] if ordered else None)
 
     def _inboxes(self, site: Site, names: AbstractSet[str]) -> Iterator[Inbox]:
-        # Since 3.0, lmtpd does not get to user.jane@example^org, the way of 2.x.
+        # Since 3.0, lmtpd cannot reach user.jane@example^org, a name of 2.x.
         for inbox in site.named(names, self.query.on_problem):
             if inbox.name in names and not (inbox.is_modern and "@" in inbox.name):
                 yield inbox
 
-    def _named(self, inbox: Optional[Inbox]) -> tuple[Optional[str], Optional[CyrusQuotaError]]:
+    def _header_root(
+        self, inbox: Optional[Inbox]
+    ) -> tuple[Optional[str], Optional[CyrusQuotaError]]:
         if inbox is None or self.query.site is None or not inbox.is_live:
             return None, None
         try:
@@ -133,13 +138,13 @@ class _Search:
     def _roots(self, named: Optional[str]) -> Mapping[str, QuotaRoot]:
         wanted = {above for name in self.names for above in self._above(name)}
         wanted |= set() if named is None else {named}
-        roots = roots_named(self.source, wanted, self._noted)
-        # A value that breaks off is a problem, and a root without limits all the same.
+        roots = roots_named(self.source, wanted, self._note_problem)
+        # A value that is cut short is a problem, but Cyrus reads a root without limits.
         for name in roots.keys() & self._bad.keys():
             self.query.on_problem(self._bad.pop(name))
         return roots
 
-    def _noted(self, problem: CyrusQuotaError) -> None:
+    def _note_problem(self, problem: CyrusQuotaError) -> None:
         key = problem.place.key if isinstance(problem, BadValue) else None
         if key is None:
             self.query.on_problem(problem)
@@ -154,20 +159,20 @@ class _Search:
 
     def _unknown(self) -> NoSuchUser:
         looked = " and ".join(self.names)
-        said = "has an INBOX or a quota root" if self.query.site is not None else "has a quota root"
+        lacks = "an INBOX or a quota root" if self.query.site is not None else "a quota root"
         size, naming = len(wanted_part(self.asked)), self.source.naming
         alike = nearest(self.asked, names_in(self.source, size, self.query.on_problem), naming)
         if not alike and self.query.site is not None:
             alike = nearest(
                 self.asked, inboxes_in(self.query.site, size, self.query.on_problem), naming
             )
-        advice = f"did you mean {' or '.join(alike)}?" if alike else "see how the name is written"
+        advice = f"did you mean {' or '.join(alike)}?" if alike else "check the spelling"
         return NoSuchUser(
-            f"{printable(self.asked)}: nobody of that name {said} here; looked for"
+            f"{printable(self.asked)}: nobody of that name has {lacks} here; looked for"
             f" {printable(looked)}; {printable(advice)}"
         )
 
-    def _judged(self, user: User, roots: Mapping[str, QuotaRoot]) -> User:
+    def _evaluated(self, user: User, roots: Mapping[str, QuotaRoot]) -> User:
         name = user.nearest
         if self.query.policy.by_header and user.inbox is not None and user.header_problem is None:
             name = user.named

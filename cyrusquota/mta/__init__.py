@@ -1,1 +1,1 @@
-"""What is asked of Exim."""
+"""Ask Exim about its configuration, and recognise the overquota router in it."""

@@ -1,8 +1,8 @@
-"""Ask the Exim of this host how it is configured, and what it answers about an address.
+"""Ask Exim for its configuration, and what it does with an address.
 
-Nothing is delivered and nothing changed: `-bP` prints options as Exim understood them, `-bv`
-verifies a recipient as `verify = recipient` does, `-bt` shows the way of delivery, `-be` expands.
-As root, all but `-be` run with the rights of the Exim user. Raises `EximError`.
+Nothing is delivered or changed: `-bP` prints options as Exim understands them, `-bv` verifies a
+recipient as `verify = recipient` does, `-bt` shows the route of delivery, `-be` expands a string.
+When root asks, all but `-be` run with the rights of the Exim user. Calls raise `EximError`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import attrs
 
 from cyrusquota.errors import EximError, printable
 
-#: Where packages and Exim's own makefile put the program, and what it is called there.
+#: Where packages and Exim's own makefile install the program, and its names there.
 DIRECTORIES = "/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin:/usr/exim/bin"
 NAMES = ("exim4", "exim")
-#: Seconds that Exim may take to answer; a callout or the DNS can keep it waiting.
+#: Seconds to wait for an answer; a callout or the DNS can delay it.
 PATIENCE = 30.0
 
 _ROUTER = re.compile(r"(?P<name>[A-Za-z0-9_]+) router:")
@@ -32,7 +32,7 @@ _FAILED = "Failed: "
 
 
 class VerifyStatus(enum.Enum):
-    """What Exim makes of a recipient, by the exit status of `exim -bv`."""
+    """What Exim does with a recipient; the values are the exit statuses of `exim -bv`."""
 
     ACCEPTED = 0
     DEFERRED = 1
@@ -41,7 +41,7 @@ class VerifyStatus(enum.Enum):
 
 @attrs.frozen
 class VerifyResult:
-    """What Exim said of a recipient: the outcome, and its own words."""
+    """Exim's answer about a recipient: the status, and its text."""
 
     status: VerifyStatus
     text: str
@@ -49,34 +49,34 @@ class VerifyResult:
 
 @attrs.frozen
 class Router:
-    """A router as `exim -bP` prints it: its options by name, `no_` taken off those that are off."""
+    """A router as `exim -bP` prints it, with its options by name; `no_NAME` is NAME, off."""
 
     name: str
     options: Mapping[str, str]
 
     def text(self, option: str) -> str:
-        """The value of an option, empty where it is not set."""
+        """Return the value of an option, or an empty string if it is not set."""
         return self.options.get(option, "")
 
     def is_on(self, option: str) -> bool:
-        """Whether an option without a value is on."""
+        """Return whether a boolean option is on."""
         return self.options.get(option) == _ON
 
 
-#: A name that stands for itself, and for more than this host.
+#: A plain domain name, neither a pattern nor a host without a domain.
 _DOMAIN = re.compile(r"[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+")
 _ON, _OFF = "yes", "no"
 
 
 @attrs.frozen
 class Exim:
-    """An Exim: the program, and the configuration to give it (None: its own)."""
+    """An Exim: the program, and its configuration file (None: the default)."""
 
     program: str
     config: Optional[str] = None
 
     def version(self) -> str:
-        """Its version, once it has read its whole configuration and found it sound."""
+        """Return the version; this checks the whole configuration."""
         done = self._run("-bV")
         found = _VERSION.search(done.stdout)
         if done.returncode != 0 or found is None:
@@ -84,19 +84,19 @@ class Exim:
         return found["number"]
 
     def configuration_file(self) -> str:
-        """The file that it reads."""
+        """Return the name of the configuration file."""
         return self._printed("configure_file").strip()
 
     def option(self, name: str) -> str:
-        """The value of a main option."""
+        """Return the value of a main option."""
         return _options(self._printed(name)).get(name, "")
 
     def is_on(self, name: str) -> bool:
-        """Whether a main option without a value is on."""
+        """Return whether a boolean main option is on."""
         return _options(self._printed(name)).get(name) == _ON
 
     def local_domain(self) -> Optional[str]:
-        """A domain of +local_domains, None where qualify_recipient is one, or no name is known."""
+        """Return a plain name in +local_domains; None without one, or if qualify_recipient is."""
         try:
             _, _, domains = self._printed("+local_domains").partition(" = ")
         except EximError:
@@ -108,11 +108,11 @@ class Exim:
         return next((name for name in names if _DOMAIN.fullmatch(name)), None)
 
     def configuration(self) -> str:
-        """All of the configuration, macros replaced (needs Exim 4.86)."""
+        """Return the whole configuration, with macros replaced (Exim 4.86 and later)."""
         return self._printed("config")
 
     def routers(self) -> tuple[Router, ...]:
-        """The routers in their order."""
+        """Return the routers in their order."""
         blocks: list[tuple[str, list[str]]] = []
         for line in self._printed("routers").splitlines():
             start = _ROUTER.fullmatch(line)
@@ -123,7 +123,7 @@ class Exim:
         return tuple(Router(name, _options("\n".join(lines))) for name, lines in blocks)
 
     def verify(self, address: str) -> VerifyResult:
-        """What it makes of a recipient."""
+        """Return what Exim does with a recipient."""
         done = self._run("-bv", "--", address)
         lines = done.stdout.strip().splitlines()
         if not lines or done.returncode not in {status.value for status in VerifyStatus}:
@@ -131,13 +131,13 @@ class Exim:
         return VerifyResult(VerifyStatus(done.returncode), printable(" ".join(lines)))
 
     def delivering_router(self, address: str) -> Optional[str]:
-        """The name of the router that would deliver to a recipient, None if no router would."""
+        """Return the name of the router that delivers to a recipient, or None."""
         found = _ROUTED.search(self._run("-bt", "--", address).stdout)
         return None if found is None else found["name"]
 
     def expanded(self, text: str) -> Optional[str]:
-        """What a string expands to, or None where the expansion fails."""
-        # By standard input, since newer versions take 256 characters in an argument at most.
+        """Return the expansion of a string, or None if it is forced to fail."""
+        # On standard input, because newer versions accept 256 characters in an argument at most.
         done = self._run("-be", stdin=" ".join(text.splitlines()) + "\n")
         answer = _EXPANDED.fullmatch(done.stdout)
         if done.returncode != 0 or answer is None:
@@ -171,7 +171,7 @@ class Exim:
         except subprocess.TimeoutExpired:
             raise EximError(
                 f"{printable(self.program)} {arguments[0]}: no answer in {PATIENCE:g} seconds; see"
-                " whether the DNS or a callout keeps it waiting"
+                " whether the DNS or a callout delays it"
             ) from None
 
     def _error(self, done: subprocess.CompletedProcess[str]) -> EximError:
@@ -183,7 +183,7 @@ class Exim:
 
 
 def installed() -> Optional[str]:
-    """The path of the Exim of this host, or None."""
+    """Return the path of the Exim of this host, or None."""
     found = (shutil.which(name, path=DIRECTORIES) for name in NAMES)
     return next((path for path in found if path is not None), None)
 
@@ -205,5 +205,5 @@ def _options(printed: str) -> dict[str, str]:
 
 
 def _without_echo(said: str) -> str:
-    """Exim's complaint once; it comes again as the line that would go to its panic log."""
-    return said.partition(" LOG: ")[0] or "exit without a word"
+    """Return Exim's message once; it repeats it for its panic log."""
+    return said.partition(" LOG: ")[0] or "it exited without a message"

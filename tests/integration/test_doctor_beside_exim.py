@@ -96,7 +96,7 @@ def test_a_map_too_old_for_its_router_is_asked_nothing(site: Site) -> None:
     site.edit_exim("^CYRUSQUOTA_MAP", "CYRUSQUOTA_MAX_AGE = 600\nCYRUSQUOTA_MAP")
     site.age(601)
     found = _found(site)
-    assert found["map-old"].said.endswith("ago, and counts for 10 minutes")
+    assert found["map-old"].said.endswith("ago, valid for 10 minutes")
     assert not {"full-deferred", "full-accepted"} & set(found)
     site.age(500)
     assert {"map-late", "full-deferred"} <= set(_found(site))

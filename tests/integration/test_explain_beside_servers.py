@@ -178,7 +178,7 @@ def test_each_way_to_disagree_is_named(cyrus: Cyrus, overquota: Path, exim_conf:
     os.utime(overquota, (two_days, two_days))
     *said, found = _three(cyrus, full, exim_conf)
     assert said == ["452", True, "accepted", False]
-    assert found["differences"][0]["why"] == "it was renewed 2 days ago, and counts for 2 hours"
+    assert found["differences"][0]["why"] == "it was renewed 2 days ago, valid for 2 hours"
 
     commands.run_export(cyrus.conf, overquota)
     _store(cyrus, "user.jane^doe", ROOMY)
@@ -191,20 +191,20 @@ def test_each_way_to_disagree_is_named(cyrus: Cyrus, overquota: Path, exim_conf:
         _store(cyrus, "user.jane^doe", FULL)
     *said, found = _three(cyrus, full, exim_conf)
     assert said == ["452", False, "accepted", False]
-    assert "became full since" in found["differences"][0]["why"]
+    assert "became full after" in found["differences"][0]["why"]
 
     commands.run_export(cyrus.conf, overquota)
     with_domain = exim_conf.read_text()
     exim_conf.write_text(with_domain.replace("$local_part@$domain", "$local_part"))
     *said, found = _three(cyrus, full, exim_conf)
     assert said == ["452", True, "accepted", False]
-    assert found["differences"][0]["why"] == "the router overquota looks for local parts only"
+    assert found["differences"][0]["why"] == "the router overquota looks up local parts only"
 
     exim_conf.write_text(exim.CONF.read_text())
     *said, found = _three(cyrus, full, exim_conf)
     assert said == ["452", False, "accepted", False]
     _, found, _ = _explain(cyrus, full, "--exim-config", str(exim_conf), "--map", str(overquota))
-    assert "asks another map" in found["differences"][0]["why"]
+    assert "uses another map" in found["differences"][0]["why"]
 
 
 def test_conversations_totals_and_refusals_for_good(needs_cyrus: None) -> None:
@@ -229,4 +229,4 @@ def test_conversations_totals_and_refusals_for_good(needs_cyrus: None) -> None:
             assert running.lmtp_rcpt(f"jane@{DOMAIN}").code == code
             assert found["server"]["reply"][:3] == str(code)
         done = commands.run_tool("explain", "-C", str(running.conf), "--no-exim", "jane")
-        assert b"the conversations totals, while the quota database has" in done.stdout
+        assert b"this is the conversations total, the quota database has" in done.stdout

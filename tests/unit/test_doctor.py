@@ -156,7 +156,7 @@ def test_the_names_of_kinds_are_theirs_alone() -> None:
 def test_a_healthy_host_has_nothing_worse_than_the_note_that_there_is_no_exim(site: Site) -> None:
     found = site.findings()
     assert set(found) == {"imapd-conf", "quota-db", "map", "no-exim", "schedule"}
-    assert found["quota-db"].said.endswith("3 quota roots; 1 user full")
+    assert found["quota-db"].said.endswith("3 quota roots; 1 user over quota")
     assert worst(found.values()).exit_status == 0
 
 
@@ -181,9 +181,9 @@ def test_strict_quotas_count_in_what_the_map_should_be(site: Site) -> None:
     site.users["bob"] = "%(S (0) M (5 5) AS (0) NF (0))"
     site.write_users()
     site.write_map()
-    assert "1 user full" in site.findings()["quota-db"].said
+    assert "1 user over quota" in site.findings()["quota-db"].said
     site.set("lmtp_strict_quota: yes")
-    assert "2 users full" in site.findings()["quota-db"].said
+    assert "2 users over quota" in site.findings()["quota-db"].said
     site.write_map()
     assert "map-behind" not in site.findings()
 
@@ -212,7 +212,7 @@ def test_a_map_for_postfix_is_late_and_never_too_old_for_a_router(site: Site) ->
     site.age(8000)
     found = site.findings()
     assert "map-old" not in found
-    assert found["map-late"].said.endswith("2 hours 13 minutes ago, and it is believed for ever")
+    assert found["map-late"].said.endswith("2 hours 13 minutes ago, valid for ever")
 
 
 def test_a_directory_in_which_others_may_replace_the_map(site: Site) -> None:
@@ -334,7 +334,7 @@ def test_a_crontab_sets_the_path_for_the_lines_below() -> None:
 def test_cron_does_not_find_the_program_in_its_own_path(site: Site) -> None:
     text = f"*/5 * * * * root cyrusquota-export -o {site.map}\n"
     site.cron(text)
-    assert "no program cyrusquota-export" in site.findings()["schedule-program"].said
+    assert "program cyrusquota-export not found" in site.findings()["schedule-program"].said
     site.cron(f"PATH=/bin:/usr/local/sbin\n{text}")
     assert "schedule-program" not in site.findings()
 
@@ -414,7 +414,7 @@ def test_a_unit_that_has_failed(site: Site, tmp_path: Path) -> None:
     assert "schedule-failed" not in site.findings(host)
     systemctl = fake_systemctl(tmp_path, "cyrusquota-export.service")
     found = site.findings(attrs.evolve(host, systemctl=systemctl))
-    assert "cyrusquota-export.service: has failed" in found["schedule-failed"].said
+    assert "cyrusquota-export.service: failed" in found["schedule-failed"].said
 
 
 # --- the command ---

@@ -125,7 +125,7 @@ def test_strict_quotas_ask_room_for_one_more(tmp_path: Path, overquota: Path) ->
     dump.write_text("user.jane\t%(S (0) M (100 100) AS (0) NF (1))\n")
     done = _explain(dump, overquota, "--policy", "lmtpd-strict", "jane")
     assert "  MESSAGE             100 of 100, 100%, no room for one more\n" in done.output
-    assert "which asks room for one more message" in done.output
+    assert "which requires room for one more message" in done.output
     assert "250 2.1.5 ok" in _explain(dump, overquota, "jane").output
 
 
@@ -146,11 +146,11 @@ def test_what_else_a_server_may_answer(asked: str, said: str, dump: Path, overqu
 @pytest.mark.parametrize(
     ("content", "asked", "age", "what", "why"),
     [
-        ("", "jane", 60, "lmtpd refuses, and the map has no entry", "became full since"),
+        ("", "jane", 60, "lmtpd refuses, and the map has no entry", "became full after"),
         ("", "jane", 3000, "lmtpd refuses, and the map has no entry", "renewed 50 minutes ago"),
-        ("bob: :defer: x\n", "bob", 60, "lmtpd accepts, and the map has an entry", "is room"),
-        ("odd: :defer: x\n", "odd", 60, "the map defers mail for a user of whom", "renewed 1 min"),
-        ("jane: :defer: x\n", "jane", 9000, "the router does not believe the map", "2 hours 30"),
+        ("bob: :defer: x\n", "bob", 60, "lmtpd accepts, and the map has an entry", "has made room"),
+        ("odd: :defer: x\n", "odd", 60, "the map has an entry, and lmtpd answers", "renewed 1 min"),
+        ("jane: :defer: x\n", "jane", 9000, "the map is too old for the router", "2 hours 30"),
     ],
 )
 def test_each_difference_has_its_reason(

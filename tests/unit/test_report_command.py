@@ -72,8 +72,8 @@ BLOCK = "\u2588"
 #: By resource, by domain, the fullest, and who is refused.
 ROWS = [
     *("    4     1     2  STORAGE", "    1     0     1  MESSAGE"),
-    "    2         1     1   1.0 MiB    5.0 MiB  200.0%  (no domain)",
-    "    3         0     1   3.0 MiB  972.8 KiB   31.7%  example.org",
+    "    2         1     1  1.0 MiB    5.0 MiB  200.0%  (no domain)",
+    "    3         0     1  3.0 MiB  972.8 KiB   31.7%  example.org",
     "  USE       USED    LIMIT  RESOURCE  ROOT",
     " 200%    2.0 MiB  1.0 MiB  STORAGE   user.jane",
     "  94%  972.8 KiB  1.0 MiB  STORAGE   example.org!user.max",
@@ -173,7 +173,7 @@ def test_the_page_says_the_same(run: Run) -> None:
         "Near a limit": "1",
         "Over a limit": "2",
         "Users refused mail now": "2",
-        "Promised": "4.0 MiB",
+        "Total limits": "4.0 MiB",
         "Used": "6.0 MiB",
         "Problems": "1",
     }
