@@ -150,3 +150,22 @@ def internal_name(printed: str) -> str:
     if "/" in rest:
         rest = rest.replace(".", "^").replace("/", ".")
     return f"{domain}!{rest}" if domain else rest
+
+
+#: What fulldirhash spreads names over, A to W.
+_HASH_LETTERS = 23
+
+
+def hash_letter(name: bytes, *, full: bool) -> str:
+    """Return the one-letter directory that Cyrus keeps the files of `name` in.
+
+    It is the first letter of the name, or q where that is no letter; with `full` (fulldirhash) one
+    of A to W. Source: dir_hash_c in lib/util.c.
+    """
+    if not full:
+        first = name[:1].lower()
+        return first.decode("ascii") if b"a" <= first <= b"z" else "q"
+    mixed = 0
+    for byte in name.partition(b".")[0]:
+        mixed = (((mixed << 3) ^ (mixed >> 5)) ^ byte) & 0xFFFFFFFF
+    return chr(ord("A") + mixed % _HASH_LETTERS)

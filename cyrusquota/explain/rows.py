@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import AbstractSet, Iterable, Iterator, Sequence
 
 from cyrusquota import cyrusdb
-from cyrusquota.cyrus import dirhash
-from cyrusquota.cyrus.names import split_domain
+from cyrusquota.cyrus.names import hash_letter, split_domain
+from cyrusquota.cyrusdb import Predicate
 from cyrusquota.cyrusdb.quotalegacy.reader import QuotaTree
 from cyrusquota.errors import AnyPath, CyrusQuotaError, DataError, OnProblem, Place
 from cyrusquota.explain.names import LONGER
@@ -123,4 +123,4 @@ class _Branches(QuotaTree):
         return base / "quota" / self._letter(behind if dot else rest) / rest
 
     def _letter(self, hashed: str) -> str:
-        return dirhash.letter(os.fsencode(hashed), full=self._full)
+        return hash_letter(os.fsencode(hashed), full=self._full)

@@ -16,7 +16,7 @@ import attrs
 from cyrusquota import cyrusdb
 from cyrusquota.cyrus.names import inbox_owner
 from cyrusquota.errors import NoSuchSource
-from cyrusquota.site.mailboxes import Inbox, hash_letter
+from cyrusquota.site.mailboxes import Inbox, directory_letter
 
 _KEY = b"Q"
 #: Cyrus takes exactly this form; any other value counts as no messages.
@@ -42,8 +42,8 @@ def path(name: str, inbox: Optional[Inbox], base: str, *, full: bool) -> Path:
         return Path(base, "user", "uuid", unique[:1], unique[1:2], unique, "conversations.db")
     owner = inbox_owner(name)
     domain, local = owner if owner is not None else (None, "")
-    within = [] if domain is None else ["domain", hash_letter(domain, full=full), domain]
-    return Path(base, *within, "user", hash_letter(local, full=full), f"{local}.conversations")
+    within = [] if domain is None else ["domain", directory_letter(domain, full=full), domain]
+    return Path(base, *within, "user", directory_letter(local, full=full), f"{local}.conversations")
 
 
 def totals(file: Path) -> Totals:

@@ -14,8 +14,8 @@ from typing import Callable, Iterable, Iterator, Optional, Sequence
 
 import attrs
 
-from cyrusquota.cyrus import dirhash, dlist
-from cyrusquota.cyrus.names import split_domain
+from cyrusquota.cyrus import dlist
+from cyrusquota.cyrus.names import hash_letter, split_domain
 
 #: Since 3.6: `N` for a row by name, 0x1D behind the domain, 0x1F between levels, dots literal.
 _NEW_KEY = re.compile(rb"N(?:([^\x1d\x1f]+)\x1d)?user\x1f([^\x1d\x1f]+)", re.DOTALL)
@@ -134,9 +134,9 @@ def _str(node: Optional[dlist.Node]) -> Optional[str]:
 # Paths, and the header of a mailbox
 
 
-def hash_letter(name: str, *, full: bool) -> str:
+def directory_letter(name: str, *, full: bool) -> str:
     """Return the one-letter directory for `name`; `full` says that fulldirhash is on."""
-    return dirhash.letter(name.encode("utf-8", "surrogateescape"), full=full)
+    return hash_letter(name.encode("utf-8", "surrogateescape"), full=full)
 
 
 @attrs.frozen
@@ -172,9 +172,9 @@ def _within(inbox: Inbox, layout: Layout) -> Iterable[str]:
     if domain is not None:
         parts = ["domain", domain]
         if layout.hashed:
-            parts.insert(1, hash_letter(domain, full=layout.full))
+            parts.insert(1, directory_letter(domain, full=layout.full))
     if layout.hashed:
-        parts.append(hash_letter(component.replace("^", "."), full=layout.full))
+        parts.append(directory_letter(component.replace("^", "."), full=layout.full))
     return *parts, "user", component
 
 

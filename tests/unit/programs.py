@@ -9,9 +9,9 @@ import attrs
 import click
 import pytest
 
-from cyrusquota.cli.run import run
 from cyrusquota.cli.export import export
 from cyrusquota.cli.main import cyrusquota
+from cyrusquota.cli.run import run
 
 
 @attrs.frozen

@@ -12,7 +12,7 @@ from __future__ import annotations
 import string
 from typing import Optional
 
-from cyrusquota.cyrus import dirhash
+from cyrusquota.cyrus.names import hash_letter
 
 #: The directories of a tree (FNAME_QUOTADIR, FNAME_DOMAINDIR), and the file of a whole domain.
 QUOTA, DOMAIN, ROOT = b"quota", b"domain", b"root"
@@ -48,7 +48,7 @@ def hashed(name: bytes) -> bytes:
 
 def letter(text: bytes, *, full: bool) -> bytes:
     """Return the letter of the directory for a domain, or for what is hashed of a root's name."""
-    return dirhash.letter(text, full=full).encode()
+    return hash_letter(text, full=full).encode()
 
 
 def value(raw: bytes) -> bytes:

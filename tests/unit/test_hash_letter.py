@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cyrusquota.cyrus import dirhash
+from cyrusquota.cyrus.names import hash_letter
 
 
 # Hand-worked with the rule of cyrus-imapd's lib/util.c.
@@ -15,5 +15,5 @@ from cyrusquota.cyrus import dirhash
      ("café", "c", "S"), ("fu.ll", "f", "K"), ("jane2", "j", "V"), ("", "q", "A"), ("-", "q", "W")],
 )  # fmt: skip
 def test_names_are_hashed_to_the_directories_cyrus_uses(name: str, plain: str, full: str) -> None:
-    assert dirhash.letter(name.encode(), full=False) == plain
-    assert dirhash.letter(name.encode(), full=True) == full
+    assert hash_letter(name.encode(), full=False) == plain
+    assert hash_letter(name.encode(), full=True) == full
