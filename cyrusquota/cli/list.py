@@ -26,7 +26,7 @@ from cyrusquota.cli.scan import enforced
 from cyrusquota.cli.terminal import Terminal, terminal
 from cyrusquota.cyrus.names import Naming, ascii_lower, domain_of, inbox_of, inbox_owner
 from cyrusquota.display.sizes import Unit
-from cyrusquota.parse.value import Prefilter
+from cyrusquota.parse.prefilter import Prefilter
 from cyrusquota.publish.privileges import reading_as
 from cyrusquota.quota import QuotaRoot
 from cyrusquota.verdicts import selection

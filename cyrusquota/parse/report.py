@@ -19,7 +19,7 @@ import attrs
 
 from cyrusquota.cyrus.names import internal_name
 from cyrusquota.errors import BadReport, OnProblem, Place, raise_problem
-from cyrusquota.parse.value import Prefilter
+from cyrusquota.parse.prefilter import Prefilter
 from cyrusquota.quota import KIB, QuotaRoot, Resource, Usage
 
 _HEADER = re.compile(rb" *Quota +% Used +Used +(?P<resource>Resource +)?Root\s*")

@@ -25,7 +25,7 @@ from cyrusquota.errors import (
     raise_problem,
 )
 from cyrusquota.parse import value
-from cyrusquota.parse.value import Prefilter
+from cyrusquota.parse.prefilter import Prefilter
 from cyrusquota.quota import QuotaRoot
 
 #: Told how many quota roots were read and not wanted.

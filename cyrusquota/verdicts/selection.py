@@ -11,7 +11,7 @@ from typing import Callable, Iterable, Optional
 import attrs
 
 from cyrusquota.errors import CyrusQuotaError
-from cyrusquota.parse.value import Margin, Prefilter
+from cyrusquota.parse.prefilter import Margin, Prefilter
 from cyrusquota.quota import QuotaRoot, Resource
 from cyrusquota.site.source import Counted, Source
 from cyrusquota.verdicts import evaluator

@@ -23,7 +23,7 @@ from cyrusquota.cyrusdb.twom import scan as twom
 from cyrusquota.cyrusdb.twoskip import scan as twoskip
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.parse import dump, report, value
-from cyrusquota.parse.value import Prefilter
+from cyrusquota.parse.prefilter import Prefilter
 from cyrusquota.quota import QuotaRoot, Resource
 from cyrusquota.site import source
 from cyrusquota.site.source import Source
