@@ -43,6 +43,11 @@ _CODES = {
 }
 _MEASURED = frozenset((Resource.STORAGE, Resource.ANNOTATION_STORAGE))
 
+#: What `quota` calls the resources: since Cyrus 3.10 as RFC 9208 does, before two otherwise.
+PRINTED_NAMES = {resource.value: resource for resource in Resource}
+PRINTED_NAMES["X-ANNOTATION-STORAGE"] = Resource.ANNOTATION_STORAGE
+PRINTED_NAMES["X-NUM-FOLDERS"] = Resource.MAILBOX
+
 
 def wrap64(number: int) -> int:
     """`number` as a signed 64-bit integer of C holds it."""

@@ -20,7 +20,7 @@ import attrs
 from cyrusquota.cyrus.names import internal_name
 from cyrusquota.errors import BadReport, OnProblem, Place, raise_problem
 from cyrusquota.parse.prefilter import Prefilter
-from cyrusquota.quota import KIB, QuotaRoot, Resource, Usage
+from cyrusquota.quota import KIB, PRINTED_NAMES, QuotaRoot, Resource, Usage
 
 _HEADER = re.compile(rb" *Quota +% Used +Used +(?P<resource>Resource +)?Root\s*")
 #: Cyrus 2.5 and later: four rows a root. One number: used of unlimited; two: limit 0, used.
@@ -33,9 +33,7 @@ _OLD_ROW = re.compile(
 )
 _USAGE_NOISE = re.compile(rb": (?:[A-Z-]+ )?usage was -?[0-9]+, now -?[0-9]+\Z")
 _NO_NAME = b"(null)"
-_NAMES = {resource.value.encode(): resource for resource in Resource}
-_NAMES[b"X-ANNOTATION-STORAGE"] = Resource.ANNOTATION_STORAGE
-_NAMES[b"X-NUM-FOLDERS"] = Resource.MAILBOX
+_RESOURCES = {name.encode(): resource for name, resource in PRINTED_NAMES.items()}
 _LEFT_OUT = "the row is left out; keep messages of `quota` out of its output, and run it again"
 _CUT = "`quota` was interrupted, or its output was not kept whole; run it again"
 
@@ -176,7 +174,7 @@ def _incomplete(lines: _Lines, name: bytes) -> BadReport:
 
 def _row(row: bytes) -> Optional[tuple[bytes, Resource, Usage]]:
     match = _ROW.fullmatch(row)
-    resource = _NAMES.get(match[2]) if match is not None else None
+    resource = _RESOURCES.get(match[2]) if match is not None else None
     if match is None or resource is None:
         return None
     numbers = match[1].split()
@@ -204,12 +202,20 @@ def _name(printed: bytes) -> str:
 # The fast path: many roots at once
 
 _NUMBERS = rb"(?:([0-9]{1,15}) +-?[0-9]{1,19} +)?([0-9]{1,15})"
+
+
+def _words(resource: Resource) -> bytes:
+    """Return an expression for the names of one resource."""
+    return b"|".join(name for name, named in _RESOURCES.items() if named is resource)
+
+
 #: The four rows of one root, as most roots have them.
 _FOUR_ROWS = re.compile(
-    rb"^ +" + _NUMBERS + rb" +STORAGE ([^\n]+)\n"
-    rb" +" + _NUMBERS + rb" +MESSAGE \3\n"
-    rb" +" + _NUMBERS + rb" +(?:X-)?ANNOTATION-STORAGE \3\n"
-    rb" +" + _NUMBERS + rb" +(?:X-NUM-FOLDERS|MAILBOX) \3\n",
+    b"^"
+    + b"".join(
+        rb" +%b +(?:%b) %b\n" % (_NUMBERS, _words(resource), rb"\3" if at else rb"([^\n]+)")
+        for at, resource in enumerate(Resource)
+    ),
     re.MULTILINE,
 )
 #: What `split` makes of it: the rows in front, then limit and used of each resource, and the name.

@@ -13,12 +13,9 @@ from typing import BinaryIO, Iterator, Optional
 from cyrusquota.cyrus.names import internal_name
 from cyrusquota.errors import BadReport, OnProblem, Place
 from cyrusquota.parse import json_members
-from cyrusquota.quota import QuotaRoot, Resource, Usage
+from cyrusquota.quota import PRINTED_NAMES, QuotaRoot, Resource, Usage
 
 _REPAIRS = "_repairs"
-_NAMES = {resource.value: resource for resource in Resource}
-_NAMES["X-ANNOTATION-STORAGE"] = Resource.ANNOTATION_STORAGE
-_NAMES["X-NUM-FOLDERS"] = Resource.MAILBOX
 
 
 def roots(
@@ -55,8 +52,8 @@ def _usages(value: object) -> Optional[dict[Resource, Usage]]:
         used, limit = _number(figures.get("used")), _number(figures.get("limit"))
         if used is None or (limit is None and "limit" in figures):
             return None
-        if printed in _NAMES:
-            usages[_NAMES[printed]] = Usage(used, limit)
+        if printed in PRINTED_NAMES:
+            usages[PRINTED_NAMES[printed]] = Usage(used, limit)
     return usages
 
 
