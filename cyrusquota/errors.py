@@ -1,4 +1,4 @@
-"""Every exception of the package, grouped by who has to put the matter right.
+"""All exceptions of the package, grouped by who has to act.
 
 Nothing here prints: each class carries the exit status (sysexits.h) that fits it, and the
 command line turns an error into one line of text and that status.
@@ -49,7 +49,7 @@ class CyrusQuotaError(Exception):
 
 
 class OptionError(CyrusQuotaError):
-    """The caller asked for something that cannot be done; the message says what can."""
+    """Options or arguments that cannot be followed; the message says which can."""
 
     exit_status = EX_USAGE
 
@@ -61,13 +61,13 @@ class ConfigError(CyrusQuotaError):
 
 
 class SourceError(CyrusQuotaError):
-    """The quota data cannot be got at."""
+    """The quota data cannot be read."""
 
     exit_status = EX_IOERR
 
 
 class NoSuchSource(SourceError):
-    """There is nothing at the place where the quota data should be."""
+    """There is no file or directory where the quota data should be."""
 
     exit_status = EX_NOINPUT
 
@@ -79,13 +79,13 @@ class SourceForbidden(SourceError):
 
 
 class UnsupportedBackend(SourceError):
-    """The data is in a format that is read by other means; the message names them."""
+    """The data is in a format that this package does not read; the message says how to dump it."""
 
     exit_status = EX_UNAVAILABLE
 
 
 class MapError(CyrusQuotaError):
-    """The map cannot be written, or the one in place not be read."""
+    """The map cannot be written, or the existing one cannot be read."""
 
     exit_status = EX_IOERR
 
@@ -97,43 +97,43 @@ class CannotCreateMap(MapError):
 
 
 class MapForbidden(MapError):
-    """This user may not write the map, not give it away, or not read it."""
+    """This user may not write the map, read it, or change its owner."""
 
     exit_status = EX_NOPERM
 
 
 class NoSuchMap(MapError):
-    """There is no map in place."""
+    """There is no map."""
 
     exit_status = EX_NOINPUT
 
 
 class ForeignMap(MapError):
-    """What is in the place of the map is none of ours."""
+    """The file was not written by cyrusquota."""
 
     exit_status = EX_DATAERR
 
 
 class MapLocked(MapError):
-    """Another run has the map in its hands."""
+    """Another run holds the lock."""
 
     exit_status = EX_TEMPFAIL
 
 
 class EximError(CyrusQuotaError):
-    """Exim is not there, or cannot say what it was asked."""
+    """Exim is not installed, or cannot answer."""
 
     exit_status = EX_UNAVAILABLE
 
 
 class NoSuchUser(CyrusQuotaError):
-    """Nobody of that name has an INBOX or a quota root here."""
+    """No user of that name has an INBOX or a quota root here."""
 
     exit_status = EX_NOUSER
 
 
 class HeldBack(MapError):
-    """The new map differs too much from the one in place to be believed unasked.
+    """The new map differs too much from the existing one to be accepted without confirmation.
 
     Carries `reason`, `advice`, and `ceiling`: how many changes must be accepted for this new map
     to pass (None where no number would do).
@@ -148,15 +148,15 @@ class HeldBack(MapError):
         super().__init__(f"{reason}; {advice}")
 
     def advising(self, advice: str) -> HeldBack:
-        """The same, with advice in the words of the caller's own interface."""
+        """Return the same error with advice that names the caller's own options."""
         return type(self)(self.reason, advice, self.ceiling)
 
 
 @attrs.frozen
 class Place:
-    """Where in the data something stands: a file, a line and column, a byte offset, a key.
+    """A position in the data: a file, a line and column, a byte offset, a key.
 
-    Lines and columns count from 1, offsets from 0. Whatever is not known is None.
+    Lines and columns count from 1, offsets from 0. What is not known is None.
     """
 
     source: Optional[str] = None
@@ -211,14 +211,14 @@ class DataError(CyrusQuotaError):
 
     @property
     def caret(self) -> str:
-        """The offending line with a caret under the spot, or '' where no column is known."""
+        """Return the offending line with a caret under the spot, or '' without a column."""
         if self.found is None or self.place.column is None:
             return ""
         line, before = printable(self.found), printable(self.found[: self.place.column - 1])
         return f"{line}\n{' ' * len(before)}^"
 
     def at(self, place: Place) -> DataError:
-        """The same error, found at `place` (what `place` leaves open is kept)."""
+        """Return the same error with what `place` knows filled in."""
         known = {k: v for k, v in attrs.asdict(place).items() if v is not None}
         return type(self)(
             self.expected,
@@ -229,33 +229,33 @@ class DataError(CyrusQuotaError):
 
 
 class BadValue(DataError):
-    """A value that Cyrus calls badly formatted, or can make nothing of."""
+    """A quota value that Cyrus calls badly formatted, or that is cut."""
 
 
 class BadReport(DataError):
-    """Something in the output of `quota` that no version of it prints."""
+    """Text in the output of `quota` that no version of it prints."""
 
 
 class BadDump(DataError):
-    """Something in a dump that neither `cyr_dbtool` nor `cvt_cyrusdb` writes."""
+    """Text in a dump that neither `cyr_dbtool` nor `cvt_cyrusdb` writes."""
 
 
 class DamagedDatabase(DataError):
-    """A database, or one record of it, that cannot be proved right."""
+    """A database, or one record of it, that fails a check."""
 
 
-#: What a reader does with a problem that need not end the reading: `raise_problem`, or
-#: something that keeps it, such as the `append` of a list.
+#: Takes a problem that need not end the reading: `raise_problem`, or something that keeps it, such
+#: as the `append` of a list.
 OnProblem = Callable[[CyrusQuotaError], None]
 
 
 def raise_problem(problem: CyrusQuotaError) -> None:
-    """The strict choice: the first problem ends the reading."""
+    """Raise `problem`, so that the first one ends the reading."""
     raise problem
 
 
 def printable(found: Union[bytes, str]) -> str:
-    """`found` on one line, with everything escaped that is not printable or not UTF-8."""
+    """Return `found` on one line, with everything escaped that is not printable or not UTF-8."""
     text = found.decode("utf-8", "surrogateescape") if isinstance(found, bytes) else found
     out = []
     for char in text:
@@ -270,7 +270,7 @@ def printable(found: Union[bytes, str]) -> str:
 
 
 def quote(found: bytes, around: int = 0) -> str:
-    """`found` in quotes for a message, at most `SHOWN` bytes of it, the byte `around` included."""
+    """Return `found` in quotes, at most `SHOWN` bytes of it, the byte `around` included."""
     start = max(0, min(around - SHOWN // 2, len(found) - SHOWN))
     piece = found[start : start + SHOWN]
     head, tail = "..." if start else "", "..." if start + SHOWN < len(found) else ""
@@ -278,7 +278,7 @@ def quote(found: bytes, around: int = 0) -> str:
 
 
 def source_error(error: OSError, path: AnyPath) -> SourceError:
-    """What an operating-system error met while reading `path` means to us."""
+    """Return the exception for an operating-system error met while reading `path`."""
     where = printable(str(path))
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         missing = _first_missing(Path(path))
@@ -304,7 +304,7 @@ def _first_missing(path: Path) -> str:
 
 @contextlib.contextmanager
 def map_os_errors(path: AnyPath) -> Iterator[None]:
-    """Turn an operating-system error met while putting the map `path` in place into ours."""
+    """Raise operating-system errors met while writing the map `path` as `MapError`."""
     try:
         yield
     except OSError as error:
@@ -312,20 +312,20 @@ def map_os_errors(path: AnyPath) -> Iterator[None]:
 
 
 def map_error(error: OSError, path: AnyPath) -> MapError:
-    """What an operating-system error met while putting the map `path` in place means to us."""
+    """Return the exception for an operating-system error met while writing the map `path`."""
     where, directory = printable(str(path)), printable(str(Path(path).parent))
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return CannotCreateMap(
-            f"{where}: the directory {directory} does not exist; make it first, open to those who"
-            " read the file"
+            f"{where}: the directory {directory} does not exist; make it first, readable for"
+            " those who read the map"
         )
     kind, advice = _MAP_ERRORS.get(error.errno or 0, (MapError, "look into the kernel's log"))
     reason = error.strerror or str(error)
     advice = advice.replace("DIRECTORY", directory)
-    return kind(f"{where}: {reason}; what is in place is as it was; {advice}")
+    return kind(f"{where}: {reason}; the existing map is unchanged; {advice}")
 
 
-#: By errno: whose fault it is, and what to do.
+#: The exception and the advice, by errno.
 _MAP_ERRORS: dict[int, tuple[type[MapError], str]] = {
     **dict.fromkeys(
         (errno.EACCES, errno.EPERM),

@@ -1,4 +1,4 @@
-"""The model: a quota root and what its four resources use and may use.
+"""The model: a quota root, with usage and limit of its four resources.
 
 Sizes are bytes, counts are counts. The arithmetic is Cyrus's: signed, 64 bits wide, wrapping.
 """
@@ -26,12 +26,12 @@ class Resource(enum.Enum):
 
     @property
     def code(self) -> bytes:
-        """The key of this resource in a database value."""
+        """Return the key of this resource in a database value."""
         return _CODES[self]
 
     @property
     def unit(self) -> int:
-        """What one unit of a limit is: 1024 bytes, or 1 where things are counted."""
+        """Return the unit of limits: 1024 bytes, or 1 for counts."""
         return KIB if self in _MEASURED else 1
 
 
@@ -50,17 +50,17 @@ PRINTED_NAMES["X-NUM-FOLDERS"] = Resource.MAILBOX
 
 
 def wrap64(number: int) -> int:
-    """`number` as a signed 64-bit integer of C holds it."""
+    """Return `number` as a signed 64-bit integer of C holds it."""
     return (number + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 @attrs.frozen
 class Usage:
-    """What is used of one resource, and its limit.
+    """The usage of one resource, and its limit.
 
     Both are bytes (STORAGE, ANNOTATION-STORAGE) or counts (MESSAGE, MAILBOX). A limit of None
-    means unlimited, 0 that nothing is allowed. A limit below 0 is what Cyrus gets where limit
-    times 1024 does not fit 64 bits. `exact` is False where the source cut `used` down to KiB:
+    means unlimited, 0 that nothing is allowed. A limit below 0 comes of one that does not fit 64
+    bits when it is multiplied by 1024. `exact` is False where the source cut `used` down to KiB:
     up to 1023 bytes more may be in use then.
     """
 
@@ -72,13 +72,13 @@ class Usage:
     def in_units(
         cls, resource: Resource, used: int, limit: Optional[int], *, exact: bool = True
     ) -> Usage:
-        """The usage that Cyrus makes of `limit` units (any limit below 0 is unlimited)."""
+        """Return the usage for a limit in units, as Cyrus reads it: below 0 is unlimited."""
         if limit is None or limit < 0:
             return cls(used, None, exact)
         return cls(used, wrap64(limit * resource.unit), exact)
 
     def is_over(self, more: int = 0) -> bool:
-        """Whether Cyrus refuses `more` in addition: use strictly above the limit.
+        """Return whether Cyrus refuses `more` in addition: usage strictly above the limit.
 
         Source: quota_check in imap/quota_db.c. Where the usage is not exact this is True only
         if it is certain.
@@ -86,7 +86,7 @@ class Usage:
         return self.limit is not None and wrap64(self.used + more) > self.limit
 
     def reaches(self, percent: float) -> bool:
-        """Whether at least `percent` of the limit is used; without a limit never."""
+        """Return whether at least `percent` of the limit is used; False without a limit."""
         if self.limit is None:
             return False
         # A product of floats would not be to the byte.
@@ -112,11 +112,11 @@ class QuotaRoot:
 
     @classmethod
     def of(cls, name: str, usages: Mapping[Resource, Usage]) -> QuotaRoot:
-        """The root `name`; a resource that `usages` leaves out is unused and unlimited."""
+        """Return the root `name`; a resource that `usages` leaves out is unused and unlimited."""
         return cls(name, *(usages.get(resource, UNSET) for resource in Resource))
 
     def usages(self) -> Iterator[tuple[Resource, Usage]]:
-        """Each resource with its usage, in Cyrus's order."""
+        """Yield each resource with its usage, in Cyrus's order."""
         yield Resource.STORAGE, self.storage
         yield Resource.MESSAGE, self.message
         yield Resource.ANNOTATION_STORAGE, self.annotation_storage

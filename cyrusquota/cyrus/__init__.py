@@ -1,1 +1,1 @@
-"""How Cyrus writes names, lists and its configuration; nothing here reads a database."""
+"""How Cyrus writes names, lists and its configuration. No database is read here."""

@@ -1,4 +1,4 @@
-"""Cyrus's list notation, in which it keeps quota values, mailbox rows and headers (imap/dlist.c).
+"""Cyrus's list notation, used for quota values, mailbox rows and headers (imap/dlist.c).
 
     value := "%(" (key node)* ")"
     node  := "(" node* ")" | value | atom | "string" | {n}CRLF bytes
@@ -27,19 +27,19 @@ _TOKEN = re.compile(
 
 
 def child(pairs: Pairs, key: bytes) -> Optional[Node]:
-    """The node under `key`, the first one if there are several, or None."""
+    """Return the first node under `key`, or None."""
     return next((node for name, node in pairs if name == key), None)
 
 
 def text(node: Optional[Node]) -> Optional[bytes]:
-    """An atom, string or literal, or None for anything else."""
+    """Return the bytes of an atom, string or literal, or None for anything else."""
     return node if isinstance(node, bytes) else None
 
 
 def parse(value: bytes) -> tuple[int, Optional[Pairs]]:
-    """Where the outermost list ends and what is in it, or where the value stops making sense.
+    """Return the end of the outermost list and its items, or the offset of an error and None.
 
-    A stack instead of recursion, so that no depth of nesting is too deep.
+    A stack instead of recursion allows any depth of nesting.
     """
     if not value.startswith(b"%("):
         return 1, None
@@ -76,7 +76,7 @@ def parse(value: bytes) -> tuple[int, Optional[Pairs]]:
 
 @attrs.define
 class _List:
-    """A list that is not closed yet; `key` is the one that waits for its node."""
+    """A list that is not closed yet; `key` waits for its node."""
 
     keyed: bool
     items: Pairs = attrs.field(factory=list)
@@ -92,7 +92,7 @@ class _List:
 
 
 def _item(value: bytes, token: re.Match[bytes]) -> tuple[int, Optional[bytes]]:
-    """Where an atom, string or literal ends, and its bytes; None for a literal cut short."""
+    """Return the end of an atom, string or literal, and its bytes; None for a cut literal."""
     if token.lastgroup == "quoted":
         return token.end(), re.sub(rb"\\(.)", rb"\1", token["quoted"], flags=re.DOTALL)
     if token.lastgroup == "length":

@@ -1,7 +1,7 @@
 """imapd.conf as Cyrus reads it (lib/libconfig.c), and what this package needs from it.
 
-Lenient where that is safe: an option given twice is a warning here (the last one wins), not the
-end. Whatever Cyrus itself could not start with raises `ConfigError`, with file and line.
+An option given twice is only a warning here, and the last one counts. Everything else that Cyrus
+does not start with raises `ConfigError`, with file and line.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _CORRECT = "correct the file: Cyrus does not start with it either"
 class ImapdConf:
     """The options of an imapd.conf and its includes, names in lower case.
 
-    `warnings` are things Cyrus would not accept and this reader does, one line each.
+    `warnings` name what Cyrus does not accept and this reader does, one line each.
     """
 
     path: str
@@ -45,7 +45,7 @@ class ImapdConf:
     warnings: tuple[str, ...] = ()
 
     def get(self, name: str) -> Optional[str]:
-        """The value of an option as lmtpd sees it, or None where it is not set.
+        """Return the value of an option as lmtpd sees it, or None where it is not set.
 
         `lmtp_NAME` or `lmtpunix_NAME` go before NAME; `{configdirectory}` at the start of a value
         is replaced.
@@ -60,7 +60,10 @@ class ImapdConf:
         return value
 
     def switch(self, name: str, default: bool) -> bool:
-        """The value of an option that is on or off; the first letters decide, as in Cyrus."""
+        """Return whether an option is on; the first letters decide, as in Cyrus.
+
+        Raises `ConfigError` for any other value.
+        """
         value = self.get(name)
         if value is None:
             return default
@@ -72,7 +75,7 @@ class ImapdConf:
 
     @property
     def configdirectory(self) -> str:
-        """The directory that everything else is found from."""
+        """Return the directory that all others are found from; raises `ConfigError` without one."""
         value = self.options.get("configdirectory")
         if value is None:
             raise ConfigError(
@@ -83,7 +86,7 @@ class ImapdConf:
 
     @property
     def virtdomains(self) -> str:
-        """off, userid or on."""
+        """Return off, userid or on; raises `ConfigError` for any other value."""
         value = self.get("virtdomains")
         value = "off" if value is None else _VIRTDOMAINS.get(value, value)
         if value not in ("off", "userid", "on"):
@@ -92,7 +95,7 @@ class ImapdConf:
 
     @property
     def naming(self) -> Naming:
-        """How this server makes user names of addresses."""
+        """Return how this server maps addresses to user names; raises `ConfigError`."""
         domain = self.get("defaultdomain")
         return Naming(
             virtdomains=self.virtdomains != "off",
@@ -102,23 +105,23 @@ class ImapdConf:
 
     @property
     def quota_backend(self) -> str:
-        """The backend that `quota_db` names."""
+        """Return the backend that `quota_db` names."""
         return self.get("quota_db") or "quotalegacy"
 
     @property
     def quota_path(self) -> Path:
-        """The file that a quota database of one file is in (imap/quota_db.c)."""
+        """Return the file of a quota database that is one file (imap/quota_db.c)."""
         return Path(self.get("quota_db_path") or os.path.join(self.configdirectory, "quotas.db"))
 
     @property
     def mailboxes_path(self) -> Path:
-        """The mailboxes database (imap/mboxlist.c)."""
+        """Return the path of the mailboxes database (imap/mboxlist.c)."""
         path = self.get("mboxlist_db_path")
         return Path(path or os.path.join(self.configdirectory, "mailboxes.db"))
 
     @property
     def quotalegacy_base(self) -> Path:
-        """The directory that holds quota/ and domain/.
+        """Return the directory that holds quota/ and domain/.
 
         quotalegacy always drops the last component of the path (lib/cyrusdb_quotalegacy.c).
         """
@@ -196,7 +199,7 @@ def _contents(path: str, included_from: Optional[Place]) -> str:
 
 
 def _logical_lines(text: str) -> list[tuple[int, str]]:
-    """Lines with the number of their first; a backslash right before LF joins the next one."""
+    """Return lines with the number of their first; a backslash right before LF joins the next."""
     lines: list[tuple[int, str]] = []
     joining = False
     raw = text.split("\n")

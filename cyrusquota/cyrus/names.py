@@ -16,8 +16,8 @@ import attrs
 BUILT_IN_DOMAIN = "internal"
 
 
-#: What stands before the first `!` is a domain, except that with virtual domains a user may have
-#: one in his name: `user.x!y` (while `user.example.org!user.max` is max in user.example.org).
+#: What stands before the first `!` is a domain, except that with virtual domains a user name may
+#: contain a `!`: `user.x!y` (while `user.example.org!user.max` is max in user.example.org).
 _NAME = re.compile(
     r"(?:(?P<domain>(?!user\.)[^!]+|user\.[^!]*(?=!(?:user\.|user$|$)))!)?(?P<rest>.*)", re.DOTALL
 )
@@ -29,7 +29,7 @@ _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 @attrs.frozen
 class Recipient:
-    """A user as the MTA addresses mail to him: a local part, and a domain where one is known."""
+    """The address of a user: a local part, and a domain where one is known."""
 
     local: str
     domain: Optional[str] = None
@@ -40,12 +40,12 @@ class Recipient:
 
 @attrs.frozen
 class Naming:
-    """How a server makes user names of the addresses that lmtpd is given.
+    """How a server maps the addresses that lmtpd is given to user names.
 
-    `virtdomains` is None where it is not known (no imapd.conf): then a domain in a name is taken
-    for real. `defaultdomain` is the domain of users who have none in their name, or None.
-    `downcase` says that lmtpd folds local part and domain to lower case before it looks
-    (lmtp_downcase_rcpt), so that a name with capitals is out of reach.
+    `virtdomains` is None where it is not known (no imapd.conf): a domain in a name counts then.
+    `defaultdomain` is the domain of users who have none in their name, or None. `downcase` says
+    that lmtpd folds local part and domain to lower case before the lookup (lmtp_downcase_rcpt), so
+    that no mail reaches a name with capitals.
     """
 
     virtdomains: Optional[bool] = None
@@ -54,16 +54,16 @@ class Naming:
 
 
 def split_domain(name: str) -> tuple[Optional[str], str]:
-    """An internal name as its domain (None if it has none) and the rest."""
+    """Split an internal name into its domain (None if it has none) and the rest."""
     match = _NAME.fullmatch(name)
     assert match is not None
     return match["domain"], match["rest"]
 
 
 def inbox_owner(name: str) -> Optional[tuple[Optional[str], str]]:
-    """The domain and the local part of the user whose INBOX is called `name`, or None.
+    """Return the domain and the local part of the user whose INBOX is called `name`.
 
-    None for everything else: subfolders, shared folders, deleted mailboxes, whole domains.
+    Return None for everything else: subfolders, shared folders, deleted mailboxes, whole domains.
     """
     domain, rest = split_domain(name)
     parts = rest.split(".")
@@ -73,7 +73,7 @@ def inbox_owner(name: str) -> Optional[tuple[Optional[str], str]]:
 
 
 def inbox_of(root: str) -> Optional[str]:
-    """The internal name of the INBOX of the user whom a quota root belongs to, or None."""
+    """Return the internal name of the INBOX of the user that a quota root belongs to, or None."""
     domain, rest = split_domain(root)
     parts = rest.split(".")
     if parts[0] != "user" or len(parts) < 2 or not parts[1]:
@@ -83,9 +83,9 @@ def inbox_of(root: str) -> Optional[str]:
 
 
 def domain_of(name: str) -> Optional[str]:
-    """The domain that a mailbox or quota root belongs to, None for the site itself.
+    """Return the domain that a mailbox or quota root belongs to, None where it has none.
 
-    Where 2.x kept whole addresses as user names (user.jane@example^org), what follows the `@`.
+    Where 2.x kept whole addresses as user names (user.jane@example^org), it follows the `@`.
     """
     domain, rest = split_domain(name)
     if domain is not None:
@@ -96,7 +96,7 @@ def domain_of(name: str) -> Optional[str]:
 
 
 def ancestors(name: str, *, virtdomains: bool = True) -> Iterator[str]:
-    """The names that can govern the mailbox `name`, nearest first, itself included.
+    """Yield the roots that can govern the mailbox `name`, nearest first, itself included.
 
     Source: quota_findroot in imap/quota_db.c.
     """
@@ -110,7 +110,7 @@ def ancestors(name: str, *, virtdomains: bool = True) -> Iterator[str]:
 
 
 def recipient(name: str, naming: Naming) -> Optional[Recipient]:
-    """Whose mail the quota root `name` can bounce, or None if no mail is addressed to it."""
+    """Return the user whose mail the quota root `name` can bounce, or None if there is none."""
     owner = inbox_owner(name)
     if owner is None:
         return None
@@ -130,12 +130,12 @@ def recipient(name: str, naming: Naming) -> Optional[Recipient]:
 
 
 def ascii_lower(text: str) -> str:
-    """`text` with ASCII capitals folded, which is all that Cyrus (and Exim) folds."""
+    """Return `text` with ASCII capitals folded, as Cyrus and Exim do."""
     return text.translate(_LOWER)
 
 
 def internal_name(printed: str) -> str:
-    """The internal name of a root that `quota` printed as `printed`.
+    """Return the internal name of a root that `quota` printed as `printed`.
 
     A slash is the hierarchy separator wherever there is one (unixhierarchysep; dots are literal
     then), a domain stands behind the last `@`. Names that are internal already, as Cyrus 2.5

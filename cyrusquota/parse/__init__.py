@@ -1,4 +1,4 @@
-"""The spelled-out forms of quota data: database values, `quota` output, dumps.
+"""Parsers of database values, of what `quota` prints, and of dumps.
 
-Each module reads one form from bytes and can be used alone; none knows where the bytes came from.
+Each module reads one form from bytes and can be used alone.
 """

@@ -1,4 +1,4 @@
-"""What BerkeleyDB's `db_dump` and `db_dump -p` write of a btree or hash file (Cyrus up to 2.5).
+"""The output of BerkeleyDB's `db_dump` and `db_dump -p` (Cyrus up to 2.5).
 
     VERSION=3
     format=print            or bytevalue: every byte in hex
@@ -8,8 +8,8 @@
      20480 10               a blank, then its value
     DATA=END
 
-Without DATA=END the dump was cut, and what is missing is not known: that raises. A pair of rows
-that cannot be made out goes to `on_problem` and is left out.
+Without DATA=END the dump was cut, and what is missing is not known, so that raises. A pair of rows
+that cannot be decoded goes to `on_problem` and is left out.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _Decode = Callable[[bytes], Optional[bytes]]
 
 
 def records(lines: _Lines, *, source: str, on_problem: OnProblem) -> Iterator[tuple[bytes, bytes]]:
-    """Every (key, value) of a dump of which the first line was `FIRST_LINE`, in its order.
+    """Yield every (key, value) of a dump whose first line was `FIRST_LINE`, in its order.
 
-    `lines` are the numbered lines behind that one. Raises `BadDump` for a header that is not
-    db_dump's, a dump that was cut, and one that goes on behind its end.
+    `lines` are the numbered lines after that one. Raises `BadDump` for a header that is not
+    db_dump's, for a cut dump, and for lines after its end.
     """
     decode = _decoder(lines, source)
     key: Optional[bytes] = None
@@ -61,7 +61,7 @@ def records(lines: _Lines, *, source: str, on_problem: OnProblem) -> Iterator[tu
 
 
 def _decoder(lines: _Lines, source: str) -> _Decode:
-    """What turns a row into bytes, from the header."""
+    """Read the header; return the function that decodes a row."""
     fields: dict[bytes, tuple[Place, bytes]] = {}
     for place, line in _until(_HEADER_END, lines, source):
         name, _, value = line.partition(b"=")
@@ -81,7 +81,7 @@ def _rows(lines: _Lines, source: str) -> Iterator[tuple[Place, bytes]]:
 
 
 def _until(last: bytes, lines: _Lines, source: str) -> Iterator[tuple[Place, bytes]]:
-    """The lines up to `last`, which must come."""
+    """Yield the lines up to `last`; raises `BadDump` if it does not come."""
     number = 1
     for number, line in lines:
         if line == last + b"\n":

@@ -1,6 +1,6 @@
 """Dumps of a database: `cyr_dbtool FILE BACKEND show`, conversions to flat (cvt_cyrusdb), db_dump.
 
-What BerkeleyDB's `db_dump` writes shows itself in its first line and is read in db_dump.py.
+The output of BerkeleyDB's `db_dump` is recognised by its first line and read in db_dump.py.
 One record a line: KEY, TAB, VALUE. `show` writes the bytes as they are, or both in base64 with
 -b (3.13 and later); a flat file since 2.5 escapes NUL, TAB, LF, CR and 0xFF behind a 0xFF
 (lib/cyrusdb_flat.c). The two are told apart by what follows: a name with a Latin-1 0xFF before
@@ -29,10 +29,10 @@ _LEFT_OUT = "the line is left out; make the dump again"
 def records(
     stream: Iterable[bytes], *, source: str = "-", on_problem: OnProblem = raise_problem
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Every (key, value) of a dump (its lines, or a file of them), in its order.
+    """Yield every (key, value) of a dump (its lines, or a file of them), in its order.
 
-    A line without a TAB is handed to `on_problem` as `BadDump` and left out. A last line without
-    its line break raises it: the dump breaks off there, and what is missing is not known.
+    A line without a TAB goes to `on_problem` as `BadDump` and is left out. A last line without a
+    line break raises it: the dump was cut there, and what is missing is not known.
     """
     return _records(enumerate(stream, 1), source, on_problem)
 
@@ -76,7 +76,7 @@ def _decoded(text: bytes) -> Optional[bytes]:
 
 # The fast path: many lines at once
 
-#: Bytes that are judged at a time.
+#: Bytes to read at a time.
 _PIECE = 1 << 18
 
 

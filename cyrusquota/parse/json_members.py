@@ -1,7 +1,7 @@
 """The members of one large JSON object, read as they come.
 
-Cyrus's tools print one object with a member for each quota root or mailbox; memory must not grow
-with their number, and an object that breaks off must not pass for a short one.
+Cyrus's tools print one object with a member for each quota root or mailbox. Memory must not grow
+with their number, and a cut object must not pass for a short one.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _NOT_UTF8 = "read the database itself instead, or the text that the command prin
 
 
 def members(first: bytes, stream: BinaryIO, source: str) -> Iterator[tuple[int, str, object]]:
-    """(offset, name, value) of each member of the object that begins in `first`.
+    """Yield (offset, name, value) of each member of the object that begins in `first`.
 
-    Raises `BadReport` for what is no JSON object, or not a whole one.
+    Raises `BadReport` for what is no JSON object, or a cut one.
     """
     return iter(_Members(first, stream, source))
 
 
 class _Members:
-    """The members of one JSON object, read as they come: (offset, name, value)."""
+    """Iterates over the members of one JSON object: (offset, name, value)."""
 
     def __init__(self, first: bytes, stream: BinaryIO, source: str) -> None:
         self._stream = stream
@@ -84,7 +84,7 @@ class _Members:
         return char
 
     def _peek(self) -> str:
-        """The next character that is not blank, or '' at the end."""
+        """Return the next character that is not blank, or '' at the end."""
         while True:
             while self._at < len(self._text) and self._text[self._at] in _BLANK:
                 self._at += 1
@@ -94,7 +94,10 @@ class _Members:
                 return ""
 
     def _more(self) -> bool:
-        """Read on; False at the end. Reads grow with what is pending, so that the work does not."""
+        """Read on; return False at the end.
+
+        Reads grow with what is pending, so that parsing it again and again stays cheap.
+        """
         if self._ended:
             return False
         chunk = self._stream.read(max(_CHUNK, len(self._text) - self._at))

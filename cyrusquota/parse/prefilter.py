@@ -1,7 +1,7 @@
-"""The fast path over database values: which of many may be of a root near or beyond its limit.
+"""The fast path over database values: select those of roots that may be near their limit.
 
-Nearly all values are far within their limits and in the form that Cyrus writes, so few have to be
-read by the grammar of `value`, which defines what is right.
+Most usages are well within their limits, and most values in the form that Cyrus writes, so few
+need the full grammar in `value`, which defines what is right.
 """
 
 from __future__ import annotations
@@ -18,21 +18,18 @@ from cyrusquota.quota import Resource
 
 @attrs.frozen
 class Margin:
-    """How near to its limit the usage of a resource may come, on the safe side.
+    """The reserve below a limit, rounded so that a root on the edge is selected.
 
-    `share` is what part of the limit is left out of account, in percent; `amount` how much more
-    has to be left, in bytes or counts.
+    `share` is the percent of the limit to reserve, `amount` what is reserved in addition, in bytes
+    or counts.
     """
 
     amount: int = 0
     share: float = 0
 
 
-class Line(NamedTuple):
-    """What usage must not cross, by its limit.
-
-    That is `scale` times the limit in its own units, in parts of _PARTS, less `amount`.
-    """
+class Threshold(NamedTuple):
+    """The usage that a limit allows: `scale` _PARTS-ths of it, less `amount`."""
 
     scale: int
     amount: int
@@ -43,7 +40,7 @@ class Line(NamedTuple):
     def crossed(
         self, pairs: Iterable[tuple[Optional[bytes], Optional[bytes]]], unit: int
     ) -> list[int]:
-        """The indexes of those pairs of used, in units, and limit that do; none without limit."""
+        """Return the indexes of the pairs of used, in units, and limit that cross it."""
         scale, amount = self
         return [
             index
@@ -53,21 +50,21 @@ class Line(NamedTuple):
 
 
 class _Check(NamedTuple):
-    """Where used and limit stand in a value, and what is asked of them."""
+    """Where used and limit stand in a value, and the threshold between them."""
 
     used: slice
     limit: slice
-    line: Line
+    threshold: Threshold
 
     def fails(self, value: bytes) -> bool:
-        return self.line.is_crossed(value[self.used], value[self.limit])
+        return self.threshold.is_crossed(value[self.used], value[self.limit])
 
 
 _SHAPE = bytes.maketrans(b"123456789", b"000000000")
-#: Values written up to 2.4. That a limit of -1 is none, its shape does not say: -0 is 0.
+#: Values written up to 2.4. A limit of -1 is unlimited, and -0 of the same shape is 0.
 _OLD = re.compile(rb"([0-9]{1,18}) ([0-9]{1,15})")
 _OLD_UNLIMITED = re.compile(rb"[0-9]{1,18} -1")
-#: Limits are multiplied by whole parts of them, on the safe side.
+#: Limits are multiplied in fixed point, rounded down.
 _PARTS = 1 << 20
 _ZERO = ord("0")
 #: Shapes to remember.
@@ -76,19 +73,19 @@ _MANY = 1 << 14
 
 @attrs.frozen
 class Prefilter:
-    """Tells which of many values may stand for a root that is beyond one of the `margins`.
+    """Selects the values whose root may be beyond one of the `margins`.
 
-    The shape of a value is what is left of it when all its digits are made the same. There are few
-    shapes, so that the grammar above has to tell only for one value of each where the numbers
-    stand; and of most values the number of digits, or the digits that come first, say already that
-    the usage is well within the limit. A value in no form of Cyrus's own is always wanted.
+    The shape of a value is the value with each digit replaced by 0. There are few shapes, so only
+    one value of each is matched to find where the numbers stand. For most values the number of
+    digits, or the first digits, already prove that the usage is well within the limit. A value in
+    a form that Cyrus does not write is always selected.
     """
 
     margins: Mapping[Resource, Margin]
     _known: dict[bytes, list[_Check]] = attrs.field(factory=dict, init=False, eq=False, repr=False)
 
     def __call__(self, keys: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
-        """The indexes of the values that `wants` wants."""
+        """Return the indexes of the values for which `wants` is True."""
         shapes: dict[bytes, list[int]] = {}
         for index, shape in enumerate(map(bytes.translate, values, repeat(_SHAPE))):
             try:
@@ -111,36 +108,36 @@ class Prefilter:
         return sorted(wanted)
 
     def wants(self, value: bytes) -> bool:
-        """The same of one value."""
+        """Return whether the root of `value` may be beyond a margin."""
         checks = self._checks(value)
         if checks is None:
             return not _OLD_UNLIMITED.fullmatch(value)
         return any(check.fails(value) for check in checks)
 
     def _checks(self, value: bytes) -> Optional[list[_Check]]:
-        """What is to be compared in `value` and all others of its shape; None: it is no shape."""
+        """Return the checks for all values of the shape of `value`, None for an unknown form."""
         match = CANONICAL.fullmatch(value) or _OLD.fullmatch(value)
         if match is None:
             return None
         checks = []
         for resource, group in zip(Resource, range(2, match.re.groups + 1, 2)):
-            line = self.line(resource)
-            if line is not None and match[group] is not None:
+            threshold = self.threshold(resource)
+            if threshold is not None and match[group] is not None:
                 used, limit = slice(*match.span(group - 1)), slice(*match.span(group))
-                checks.append(_Check(used, limit, line))
+                checks.append(_Check(used, limit, threshold))
         return checks
 
-    def line(self, resource: Resource) -> Optional[Line]:
-        """What usage of `resource` must not cross; None if any usage will do."""
+    def threshold(self, resource: Resource) -> Optional[Threshold]:
+        """Return the threshold for `resource`, None if any usage is fine."""
         margin = self.margins.get(resource)
         if margin is None:
             return None
         kept = _PARTS if not margin.share else int(_PARTS * (1 - margin.share / 100)) - 1
-        return Line(resource.unit * kept, margin.amount)
+        return Threshold(resource.unit * kept, margin.amount)
 
 
 def _failing(check: _Check, indexes: list[int], values: Sequence[bytes]) -> Iterable[int]:
-    """Those of the values of one shape that fail `check`; few of them have to be calculated."""
+    """Return the values of one shape that fail `check`, by calculating only a few."""
     used, limit, (scale, amount) = check
     more = (used.stop - used.start) - (limit.stop - limit.start)
     least = 10 ** (limit.stop - limit.start - 1)

@@ -1,11 +1,11 @@
-"""What the `quota` command prints, text of Cyrus 2.1 to 3.13 and JSON (imap/quota.c).
+"""The output of the `quota` command: text of Cyrus 2.1 to 3.13, and JSON (imap/quota.c).
 
-Read as a stream, one quota root at a time. The text cuts usage to whole KiB, so it is not exact:
-Used equal to Quota means anything from exactly full to 1023 bytes over. Roots that Cyrus could
-not name and printed as `(null)` are passed over, as are the messages of `quota -f`.
+It is read as a stream, one quota root at a time. The text cuts usage to whole KiB, so it is not
+exact: Used equal to Quota means anything from exactly full to 1023 bytes over. Roots that Cyrus
+could not name and printed as `(null)` are skipped, as are the messages of `quota -f`.
 
-A report that breaks off is not believed at all: its end may be half a name. A single row that
-makes no sense is a problem for the caller to weigh.
+A cut report raises, because its end may be half a name. A single row that cannot be read goes to
+`on_problem`.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ _CUT = "`quota` was interrupted, or its output was not kept whole; run it again"
 def roots(
     stream: BinaryIO, *, source: str = "-", on_problem: OnProblem = raise_problem
 ) -> Iterator[QuotaRoot]:
-    """Every quota root of a report, text or JSON, under its internal name.
+    """Yield every quota root of a report, text or JSON, under its internal name.
 
-    Raises `BadReport` for what is no report or breaks off; hands single rows that cannot be read
-    to `on_problem` as `BadReport` and leaves their root out.
+    Raises `BadReport` for what is no report or a cut one; a single row that cannot be read goes to
+    `on_problem` as `BadReport`, and its root is left out.
     """
     return _from(_first(stream), stream, source, on_problem)
 
 
 def _first(stream: BinaryIO) -> bytes:
-    """The first line that is not blank."""
+    """Return the first line that is not blank."""
     line = stream.readline()
     while line and not line.strip():
         line = stream.readline()
@@ -78,7 +78,7 @@ def _text(
 
 @attrs.define
 class _Lines:
-    """Where a report is being read, for error messages."""
+    """The current position in a report, for error messages."""
 
     source: str
     on_problem: OnProblem
@@ -94,7 +94,7 @@ class _Lines:
 
 
 def _header(first: bytes, stream: BinaryIO, lines: _Lines) -> bool:
-    """Read up to the header line; whether it is the one of Cyrus 2.5 and later."""
+    """Read up to the header line; return whether it is the one of Cyrus 2.5 and later."""
     line = first
     while line:
         lines.number += 1
@@ -110,7 +110,7 @@ def _header(first: bytes, stream: BinaryIO, lines: _Lines) -> bool:
 
 
 def _rows(stream: Iterable[bytes], lines: _Lines) -> Iterator[bytes]:
-    """The lines after the header that are not messages of `quota -f`."""
+    """Yield the lines after the header that are not messages of `quota -f`."""
     for line in stream:
         lines.number += 1
         lines.check_whole(line)
@@ -120,7 +120,7 @@ def _rows(stream: Iterable[bytes], lines: _Lines) -> Iterator[bytes]:
 
 
 def _is_noise(line: bytes) -> bool:
-    """Whether a line is a message of `quota -f`."""
+    """Return whether a line is a message of `quota -f`."""
     return (
         (b": quota root " in line and b" --> " in line)
         or line.endswith(b": removed")
@@ -142,7 +142,7 @@ def _single(rows: Iterator[bytes], lines: _Lines) -> Iterator[QuotaRoot]:
 
 
 def _grouped(rows: Iterator[bytes], lines: _Lines) -> Iterator[QuotaRoot]:
-    """Four rows make a root; one with fewer is a problem, because a limit may be missing."""
+    """Yield a root for each four rows; fewer are a problem, because a limit may be missing."""
     name, usages = b"", dict[Resource, Usage]()
     for row in rows:
         parsed = _row(row)
@@ -186,7 +186,7 @@ def _row(row: bytes) -> Optional[tuple[bytes, Resource, Usage]]:
 
 
 def _usage(resource: Resource, used: bytes, limit: Optional[bytes]) -> Optional[Usage]:
-    """The usage behind two columns, or None for numbers that no 64-bit Cyrus prints."""
+    """Return the usage of two columns, or None for numbers that no 64-bit Cyrus prints."""
     amount, most = int(used) * resource.unit, 0 if limit is None else int(limit)
     if not -(1 << 63) <= amount < 1 << 63 or most >= 1 << 63:
         return None
@@ -218,11 +218,11 @@ _FOUR_ROWS = re.compile(
     ),
     re.MULTILINE,
 )
-#: What `split` makes of it: the rows in front, then limit and used of each resource, and the name.
+#: What `split` gives for each: the rows before, limit and used of each resource, and the name.
 _STEP, _NAME = 10, 3
 _COLUMNS = dict(zip(Resource, ((1, 2), (4, 5), (6, 7), (8, 9))))
 _PIECE = 1 << 18
-#: So much that is of no such kind shows that the report is of another.
+#: After so many bytes of other rows, the rest goes to the plain reader.
 _MANY_OTHERS = 1 << 16
 
 
@@ -266,7 +266,7 @@ def selected(
 
 
 def _is_closed(rows: bytes) -> bool:
-    """Whether the last root of `rows` is complete."""
+    """Return whether the last root of `rows` is complete."""
     lines = _Lines("", lambda problem: None)
     try:
         for _ in _grouped(_rows(io.BytesIO(rows), lines), lines):
@@ -277,13 +277,13 @@ def _is_closed(rows: bytes) -> bool:
 
 
 def _tail(data: bytes, roots_before: int, stream: BinaryIO) -> Iterator[bytes]:
-    """The lines behind the first so many roots of `data`, and on in `stream`."""
+    """Yield the lines after the first so many roots of `data`, then those of `stream`."""
     ends = [0, *(match.end() for match in _FOUR_ROWS.finditer(data))]
     return _continued(data[ends[roots_before] :], stream)
 
 
 def _continued(rest: bytes, stream: BinaryIO) -> Iterator[bytes]:
-    """The lines of `rest`, which may end within one, and on in `stream`."""
+    """Yield the lines of `rest`, which may end within one, then those of `stream`."""
     return itertools.chain(io.BytesIO(rest + stream.readline()), stream)
 
 
@@ -294,10 +294,10 @@ def _wanted(
     names = parts[_NAME::_STEP]
     wanted = set[int]()
     for resource, (limit, used) in _COLUMNS.items():
-        line = prefilter.line(resource)
-        if line is not None:
+        threshold = prefilter.threshold(resource)
+        if threshold is not None:
             limits, amounts = parts[limit::_STEP], parts[used::_STEP]
-            wanted.update(line.crossed(zip(amounts, limits), resource.unit))
+            wanted.update(threshold.crossed(zip(amounts, limits), resource.unit))
     nameless = names.count(_NO_NAME)
     passed(len(names) - nameless - sum(names[index] != _NO_NAME for index in wanted))
     for index in sorted(wanted):

@@ -1,8 +1,7 @@
-"""What `quota -J` prints since Cyrus 3.0 (imap/quota.c): one object, a member for each root.
+"""The output of `quota -J` since Cyrus 3.0 (imap/quota.c): one object, a member for each root.
 
-Sizes and limits are bytes and exact, but a limit is printed only where it is above 0, so a root
-whose limit is 0 looks unlimited here. Read member by member, so memory does not grow with the
-number of roots.
+Sizes and limits are exact bytes, but a limit is printed only where it is above 0, so a root whose
+limit is 0 looks unlimited here. Memory does not grow with the number of roots.
 """
 
 from __future__ import annotations
@@ -21,7 +20,10 @@ _REPAIRS = "_repairs"
 def roots(
     first: bytes, stream: BinaryIO, *, source: str, on_problem: OnProblem
 ) -> Iterator[QuotaRoot]:
-    """Every quota root of the object that begins with `first` and goes on in `stream`."""
+    """Yield every quota root of the object that begins with `first` and continues in `stream`.
+
+    Raises `BadReport` for what is no JSON object, or a cut one.
+    """
     for offset, name, value in json_members.members(first, stream, source):
         if name == _REPAIRS:
             continue

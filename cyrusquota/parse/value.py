@@ -1,9 +1,9 @@
 """The value of one record of the quota database (imap/quota_db.c, imap/dlist.c).
 
 Two grammars: `USED LIMIT`, written up to Cyrus 2.4 and read by all, and the dlist form
-`%(S (USED LIMIT) M (...) AS (...) NF (...) MODSEQ n)`, written since 2.5. Read exactly as lmtpd
-reads them, which is stricter in places than a reader would guess (a number with a sign is 0) and
-laxer in others (a value that breaks off sets nothing, so its root is unlimited).
+`%(S (USED LIMIT) M (...) AS (...) NF (...) MODSEQ n)`, written since 2.5. They are read
+exactly as lmtpd reads them: in places stricter than one would guess (a number with a sign is 0),
+in others laxer (a cut value sets nothing, so its root is unlimited).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from cyrusquota.cyrus import dlist
 from cyrusquota.errors import BadValue, CyrusQuotaError, DataError, OnProblem, Place, raise_problem
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 
-#: What comes of a value: nothing (no such root), or the usage of the resources it names.
+#: The usage of the resources that a value names.
 Usages = Mapping[Resource, Usage]
 
-#: What Cyrus itself writes, which is nearly every value there is.
+#: What Cyrus itself writes; nearly all values are of this form.
 CANONICAL = re.compile(
     rb"%\(S \(([0-9]{1,18})(?: ([0-9]{1,15}))?\) M \(([0-9]{1,18})(?: ([0-9]{1,15}))?\)"
     rb" AS \(([0-9]{1,18})(?: ([0-9]{1,15}))?\) NF \(([0-9]{1,18})(?: ([0-9]{1,15}))?\)"
@@ -34,7 +34,7 @@ _CUT_ADVICE = "Cyrus takes such a root for unlimited; `quota -f` or SETQUOTA rep
 def quota_root(
     key: bytes, value: bytes, *, on_problem: OnProblem = raise_problem
 ) -> Optional[QuotaRoot]:
-    """The quota root that a database record stands for, or None if Cyrus sees none.
+    """Return the quota root that a database record stands for, or None if Cyrus sees none.
 
     `key` is the internal mailbox name. Problems as in `usages`, with the root named.
     """
@@ -49,11 +49,11 @@ def quota_root(
 
 
 def usages(value: bytes, *, on_problem: OnProblem = raise_problem) -> Optional[Usages]:
-    """What `value` says of each resource it names, or None if Cyrus sees no root in it.
+    """Return the usage of each resource that `value` names, or None if Cyrus sees no root in it.
 
-    An empty value is no root and no problem. One in bad format is reported as `BadValue` and is
-    no root; one that breaks off or is mis-nested is reported too and sets nothing, which Cyrus
-    takes for unlimited. `on_problem` decides whether a report ends the reading.
+    An empty value is no root and no problem. A value in bad format goes to `on_problem` as
+    `BadValue` and is no root; a cut or mis-nested one does too and sets nothing, which Cyrus takes
+    for unlimited.
     """
     canonical = CANONICAL.fullmatch(value)
     if canonical is not None:
@@ -76,7 +76,7 @@ def _from_canonical(numbers: tuple[Optional[bytes], ...]) -> Usages:
 
 
 def _from_numbers(value: bytes, on_problem: OnProblem) -> Optional[Usages]:
-    """`USED LIMIT [ignored]`, once more after each resource code."""
+    """Read `USED LIMIT [ignored]`, and the same again after each resource code."""
     words = _WORD.findall(value.split(b"\0", 1)[0])
     found: dict[Resource, Usage] = {}
     resource: Optional[Resource] = Resource.STORAGE
@@ -98,7 +98,7 @@ def _from_numbers(value: bytes, on_problem: OnProblem) -> Optional[Usages]:
 
 
 def _old_number(words: list[bytes], at: int) -> Optional[int]:
-    """A number as scanf's %lld reads it: trailing junk is ignored, overflow saturates."""
+    """Read a number as scanf's %lld does: trailing junk is ignored, overflow saturates."""
     match = _OLD_NUMBER.match(words[at]) if at < len(words) else None
     if match is None:
         return None
@@ -132,7 +132,7 @@ def _from_dlist(value: bytes, on_problem: OnProblem) -> Optional[Usages]:
 
 
 def _number(node: dlist.Node) -> int:
-    """An atom or string of digits below 2**64, as a signed 64-bit number; anything else is 0."""
+    """Read an atom or string of digits below 2**64 as signed 64 bits; anything else is 0."""
     if not isinstance(node, bytes) or not node.isdigit():
         return 0
     digits = node.lstrip(b"0")

@@ -1,7 +1,7 @@
-"""From an imapd.conf, a path or a stream to quota roots.
+"""Read quota roots from an imapd.conf, a path or a stream.
 
-A `Source` names where quota data is and reads it anew each time it is asked. What cannot be read
-as a whole raises; single records that cannot be read go to `on_problem` and are left out.
+A `Source` says where quota data is, and reads it again each time it is asked. Data that cannot be
+read as a whole raises; single records that cannot be read go to `on_problem` and are left out.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from cyrusquota.parse import value
 from cyrusquota.parse.prefilter import Prefilter
 from cyrusquota.quota import QuotaRoot
 
-#: Told how many quota roots were read and not wanted.
+#: Takes the number of quota roots that were read and not selected.
 Passed = Callable[[int], None]
 
 
 @attrs.frozen
 class Source:
-    """Quota data that can be read: what to call it, and how its server names users.
+    """Quota data that can be read: its name for messages, and how its server names users.
 
-    `opened` opens the database that it is in, None for a stream, which can be read but once.
+    `opened` opens its database; it is None for a stream, which can be read only once.
     """
 
     name: str
@@ -50,18 +50,18 @@ class Source:
     fulldirhash: Optional[bool] = None
 
     def roots(self, on_problem: OnProblem = raise_problem) -> Iterator[QuotaRoot]:
-        """Every quota root, in the order of the source."""
+        """Yield every quota root, in the order of the source; raises `CyrusQuotaError`."""
         return self._read(on_problem)
 
     def unreadable(self) -> DataError:
-        """What to raise where there are problems and not one quota root."""
+        """Return what to raise where there are problems and not one quota root."""
         advice = "not one record of it can be read; check that it is what it should be"
         return DataError(f"quota roots in {self.name}", advice=advice)
 
     def counted(
         self, prefilter: Optional[Prefilter] = None, on_problem: OnProblem = raise_problem
     ) -> Counted:
-        """The quota roots that `prefilter` may want (all without one), in any order; all count."""
+        """Return the roots that `prefilter` selects (or all), in any order, and count all."""
         counted = Counted()
         if prefilter is None:
             counted.pass_on(self._read(on_problem))
@@ -71,18 +71,18 @@ class Source:
 
 
 class Counted:
-    """Quota roots as they pass, and how many have been read for it."""
+    """Iterates over quota roots and counts all that are read, selected or not."""
 
     def __init__(self) -> None:
         self.count = 0
         self._roots: Iterator[QuotaRoot] = iter(())
 
     def pass_on(self, roots: Iterator[QuotaRoot]) -> None:
-        """Take the roots that are to pass."""
+        """Set the roots to iterate over."""
         self._roots = roots
 
     def add(self, others: int) -> None:
-        """Count roots that do not pass."""
+        """Count roots that are not selected."""
         self.count += others
 
     def __iter__(self) -> Iterator[QuotaRoot]:
@@ -94,11 +94,11 @@ class Counted:
 def read(
     path: AnyPath, backend: Optional[str] = None, *, on_problem: OnProblem = raise_problem
 ) -> Iterator[QuotaRoot]:
-    """Every quota root of the database at `path`, a file or a quotalegacy tree.
+    """Yield every quota root of the database at `path`, a file or a quotalegacy tree.
 
-    `backend` is Cyrus's name for the format and need not be given. Errors are those of
-    `cyrusdb.open`; a record that cannot be read is handed to `on_problem`, as `BadValue` or
-    `DamagedDatabase`, which by default raises it.
+    `backend` is Cyrus's name for the format and need not be given. Raises what `cyrusdb.open`
+    raises; a record that cannot be read goes to `on_problem`, as `BadValue` or `DamagedDatabase`,
+    and by default is raised.
     """
     return from_database(path, backend).roots(on_problem)
 
@@ -106,7 +106,7 @@ def read(
 def from_database(
     path: AnyPath, backend: Optional[str] = None, naming: Optional[Naming] = None
 ) -> Source:
-    """The database at `path`, whatever imapd.conf says of another."""
+    """Return the database at `path` as a source; nothing is read yet."""
 
     def opened(on_problem: OnProblem) -> cyrusdb.Database:
         return cyrusdb.open(path, backend, on_problem=on_problem)
@@ -125,10 +125,10 @@ def from_database(
 
 
 def from_config(conf: ImapdConf) -> Source:
-    """The quota database that `conf` leads Cyrus to.
+    """Return the quota database that `conf` leads Cyrus to; raises `ConfigError`.
 
-    quotalegacy is a tree whatever other files lie about; for the others the magic bytes of the
-    file go before the name in the configuration, as in Cyrus.
+    quotalegacy is always a tree; for the other backends the magic bytes of the file go before the
+    name in the configuration, as in Cyrus.
     """
     backend, naming = conf.quota_backend, conf.naming
     if backend != "quotalegacy":
@@ -171,7 +171,7 @@ def from_config(conf: ImapdConf) -> Source:
 
 
 def from_dump(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None) -> Source:
-    """A dump of a quota database: `cyr_dbtool ... show`, db_dump or a flat file; read once."""
+    """Return a dump (`cyr_dbtool ... show`, db_dump or a flat file) as a source; read once."""
     from cyrusquota.parse import dump
 
     def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
@@ -186,7 +186,7 @@ def from_dump(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None
 
 
 def from_report(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None) -> Source:
-    """The output of `quota`, text or JSON; read once."""
+    """Return the output of `quota`, text or JSON, as a source; read once."""
     from cyrusquota.parse import report
 
     def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
@@ -199,7 +199,7 @@ def from_report(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = No
 
 
 def roots_in(db: cyrusdb.Database, on_problem: OnProblem) -> Iterator[QuotaRoot]:
-    """Every quota root of a database that `Source.opened` gave."""
+    """Yield every quota root of a database that `Source.opened` returned."""
     return _roots(db, str(db.path), on_problem)
 
 

@@ -1,8 +1,8 @@
 """Hypothesis strategies for Cyrus's quota data, to test other programs against it.
 
-Each gives what Cyrus writes together with what it means, so that a test can compare. The data is
-written after the formats, by code of its own, and not by the readers of this package. A user of
-reports may want to know, for instance, that his parser reads what `quota` of Cyrus 3.10 prints:
+Each draws what Cyrus writes together with what it means, so that a test can compare. The data is
+written by code of its own, not by the readers of this package. For example, to test a parser of
+what `quota` of Cyrus 3.10 prints:
 
     >>> import io
     >>> import cyrusquota

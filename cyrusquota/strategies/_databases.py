@@ -24,7 +24,7 @@ from cyrusquota.strategies.writers import (
     twoskip,
 )
 
-#: The ways to write a database of each backend.
+#: The writers of each backend.
 MAKERS: dict[str, tuple[Callable[[Path], Writer], ...]] = {
     "flat": (flat.FlatWriter,),
     "quotalegacy": (
@@ -59,10 +59,10 @@ _STEP = st.tuples(st.sampled_from(["commit", "commit", "commit", "abort", "repac
 
 @attrs.frozen
 class DatabaseFiles:
-    """A database as it lies on a disk: the bytes of its files, and the records that are live.
+    """The files of a database, and its live records.
 
-    `files` has paths relative to the directory that the database is in: quotas.db, or what a
-    quotalegacy tree is made of.
+    `files` has paths relative to the directory of the database: quotas.db, or the files of a
+    quotalegacy tree.
     """
 
     backend: str
@@ -71,11 +71,11 @@ class DatabaseFiles:
 
     @property
     def content(self) -> bytes:
-        """The bytes of a database that is one file."""
+        """Return the bytes of a database that is one file."""
         return self.files[b"quotas.db"]
 
     def write_to(self, directory: Path) -> Path:
-        """Put the database into a directory; gives back the path to open it by."""
+        """Write the database into a directory; return the path to open."""
         if self.backend == "quotalegacy":
             (directory / "quota").mkdir(exist_ok=True)
         for name, content in self.files.items():
@@ -87,7 +87,7 @@ class DatabaseFiles:
 
 
 def databases(backend: Optional[str] = None) -> st.SearchStrategy[DatabaseFiles]:
-    """Databases of one of the `BACKENDS`, by default any, after up to ten transactions.
+    """Draw databases of one of the `BACKENDS`, by default any, after up to ten transactions.
 
     Keys are replaced, deleted and added again, some transactions are aborted or left unfinished
     by a killed writer, and some databases repacked. Every option of a format is drawn: the order
@@ -119,7 +119,7 @@ def _step(
     changes: list[tuple[bytes, Optional[bytes]]],
     state: dict[bytes, bytes],
 ) -> dict[bytes, bytes]:
-    """Make a transaction; gives back what is live then."""
+    """Make a transaction; return the live records after it."""
     changed = dict(state)
     writer.begin()
     for key, value in changes:

@@ -1,4 +1,4 @@
-"""The numbers of quota roots, and what Cyrus makes of them."""
+"""The numbers of quota roots, and how Cyrus reads them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cyrusquota.quota import Resource, Usage
 from cyrusquota.strategies.text import UNITS, Figures
 
 I64 = 1 << 63
-#: Where something begins or ends: a KiB, a field of 32 bits, a double, a limit in bytes.
+#: Edges: of a KiB, a field of 32 bits, a double, a limit in bytes.
 NUMBERS = (0, 1, 9, 10, 1023, 1024, 1025, 1 << 31, 1 << 32, 1 << 52, 1 << 53, 1 << 54, I64 - 1)
 
 used = st.sampled_from(NUMBERS) | st.integers(-I64, I64 - 1)
@@ -24,17 +24,17 @@ resources = st.tuples(figures, figures, figures, figures)
 
 
 def wrapped(number: int) -> int:
-    """`number` in a signed variable of 64 bits."""
+    """Return `number` as a signed variable of 64 bits holds it."""
     return ctypes.c_int64(number).value
 
 
 def usage(resource: Resource, pair: Figures) -> Usage:
-    """What Cyrus makes of two signed numbers in a database; a limit below 0 is none."""
+    """Return the usage that two signed numbers in a database mean; a limit below 0 is none."""
     unit = UNITS[list(Resource).index(resource)]
     used, limit = pair
     return Usage(used, None if limit is None or limit < 0 else wrapped(limit * unit))
 
 
 def usages(pairs: Iterable[Figures]) -> dict[Resource, Usage]:
-    """The same for all four resources."""
+    """Return the same for all four resources."""
     return {resource: usage(resource, pair) for resource, pair in zip(Resource, pairs)}

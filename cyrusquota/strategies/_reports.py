@@ -1,4 +1,4 @@
-"""What `quota` prints in each version, and dumps of databases."""
+"""Reports of `quota` in each version, and dumps of databases."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ReportAndRoots = tuple[bytes, list[QuotaRoot]]
 DumpAndRecords = tuple[bytes, dict[bytes, bytes]]
 
 _UNUSED: Figures = (0, None)
-#: Storage alone, and limits of 32 bits, is all there was up to 2.4.
+#: Up to 2.4 there was only storage, with limits of 32 bits.
 _old_rows: st.SearchStrategy[list[Row]] = st.lists(
     st.tuples(
         raw_name,
@@ -30,14 +30,14 @@ _old_rows: st.SearchStrategy[list[Row]] = st.lists(
 
 
 def in_text(unit: int, figures: Figures) -> Usage:
-    """The usage behind two columns of text, which have whole KiB only."""
+    """Return the usage that two columns of text mean, which have whole KiB only."""
     used, limit = figures
     most: Optional[int] = None if limit is None else wrapped(limit * unit)
     return Usage(text.toward_zero(used, unit) * unit, most, exact=unit == 1)
 
 
 def in_json(unit: int, figures: Figures) -> Usage:
-    """The usage behind a member of `quota -J`, which does not print a limit of 0."""
+    """Return the usage that a member of `quota -J` means, which does not print a limit of 0."""
     used, limit = figures
     return Usage(used, wrapped(limit * unit) if limit else None)
 
@@ -85,7 +85,7 @@ _BY_VERSION = dict(
 
 
 def reports(version: Optional[str] = None) -> st.SearchStrategy[ReportAndRoots]:
-    """What `quota` prints in one of the `REPORTS`, with the quota roots that it tells of.
+    """Draw what `quota` prints in one of the `REPORTS`, with the quota roots in it.
 
     "2.3" is for 2.4 too, and "2.5" for all up to 3.8. The usage of storage in text is whole KiB,
     cut toward zero, and not `exact`; -J leaves limits of 0 out. By default, of any version.
@@ -103,11 +103,11 @@ _WRITERS: Mapping[str, Callable[[Mapping[bytes, bytes]], bytes]] = dict(
 def dumps(
     form: Optional[str] = None, contents: Optional[st.SearchStrategy[dict[bytes, bytes]]] = None
 ) -> st.SearchStrategy[DumpAndRecords]:
-    """A dump in one of the `DUMPS`, with the records in it; by default in any of them.
+    """Draw a dump in one of the `DUMPS`, with the records in it; by default in any of them.
 
-    `contents` may give other records than those of a quota database. What `show` prints of a key
-    with a TAB, or of a line break, cannot be told from something else, nor can in all cases a byte
-    0xFF, so records with these are not in it.
+    `contents` may draw other records than those of a quota database. In the output of `show` a TAB
+    in a key, a line break, and in some cases a byte 0xFF are ambiguous, so records with these are
+    left out there.
     """
     forms = st.sampled_from(DUMPS) if form is None else st.just(form)
 

@@ -25,7 +25,7 @@ NAMES = (
     "removed",
     "QUOTA",
 )
-#: Other names for these have a meaning of their own in a report.
+#: These have a meaning of their own in a report.
 _TAKEN = ("(null)", "_repairs")
 _NOT_IN_NAMES = "/@\n\0"
 
@@ -33,7 +33,7 @@ _NOT_IN_NAMES = "/@\n\0"
 utf8_name = st.sampled_from(NAMES) | st.text(min_size=1, max_size=40).map(
     lambda name: name.translate(dict.fromkeys(map(ord, _NOT_IN_NAMES), "x"))
 ).filter(lambda name: name not in _TAKEN)
-#: The same as bytes that need not be UTF-8.
+#: The same in bytes that need not be UTF-8.
 raw_name = st.sampled_from([name.encode() for name in NAMES]) | st.binary(
     min_size=1, max_size=40
 ).map(lambda name: name.translate(bytes.maketrans(_NOT_IN_NAMES.encode(), b"xxxx"))).filter(
@@ -48,20 +48,20 @@ utf8_rows: st.SearchStrategy[list[Row]] = st.lists(
 
 
 def text_of(raw: bytes) -> str:
-    """A name as this package has it."""
+    """Return a name as this package spells it."""
     return raw.decode("utf-8", "surrogateescape")
 
 
 def names(*, utf8: bool = False) -> st.SearchStrategy[str]:
-    """Internal names of quota roots; without `utf8` some carry surrogate escapes."""
+    """Draw internal names of quota roots; without `utf8` some carry surrogate escapes."""
     return utf8_name if utf8 else raw_name.map(text_of)
 
 
 def quota_roots() -> st.SearchStrategy[QuotaRoot]:
-    """Quota roots as any database may hold them, up to the ends of 64 bits."""
+    """Draw quota roots as any database may hold them, up to the ends of 64 bits."""
     return st.builds(lambda name, four: QuotaRoot.of(name, usages(four)), names(), resources)
 
 
 def records(max_size: int = 6) -> st.SearchStrategy[dict[bytes, bytes]]:
-    """Records of a quota database: internal names with values that Cyrus writes."""
+    """Draw records of a quota database: internal names with values that Cyrus writes."""
     return st.dictionaries(raw_name, values().map(lambda case: case[0]), max_size=max_size)

@@ -29,7 +29,7 @@ def _old() -> st.SearchStrategy[ValueAndUsages]:
 
 @st.composite
 def _odd_old(draw: st.DrawFn) -> ValueAndUsages:
-    """Other blanks, signs, leading zeros, a number left over, and more than one resource."""
+    """Draw other blanks, signs, leading zeros, a number left over, several resources."""
     others = draw(st.lists(st.sampled_from(list(_CODES)[1:]), unique=True, max_size=3))
     words, found = list[bytes](), dict[Resource, Usage]()
     for code in (b"S", *others):
@@ -76,7 +76,7 @@ def _new() -> st.SearchStrategy[ValueAndUsages]:
 
 @st.composite
 def _odd_new(draw: st.DrawFn) -> ValueAndUsages:
-    """A dlist in one of its many spellings, with things in it that mean nothing, or come twice."""
+    """Draw a dlist in one of its many spellings, with unknown and repeated keys."""
     pairs = draw(_PAIRS)
 
     def spelled(raw: bytes) -> bytes:
@@ -100,7 +100,7 @@ def _odd_new(draw: st.DrawFn) -> ValueAndUsages:
 
 
 def _meaning(pairs: list[tuple[bytes, list[_Tree]]]) -> dict[Resource, Usage]:
-    """The first of each resource counts; what is no number below 2**64 is 0."""
+    """Return the usages: the first of each resource counts; no number below 2**64 is 0."""
     found: dict[Resource, Usage] = {}
     for key, items in pairs:
         if key in _CODES and _CODES[key] not in found:
@@ -123,15 +123,16 @@ _BY_GRAMMAR = dict(zip(GRAMMARS, (_old(), _new(), _odd_old(), _odd_new())))
 
 
 def values(grammar: Optional[str] = None) -> st.SearchStrategy[ValueAndUsages]:
-    """Values of one of the `GRAMMARS`, each with the usage of the resources that it names.
+    """Draw values of one of the `GRAMMARS`, each with the usage of the resources it names.
 
-    By default what Cyrus writes, old or new. A resource that a value does not name is unlimited.
+    By default those that Cyrus writes, old or new. A resource that a value does not name is
+    unlimited.
     """
     return _BY_GRAMMAR["old"] | _BY_GRAMMAR["new"] if grammar is None else _BY_GRAMMAR[grammar]
 
 
 def bad_values() -> st.SearchStrategy[bytes]:
-    """Values that Cyrus calls badly formatted, or that break off: nobody may be over by them."""
+    """Draw values that Cyrus calls badly formatted, or cut ones: nobody is over by these."""
     cut = st.tuples(_new(), st.floats(0, 1, exclude_max=True)).map(
         lambda drawn: drawn[0][0][: max(1, int(drawn[1] * len(drawn[0][0])))]
     )

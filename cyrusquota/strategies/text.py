@@ -1,6 +1,6 @@
 """Writers of the text forms: reports, values of a database, dumps.
 
-Written from the printf formats and grammars of Cyrus, not from the parsers of this package.
+They follow the printf formats and grammars of Cyrus, not the parsers of this package.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WORDS_3_10 = (b"STORAGE", b"MESSAGE", b"ANNOTATION-STORAGE", b"MAILBOX")
 
 
 def toward_zero(number: int, by: int) -> int:
-    """Division as C does it."""
+    """Divide as C does."""
     quotient = abs(number) // by
     return quotient if number >= 0 else -quotient
 
@@ -74,7 +74,7 @@ def _columns(layout: Layout, unit: int, figures: Figures) -> tuple[bytes, int]:
 
 
 def old_report(layout: Layout, rows: Iterable[Row]) -> bytes:
-    """A report of 2.1 to 2.4: storage only, a line a root."""
+    """Return a report of 2.1 to 2.4: storage only, a line a root."""
     lines = [layout.header]
     for name, (storage, *_) in rows:
         columns, used = _columns(layout, 1024, storage)
@@ -83,7 +83,7 @@ def old_report(layout: Layout, rows: Iterable[Row]) -> bytes:
 
 
 def report(rows: Iterable[Row], words: tuple[bytes, ...] = WORDS_2_5) -> bytes:
-    """A report of 2.5 and later: four lines a root."""
+    """Return a report of 2.5 and later: four lines a root."""
     lines = [LAYOUT_2_5.header]
     for name, resources in rows:
         for word, unit, figures in zip(words, UNITS, resources):
@@ -96,7 +96,7 @@ def report(rows: Iterable[Row], words: tuple[bytes, ...] = WORDS_2_5) -> bytes:
 def json_report(
     rows: Iterable[Row], words: tuple[bytes, ...] = WORDS_2_5, indent: Optional[int] = 2
 ) -> bytes:
-    """What `quota -J` prints: sizes in bytes, only limits above 0, multiplied in 64 bits."""
+    """Return what `quota -J` prints: bytes, only limits above 0, multiplied in 64 bits."""
     members: dict[str, dict[str, dict[str, int]]] = {}
     for name, resources in rows:
         member = members.setdefault(name.decode(), {})
@@ -109,7 +109,7 @@ def json_report(
 
 
 def dlist(resources: Iterable[Figures], modseq: Optional[int] = None, scan: bytes = b"") -> bytes:
-    """The value of a root as 2.5 and later write it: negative numbers unsigned."""
+    """Return the value of a root as 2.5 and later write it: negative numbers unsigned."""
     parts = []
     for code, (used, limit) in zip((b"S", b"M", b"AS", b"NF"), resources):
         most = b"" if limit is None else b" %d" % (limit % (1 << 64))
@@ -122,32 +122,32 @@ def dlist(resources: Iterable[Figures], modseq: Optional[int] = None, scan: byte
 
 
 def old_value(used: int, limit: Optional[int]) -> bytes:
-    """The value of a root as 2.2 to 2.4 write it."""
+    """Return the value of a root as 2.2 to 2.4 write it."""
     return b"%d %d" % (used, -1 if limit is None else limit)
 
 
 def show(records: Mapping[bytes, bytes]) -> bytes:
-    """What `cyr_dbtool ... show` prints."""
+    """Return what `cyr_dbtool ... show` prints."""
     return b"".join(key + b"\t" + value + b"\n" for key, value in records.items())
 
 
 def show_base64(records: Mapping[bytes, bytes]) -> bytes:
-    """What `cyr_dbtool -b ... show` prints."""
+    """Return what `cyr_dbtool -b ... show` prints."""
     return show({base64.b64encode(k): base64.b64encode(v) for k, v in records.items()})
 
 
 def flat(records: Mapping[bytes, bytes]) -> bytes:
-    """A flat file of 2.5 and later."""
+    """Return a flat file of 2.5 and later."""
     return show({escaped(key): escaped(value) for key, value in records.items()})
 
 
 def db_dump(records: Mapping[bytes, bytes]) -> bytes:
-    """What BerkeleyDB's `db_dump` writes: every byte in hex."""
+    """Return what BerkeleyDB's `db_dump` writes: every byte in hex."""
     return _db_dump(b"bytevalue", records, lambda raw: raw.hex().encode())
 
 
 def db_dump_p(records: Mapping[bytes, bytes]) -> bytes:
-    """What BerkeleyDB's `db_dump -p` writes: only what cannot be printed in hex."""
+    """Return what BerkeleyDB's `db_dump -p` writes: only unprintable bytes in hex."""
     return _db_dump(b"print", records, _printed)
 
 

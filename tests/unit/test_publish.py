@@ -93,7 +93,7 @@ def test_a_failure_leaves_the_old_map_and_nothing_else(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(f"os.{call}", full)
-    with pytest.raises(MapError, match=r"No space left on device.*what is in place is as it was"):
+    with pytest.raises(MapError, match=r"No space left on device.*the existing map is unchanged"):
         publish(target, b"b: 2\n")
     assert target.read_bytes() == b"a: 1\n"
     assert alone(target)
