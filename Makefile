@@ -38,9 +38,9 @@ format: $(VENV)/tested
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-# Man pages, completion scripts and docs/errors.md, from the code.
+# Man pages, completion scripts and the tables of docs/errors.md, from the code.
 man: $(VENV)/tested
-	$(BIN)/python -m papers
+	$(BIN)/python -m tools.docs
 
 # What an RCPT costs with a map of each size and format; needs root and Exim.
 bench-rcpt: $(VENV)/tested

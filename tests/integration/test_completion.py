@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from papers._file import CHECKOUT
+from tools.docs import CHECKOUT
 
 pytestmark = pytest.mark.integration
 

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from papers.man import MAN, PAGES
+from tools.docs.man import MAN, PAGES
 
 pytestmark = pytest.mark.integration
 

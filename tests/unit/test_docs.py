@@ -12,10 +12,9 @@ import click
 import pytest
 
 import cyrusquota
-from papers import commands
-from papers._file import CHECKOUT
-from papers.commands import PROGRAMS
-from papers.sites import PACKAGE
+from tests.error_cases.origins import PACKAGE
+from tools.docs import CHECKOUT, commands
+from tools.docs.commands import PROGRAMS
 
 #: Documents of the project; what a virtual environment or a build has does not count.
 DOCUMENTS = sorted(

@@ -19,9 +19,10 @@ from cyrusquota import errors
 from cyrusquota.cli.command import Command, Heading
 from cyrusquota.cli.run import run
 from cyrusquota.cli.service import Service
-from papers import commands
-from papers.provocations import PROVOCATIONS, Provocation, heard
+from tests import error_cases
+from tests.error_cases import ErrorCase
 from tests.unit.programs import Ran
+from tools.docs import CHECKOUT, commands
 
 Cli = Callable[[str], Ran]
 
@@ -255,29 +256,29 @@ def test_a_configuration_that_is_missing_does_not_hide_wrong_usage(
     assert _is_wrong_usage(line, done, tmp_path), done
 
 
-def _of_usage() -> list[Provocation]:
-    """Every way of wrong usage that docs/errors.md tells of; a test sees that none is missing."""
+def _of_usage() -> list[ErrorCase]:
+    """Return every error case of wrong usage; another test sees that none is missing."""
     return [
-        provocation
-        for provocation, one in heard()
-        if one.kinds[-1] is errors.OptionError or issubclass(one.kinds[-1], click.ClickException)
-        if one.status and not provocation.command.endswith(NEEDS_DATA)
+        case
+        for case in error_cases.CASES
+        if case.error is errors.OptionError or issubclass(case.error, click.ClickException)
+        if not case.command.endswith(NEEDS_DATA)
     ]
 
 
-def test_every_documented_wrong_usage_is_found_before_anything_is_read(
+def test_every_case_of_wrong_usage_is_found_before_anything_is_read(
     cli: Cli, tmp_path: Path
 ) -> None:
     found = _of_usage()
     assert len(found) > 20
-    for provocation in found:
-        with provocation.meanwhile(), _nothing_is_opened():
-            done = cli(provocation.command)
-        assert _is_wrong_usage(provocation.command, done, tmp_path), (provocation, done)
+    for case in found:
+        with case.meanwhile(), _nothing_is_opened():
+            done = cli(case.command)
+        assert _is_wrong_usage(case.command, done, tmp_path), (case, done)
 
 
 def test_what_is_wrong_only_with_the_data_is_few() -> None:
-    assert len([one for one in PROVOCATIONS if one.command.endswith(NEEDS_DATA)]) == 2
+    assert len([one for one in error_cases.CASES if one.command.endswith(NEEDS_DATA)]) == 2
 
 
 def test_without_an_imapd_conf_a_right_line_is_78(cli: Cli) -> None:
@@ -424,7 +425,7 @@ def test_every_example_runs(
 
 def test_the_examples_are_in_the_manual() -> None:
     for page in ("cyrusquota-export.8", "cyrusquota.1"):
-        text = Path(commands.__file__).parents[1].joinpath("man", page).read_text("utf-8")
+        text = (CHECKOUT / "man" / page).read_text("utf-8")
         plain = text.replace("\\-", "-").replace("\\(aq", "'")
         lines = [one.line for name, one in EXAMPLES if name.split()[0] == page.rpartition(".")[0]]
         assert [line for line in lines if f"\n{line}\n" not in plain] == []

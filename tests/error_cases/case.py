@@ -1,8 +1,7 @@
-"""Make a command fail, and hear what it says.
+"""Run a command that fails, and keep what it printed and which errors it made.
 
-A provocation is a command line with the files it finds, run by the program's own code in a
-directory of its own. What it says is what an administrator would read; only the parts that vary are
-replaced by a name for them. Faults of the operating system are simulated, and no other thing.
+A case is a command line with the files it finds. The program's own code runs it in a directory of
+its own. Only failures of the operating system are simulated.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ import click
 
 from cyrusquota.cli import run
 from cyrusquota.errors import CyrusQuotaError
-from papers._file import CHECKOUT
-from papers.commands import PROGRAMS
-from papers.sites import PACKAGE
+from tests.error_cases.origins import PACKAGE
+from tools.docs import CHECKOUT
+from tools.docs.commands import PROGRAMS
 
 FIXTURES = CHECKOUT / "tests" / "fixtures"
 _NOBODY = 65534
 
 
 @attrs.frozen
-class Heard:
-    """What came of a provocation.
+class ErrorResult:
+    """What a case came to.
 
-    `line` is the one of standard error that counts, with names for what varies; `kinds` are the
-    errors that were made on the way there, `lines` the modules and lines of those who made them.
+    `line` is the line of the output that matters; `kinds` are the errors that were made on the way
+    there, `lines` the modules and lines of the package that made them.
     """
 
     status: int
@@ -45,43 +44,38 @@ class Heard:
     lines: frozenset[tuple[str, int]]
 
 
-@attrs.frozen
-class Provocation:
-    """A command line that ends in an error, or says a problem; why that is, and what to do.
+@attrs.frozen(eq=False)
+class ErrorCase:
+    """A command line that ends in an error, or reports a problem: what is wrong, and the error.
 
-    `names` has the names that stand for what varies in the line, by what stands there. `within` is
-    for answers of several lines: something that the one that counts has.
+    `within` is for outputs of several lines: text that the line which matters contains.
     """
 
+    title: str
+    error: type[Exception]
     command: str
-    cause: str
-    remedy: str
-    names: Mapping[str, str] = {}
     files: Mapping[str, Union[bytes, Path, None]] = {}
     stdin: bytes = b""
     within: str = ""
     meanwhile: Callable[[], ContextManager[object]] = contextlib.nullcontext
 
-    def heard(self) -> Heard:
-        """Run it."""
+    def run(self) -> ErrorResult:
+        """Run the command in a new directory with its files."""
         with _directory() as directory, _recorded() as made:
             for name, content in self.files.items():
                 _put(directory / name, content)
             with self.meanwhile():
-                status, said = _run_in_here(shlex.split(self.command), self.stdin)
-        # What ends a run is said last; of problems, the first is the one that was meant.
-        lines = [line for line in said.splitlines() if self.within in line]
+                status, output = _run_in_here(shlex.split(self.command), self.stdin)
+        # The error that ends a run is printed last; of several problems, the first is meant.
+        lines = [line for line in output.splitlines() if self.within in line]
         line = lines[-1 if status else 0].replace(f"{directory}/", "")
-        for found, name in self.names.items():
-            assert found in line, f"{self.command}: no {found!r} in {line!r}"
-            line = line.replace(found, name)
         kinds = tuple(kind for kind, _ in made)
-        return Heard(status, line, kinds, frozenset(at for _, lines in made for at in lines))
+        return ErrorResult(status, line, kinds, frozenset(at for _, lines in made for at in lines))
 
 
 @contextlib.contextmanager
 def as_nobody() -> Iterator[None]:
-    """With the rights of somebody who may do nothing in the directory."""
+    """Run with the rights of a user who may not write to the directory."""
     os.chmod(".", 0o555)
     root = os.geteuid() == 0
     if root:
@@ -95,7 +89,7 @@ def as_nobody() -> Iterator[None]:
 
 
 def failing(function: str, number: int) -> Callable[[], ContextManager[object]]:
-    """The operating system's `function` fails with this errno."""
+    """Let the operating system's `function` fail with this errno."""
     return lambda: mock.patch(function, side_effect=OSError(number, os.strerror(number)))
 
 
@@ -130,7 +124,7 @@ def _run_in_here(words: list[str], stdin: bytes) -> tuple[int, str]:
         except SystemExit as end:
             status = end.code
     assert isinstance(status, int)
-    # Plugins say everything on standard output.
+    # A plugin prints everything to standard output.
     return status, _written(err) or _written(out)
 
 
@@ -145,17 +139,17 @@ _Made = list[tuple[type[Exception], list[tuple[str, int]]]]
 
 @contextlib.contextmanager
 def _recorded() -> Iterator[_Made]:
-    """Every error of ours that is made meanwhile, and by which lines of the package."""
+    """Record every error that is made meanwhile, and by which lines of the package."""
     made: _Made = []
 
     def new(cls: type[Exception], *arguments: Any, **named: Any) -> Exception:
         made.append((cls, list(_lines(sys._getframe(1)))))
         return Exception.__new__(cls, *arguments)
 
-    ours, clicks = (
-        mock.patch.object(kind, "__new__", new) for kind in (CyrusQuotaError, click.ClickException)
+    own, of_click = (
+        mock.patch.object(kind, "__new__", new) for kind in (CyrusQuotaError, click.BadParameter)
     )
-    with ours, clicks:
+    with own, of_click:
         yield made
 
 

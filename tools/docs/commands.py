@@ -1,6 +1,6 @@
-"""The commands as click knows them: their options, and what --help says of each.
+"""Read the commands and their options from click.
 
-Everything comes through `get_help_record` and its kin, which print the same in click 8.1 and 8.5.
+Only methods are used that return the same in click 8.1 and 8.5, such as `get_help_record`.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from cyrusquota.cli.command import Example, heading_of
 from cyrusquota.cli.export import export
 from cyrusquota.cli.main import cyrusquota
 
-#: Names of the programs, and what click makes them of.
+#: The programs, by name.
 PROGRAMS: dict[str, click.Command] = {"cyrusquota-export": export, "cyrusquota": cyrusquota}
 
 #: Wide enough that click breaks no line.
 _WIDTH = 100_000
-#: At the beginning, or behind the comma after another name; a metavar may have dashes in it.
+#: At the beginning, or after another name and a comma; a metavar may contain dashes.
 _NAME = re.compile(r"(?:^|(?<=, ))-{1,2}[A-Za-z][a-z-]*")
 _EXTRAS = re.compile(r"  \[([^\]]*)\]")
 
 
 @attrs.frozen
 class Option:
-    """One option: how it is given, what it does, its default, and what it is grouped under."""
+    """One option: its spelling, what it does, its default, and its heading."""
 
     spelling: str
     text: str
@@ -38,13 +38,13 @@ class Option:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """-o and --output, without what follows them."""
+        """Return `-o` and `--output`, without the metavar."""
         return tuple(_NAME.findall(self.spelling))
 
 
 @attrs.frozen
 class Command:
-    """One command: the words that call it, its usage, its description and its options."""
+    """One command: its name, usage, description and options."""
 
     name: str
     usage: str
@@ -55,7 +55,7 @@ class Command:
 
 
 def command(name: str) -> Command:
-    """The command that the words `name` call, such as `cyrusquota list`."""
+    """Return the command that `name` calls, such as `cyrusquota list`."""
     found, context = _resolved(name)
     paragraphs = tuple(inspect.cleandoc(found.help or "").split("\f")[0].strip().split("\n\n"))
     return Command(
@@ -69,7 +69,7 @@ def command(name: str) -> Command:
 
 
 def subcommands(program: str) -> tuple[str, ...]:
-    """What can be called by `program` and one more word; nothing for a plain command."""
+    """Return the names of the subcommands of a program."""
     found, context = _resolved(program)
     if not isinstance(found, click.Group):
         return ()
@@ -77,7 +77,7 @@ def subcommands(program: str) -> tuple[str, ...]:
 
 
 def every() -> Iterator[Command]:
-    """Every command there is."""
+    """Return every command."""
     for program in PROGRAMS:
         yield command(program)
         for name in subcommands(program):

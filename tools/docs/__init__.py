@@ -1,4 +1,6 @@
-"""A generated file: where it is kept, and what it should say."""
+"""Generate what is made from the code and committed: man pages, completion scripts, and the tables
+of docs/errors.md. `make man` runs `python -m tools.docs`; a test fails when a file is out of date.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +8,23 @@ from pathlib import Path
 
 import attrs
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @attrs.frozen
 class Generated:
-    """A file below the checkout, and its right content."""
+    """A file of the checkout, and what it should contain."""
 
     path: Path
     content: str
 
     @property
     def is_current(self) -> bool:
-        """Whether the file in the tree says what it should."""
+        """Return whether the file contains what it should."""
         return self.path.exists() and self.path.read_text("utf-8") == self.content
 
     def write(self) -> bool:
-        """Write it, if that changes anything; tells whether it did."""
+        """Write the file if it is not current, and return whether that was so."""
         if self.is_current:
             return False
         self.path.parent.mkdir(parents=True, exist_ok=True)

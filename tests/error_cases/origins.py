@@ -1,8 +1,8 @@
-"""Where the package makes an error that somebody may meet, found in its syntax trees.
+"""Where the package makes an error that a user may meet, found in its syntax trees.
 
-A site is a call of one of our exception classes, or of click's for wrong usage; or a call that
-hands words of its own to a function which makes one, such as `self._bad(name, value, "yes or no")`.
-Exceptions that modules keep to themselves are no sites: what they come to is said elsewhere.
+An origin is a call of one of the package's exception classes, or of click's for wrong usage; or a
+call that passes its own words to a function which makes one, such as `self._bad(name, value, "yes
+or no")`. Exceptions that a module keeps to itself do not count: another error reports them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import cyrusquota
 from cyrusquota.errors import CyrusQuotaError
 
 PACKAGE = Path(cyrusquota.__file__).parent
-#: Of click: what our own callbacks raise.
-_CLICKS = {"BadParameter", "UsageError"}
+#: What the callbacks of options raise.
+_OF_CLICK = {"BadParameter", "UsageError"}
 
 
 @attrs.frozen
-class Site:
+class Origin:
     """The lines of a call, the function it is in, and how many such calls are before it there."""
 
     module: str
@@ -36,27 +36,27 @@ class Site:
         return f"{self.module}: {self.function}{number}"
 
     def is_at(self, module: str, line: int) -> bool:
-        """Whether a line of a module is within the call."""
+        """Return whether a line of a module is within the call."""
         return self.module == module and self.first <= line <= self.last
 
 
-def sites() -> tuple[Site, ...]:
-    """Every site, by module and line."""
+def origins() -> tuple[Origin, ...]:
+    """Return every origin, by module and line."""
     trees = {
         path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_bytes())
         for path in sorted(PACKAGE.rglob("*.py"))
         if "strategies" not in path.parts
     }
-    kinds = _kinds(CyrusQuotaError) | _CLICKS
-    found: list[Site] = []
+    kinds = _kinds(CyrusQuotaError) | _OF_CLICK
+    found: list[Origin] = []
     for module, tree in trees.items():
         makers = _makers(tree, kinds)
         seen: dict[str, int] = {}
         for function, call in _calls(tree, ""):
-            if _is_site(call, kinds, makers):
+            if _is_origin(call, kinds, makers):
                 number = seen[function] = seen.get(function, -1) + 1
                 last = call.end_lineno or call.lineno
-                found.append(Site(module, function, number, call.lineno, last))
+                found.append(Origin(module, function, number, call.lineno, last))
     return tuple(found)
 
 
@@ -68,7 +68,7 @@ def _kinds(base: type[Exception]) -> set[str]:
 
 
 def _makers(tree: ast.Module, kinds: set[str]) -> set[str]:
-    """Functions of a module that give an error of ours back."""
+    """Return the functions of a module that return one of the errors."""
     return {
         node.name
         for node in ast.walk(tree)
@@ -79,7 +79,7 @@ def _makers(tree: ast.Module, kinds: set[str]) -> set[str]:
 
 
 def _calls(node: ast.AST, function: str) -> Iterator[tuple[str, ast.Call]]:
-    """Every call below `node`, with the name of the function or class and function it is in."""
+    """Return every call below `node`, with the name of its function (and class)."""
     for child in ast.iter_child_nodes(node):
         within = function
         if isinstance(child, (ast.FunctionDef, ast.ClassDef)):
@@ -89,7 +89,7 @@ def _calls(node: ast.AST, function: str) -> Iterator[tuple[str, ast.Call]]:
         yield from _calls(child, within)
 
 
-def _is_site(call: ast.Call, kinds: set[str], makers: set[str]) -> bool:
+def _is_origin(call: ast.Call, kinds: set[str], makers: set[str]) -> bool:
     name = _name(call.func)
     if name in kinds:
         return True

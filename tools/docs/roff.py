@@ -1,11 +1,11 @@
-"""Text as roff's man macros want it."""
+"""Format text for roff's man macros."""
 
 from __future__ import annotations
 
 import re
 import textwrap
 
-#: Of the source, which mandoc likes short.
+#: Of the lines of the source: mandoc warns about longer ones.
 _WIDTH = 76
 #: Program text between backticks; a placeholder in capitals.
 _CODE = re.compile(r"`([^`]*)`")
@@ -13,7 +13,7 @@ _NAME = re.compile(r"(?<![\w-])--?[A-Za-z][a-z-]*")
 
 
 def text(plain: str) -> list[str]:
-    """`plain` as lines of running text; what stands in backticks becomes bold."""
+    """Return `plain` as lines of text, with what stands in backticks in bold."""
     parts = _CODE.split(plain)
     line = "".join(
         f"\\fB{escaped(part)}\\fP" if number % 2 else escaped(part)
@@ -23,13 +23,13 @@ def text(plain: str) -> list[str]:
 
 
 def wrapped(line: str) -> list[str]:
-    """A line of roff as several that are not too long."""
+    """Wrap a line of roff."""
     lines = textwrap.wrap(line, _WIDTH, break_long_words=False, break_on_hyphens=False)
     return [_not_a_request(line) for line in lines]
 
 
 def option(spelling: str) -> str:
-    """`-o, --output FILE`: the names bold, the rest in italics."""
+    """Format `-o, --output FILE`: the names bold, the rest in italics."""
     parts: list[str] = []
     at = 0
     for match in _NAME.finditer(spelling):
@@ -39,7 +39,7 @@ def option(spelling: str) -> str:
 
 
 def escaped(plain: str) -> str:
-    """`plain` with everything escaped that roff would take for its own."""
+    """Escape every character that means something to roff."""
     line = plain.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq")
     return line.replace("`", "\\(ga").replace("~", "\\(ti").replace("^", "\\(ha")
 

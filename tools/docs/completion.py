@@ -1,9 +1,9 @@
-"""Completion scripts for bash, zsh and fish, as click makes them.
+"""Generate completion scripts for bash, zsh and fish, with click.
 
-The scripts ask the program itself, so they do not change with its options. How they ask is the same
-from click 8.1 on, but for fish and 8.4.0, which does not work with its own script either. What they
-are is not: click 8.1 makes one for zsh that cannot be autoloaded. So those of the newest click are
-kept, and they work with all.
+A script asks the program itself, so it does not change with the options. The scripts of click 8.1
+differ from later ones: its script for zsh cannot be autoloaded. So those of the newest click are
+committed; they work with every click from 8.1 on, except for fish with 8.4.0, which does not work
+with its own script either.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Iterator
 
 from click.shell_completion import ShellComplete, get_completion_class
 
-from papers._file import CHECKOUT, Generated
-from papers.commands import PROGRAMS
+from tools.docs import CHECKOUT, Generated
+from tools.docs.commands import PROGRAMS
 
-#: What the file of a program is called, below completion/.
+#: The file of a program below completion/.
 _NAMES = {"bash": "bash/{}", "zsh": "zsh/_{}", "fish": "fish/{}.fish"}
-#: What is found in the scripts that are kept, and not in those of every click.
+#: Text that only the scripts of a new enough click contain.
 _MARKS = {
     "bash": (),
     "zsh": ("loadautofunc",),
@@ -26,7 +26,7 @@ _MARKS = {
 
 
 def files() -> Iterator[Generated]:
-    """A script for each program and shell, but none that is not the kind to keep."""
+    """Return a script for each program and shell for which this click makes the right one."""
     for shell, name in _NAMES.items():
         for program in PROGRAMS:
             script = _script(shell, program)
@@ -38,6 +38,6 @@ def _script(shell: str, program: str) -> str:
     kind = get_completion_class(shell)
     assert kind is not None
     variable = f"_{program}_COMPLETE".replace("-", "_").upper()
-    # Not its own `source`, which runs a bash to see how old it is.
+    # The bash class's own `source` runs bash to check its version.
     script = ShellComplete.source(kind(PROGRAMS[program], {}, program, variable))
     return "".join(f"{line.rstrip()}\n" for line in script.strip().splitlines())

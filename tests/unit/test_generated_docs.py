@@ -1,4 +1,4 @@
-"""What is generated from the code is current in the tree, and says what --help says."""
+"""The generated files are current, and say what --help says."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from pathlib import Path
 import click
 import pytest
 
-from papers import commands, completion, man
-from papers._file import CHECKOUT, Generated
+from tools.docs import CHECKOUT, Generated, commands, completion, errors, man
 
-GENERATED = [*man.files(), *completion.files()]
+GENERATED = [*man.files(), *completion.files(), *errors.files()]
 
 
 @pytest.mark.parametrize("file", GENERATED, ids=lambda file: file.path.name)
-def test_it_is_current(file: Generated) -> None:
-    assert file.is_current, f"{file.path} falls behind the code: make man"
+def test_a_generated_file_is_current(file: Generated) -> None:
+    assert file.is_current, f"{file.path} is out of date: make man"
 
 
 def test_every_program_has_a_script_for_every_shell() -> None:
@@ -33,7 +32,7 @@ def test_every_program_has_a_script_for_every_shell() -> None:
 
 @pytest.mark.parametrize("name", [command.name for command in commands.every()])
 def test_the_manual_has_every_option_that_help_shows(name: str) -> None:
-    """Asked of the program itself, not of what the generator makes of click."""
+    """The program itself is asked, not the generator."""
     program, *words = name.split()
     module = {"cyrusquota": "cyrusquota.cli", "cyrusquota-export": "cyrusquota.cli.export"}[program]
     line = [sys.executable, "-m", module, *words, "--help"]
@@ -46,7 +45,7 @@ def test_the_manual_has_every_option_that_help_shows(name: str) -> None:
     assert [option for option in shown if f"\\fB{option}\\fP" not in bold] == []
 
 
-def test_a_file_that_fell_behind_is_noticed_and_written(tmp_path: Path) -> None:
+def test_a_file_that_is_out_of_date_is_noticed_and_written(tmp_path: Path) -> None:
     file = Generated(tmp_path / "page", "new\n")
     (tmp_path / "page").write_text("old\n")
     assert not file.is_current

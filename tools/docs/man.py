@@ -1,10 +1,10 @@
-"""The man pages: what is written by hand in man/*.in, with the options of the commands put in.
+"""Generate the man pages: the templates man/*.in, with the options of the commands filled in.
 
-In a template a line `@NAME@`, alone, stands for something generated:
+A line `@NAME@` of a template stands for something generated:
 
     @TITLE PAGE SECTION MANUAL@   the .TH line, with the date of the newest entry of CHANGELOG.md
     @SYNOPSIS COMMAND@            how a command is called
-    @DESCRIPTION COMMAND@         what --help says of it
+    @DESCRIPTION COMMAND@         the description that --help prints
     @OPTIONS COMMAND@             its options
     @EXAMPLES COMMAND@            its examples, or those of its subcommands
     @COMMON OPTIONS PROGRAM@      the options that several subcommands of a program share
@@ -20,9 +20,8 @@ from typing import Callable, Iterable, Iterator
 
 from cyrusquota import __version__
 from cyrusquota.cli.command import Heading
-from papers import commands, roff, statuses
-from papers._file import CHECKOUT, Generated
-from papers.commands import Command, Option
+from tools.docs import CHECKOUT, Generated, commands, errors, roff
+from tools.docs.commands import Command, Option
 
 MAN = CHECKOUT / "man"
 PAGES = ("cyrusquota-export.8", "cyrusquota.1")
@@ -32,14 +31,14 @@ _DATED = re.compile(r"^## .* - (?P<date>\d{4}-\d\d-\d\d)$", re.MULTILINE)
 
 
 def files() -> Iterator[Generated]:
-    """Every man page."""
+    """Return every man page."""
     for page in PAGES:
         template = (MAN / f"{page}.in").read_text("utf-8")
         yield Generated(MAN / page, rendered(template))
 
 
 def rendered(template: str) -> str:
-    """A template with everything put in."""
+    """Return a template with everything filled in."""
     lines: list[str] = []
     for line in template.splitlines():
         place = _PLACE.fullmatch(line)
@@ -109,14 +108,14 @@ def _names(options: Iterable[Option]) -> str:
 
 
 def _common(program: str) -> list[Option]:
-    """Options that look the same in most subcommands, in the order they are met."""
+    """Return the options that are the same in most subcommands, in the order of appearance."""
     names = commands.subcommands(program)
     count = Counter(option for name in names for option in _own(program, name))
     return [option for option, times in count.items() if times * 2 > len(names)]
 
 
 def _own(program: str, name: str) -> list[Option]:
-    """The options of a subcommand, without --help, which the program has itself."""
+    """Return the options of a subcommand, without those that the program has itself."""
     inherited = commands.command(program).options
     return [option for option in commands.command(name).options if option not in inherited]
 
@@ -143,7 +142,7 @@ def _by_heading(options: Iterable[Option]) -> dict[str, list[Option]]:
 
 
 def _sections(options: Iterable[Option]) -> Iterator[str]:
-    """A subsection for each heading; none where there is but one."""
+    """Return a subsection for each heading, or none if there is only one."""
     found = _by_heading(options)
     for heading, under in found.items():
         yield from (f".SS {roff.escaped(heading)}",) if len(found) > 1 else ()
@@ -168,7 +167,7 @@ def _listed(options: Iterable[Option]) -> Iterator[str]:
 
 
 def _exit_status(_: str) -> Iterator[str]:
-    for status, text in statuses.meanings().items():
+    for status, text in errors.meanings().items():
         yield ".TP"
         yield f".B {status}"
         yield from roff.text(text)

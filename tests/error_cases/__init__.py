@@ -1,0 +1,46 @@
+"""Command lines that end in an error, or report a problem: one for each place that makes an error.
+
+`tests/unit/test_error_cases.py` fails when a new place has none. docs/errors.md may only quote a
+message that one of these cases brings about.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from tests.error_cases import (
+    configuration,
+    data,
+    map_file,
+    options,
+    other_commands,
+    records,
+    sources,
+)
+from tests.error_cases.case import ErrorCase, ErrorResult
+
+__all__ = ["CASES", "UNREACHABLE", "ErrorCase", "ErrorResult", "results"]
+
+CASES: tuple[ErrorCase, ...] = (
+    *options.CASES,
+    *configuration.CASES,
+    *sources.CASES,
+    *data.CASES,
+    *records.CASES,
+    *map_file.CASES,
+    *other_commands.CASES,
+)
+
+#: Places that no command line reaches, and why.
+UNREACHABLE: dict[str, str] = {
+    "maps/installed.py: _read (4)": "a NUL byte, which no argument of a command can have",
+    "cyrusdb/skiplist/reader.py: Skiplist._report_doubts": "like a bad checksum of twoskip",
+    "cyrusdb/sql.py: Sql._read": "like `a sound SQLite file`; Python 3.9 and 3.11 come to either",
+    "cyrusdb/sql.py: Sql._rows (2)": "like `a sound SQLite file`; takes pages in a circle",
+}
+
+
+@functools.cache
+def results() -> tuple[tuple[ErrorCase, ErrorResult], ...]:
+    """Run every case once, and return each with its result."""
+    return tuple((case, case.run()) for case in CASES)
