@@ -10,9 +10,9 @@ import os
 import sys
 from typing import NoReturn
 
-from cyrusquota.cli.run import run
 from cyrusquota.cli.export import export
 from cyrusquota.cli.main import cyrusquota
+from cyrusquota.cli.run import run
 
 
 def main() -> NoReturn:
