@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Mapping, Optional
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE = 60
+#: The exit status of `cyrusquota explain` for a user who is not here.
+UNKNOWN_USER = 67
 
 
 def export(conf: Path, overquota: Path, *options: str) -> None:
@@ -37,6 +39,24 @@ def listed(conf: Path) -> list[dict[str, Any]]:
     done = _run("cyrusquota.cli", "list", "-C", str(conf), "--format", "jsonl")
     assert (done.returncode, done.stderr) == (0, b"")
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def mapped(*options: str) -> tuple[subprocess.CompletedProcess[bytes], set[str]]:
+    """The outcome of an export to standard output, and the keys that it lists."""
+    done = _run("cyrusquota.cli.export", *options)
+    lines = done.stdout.decode("utf-8", "surrogateescape").splitlines()
+    return done, {line.partition(": ")[0] for line in lines if not line.startswith("#")}
+
+
+def explained(conf: Path, asked: str, *options: str) -> Optional[dict[str, Any]]:
+    """What `cyrusquota explain` says of a recipient, or None where it knows nobody of the name."""
+    words = ("-C", str(conf), "--no-exim", "--format", "json", *options, "--", asked)
+    done = run_tool("explain", *words)
+    if done.returncode == UNKNOWN_USER:
+        return None
+    assert done.returncode == 0, done
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def run_tool(*arguments: str) -> subprocess.CompletedProcess[bytes]:

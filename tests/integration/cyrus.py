@@ -10,6 +10,7 @@ import contextlib
 import imaplib
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -48,15 +49,24 @@ def missing() -> Optional[str]:
 class Cyrus:
     """A Cyrus server; with `start` it serves IMAP and LMTP, without it only its tools work.
 
-    `options` go into its imapd.conf, over the defaults here.
+    `options` go into its imapd.conf, over the defaults here. The lmtpd that delivers is the
+    service `service`; with `service_options` it has an imapd.conf of its own, `lmtpd.conf`, which
+    differs from the other by these.
     """
 
-    def __init__(self, options: Optional[Mapping[str, str]] = None) -> None:
+    def __init__(
+        self,
+        options: Optional[Mapping[str, str]] = None,
+        *,
+        service: str = "lmtp",
+        service_options: Optional[Mapping[str, str]] = None,
+    ) -> None:
         # Short, because the paths of Unix sockets are; and open to the user cyrus.
         self.directory = Path(tempfile.mkdtemp(prefix="cq", dir="/tmp"))
         self.conf = self.directory / "imapd.conf"
         self.lib = self.directory / "lib"
         self.options = {**self._defaults(), **(options or {})}
+        self._service, self._service_options = service, service_options
         self._master: Optional[subprocess.Popen[bytes]] = None
         self._imap_port, self._lmtp_port, self._strict_port, self._smmap_port = free_ports(4)
         self._write_files()
@@ -93,23 +103,34 @@ class Cyrus:
     def _write_files(self) -> None:
         for name in _DIRECTORIES:
             (self.directory / name).mkdir(parents=True)
-        lines = (f"{name}: {value}\n" for name, value in self.options.items())
-        self.conf.write_text("".join(lines))
+        self.configure({})
         (self.directory / "cyrus.conf").write_text(self._services())
         for path in (self.directory, *self.directory.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
             shutil.chown(path, "cyrus", "mail")
 
+    def configure(self, options: Mapping[str, str]) -> None:
+        """Set options in imapd.conf; the values may need the paths that are known only now."""
+        self.options.update(options)
+        self.conf.write_text(_option_lines(self.options))
+        if self._service_options is not None:
+            own = {**self.options, **self._service_options}
+            self._service_conf.write_text(_option_lines(own))
+
+    @property
+    def _service_conf(self) -> Path:
+        has_own = self._service_options is not None
+        return self.directory / "lmtpd.conf" if has_own else self.conf
+
     def _services(self) -> str:
         """A cyrus.conf. The master does not hand on its own -C, so each command has one."""
         services = "".join(
-            f' {name} cmd="{PROGRAMS}/{program} -C {self.conf}" listen="{HOST}:{port}"'
-            ' proto="tcp4"\n'
-            for name, program, port in (
-                ("imap", "imapd", self._imap_port),
-                ("lmtp", "lmtpd -a", self._lmtp_port),
-                (STRICT, "lmtpd -a", self._strict_port),
-                ("smmap", "smmapd", self._smmap_port),
+            f' {name} cmd="{PROGRAMS}/{program} -C {conf}" listen="{HOST}:{port}" proto="tcp4"\n'
+            for name, program, port, conf in (
+                ("imap", "imapd", self._imap_port, self.conf),
+                (self._service, "lmtpd -a", self._lmtp_port, self._service_conf),
+                (STRICT, "lmtpd -a", self._strict_port, self.conf),
+                ("smmap", "smmapd", self._smmap_port, self.conf),
             )
         )
         recover = f'START {{\n recover cmd="{PROGRAMS}/ctl_cyrusdb -C {self.conf} -r"\n}}\n'
@@ -144,11 +165,15 @@ class Cyrus:
                     raise RuntimeError(f"Cyrus did not start: {log or 'see syslog'}")
                 time.sleep(0.02)
 
-    def stop(self) -> None:
-        """End the server, wait for it, and remove all that it leaves."""
+    def halt(self) -> None:
+        """End the server and wait for it; it can be started again."""
         master, self._master = self._master, None
         if master is not None:
             processes.end(master, signal.SIGQUIT)
+
+    def stop(self) -> None:
+        """End the server, wait for it, and remove all that it leaves."""
+        self.halt()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     # --- what an administrator does over IMAP ---
@@ -159,8 +184,15 @@ class Cyrus:
         return f"user{'/' if on else '.'}{user}"
 
     def create_user(self, user: str) -> None:
+        self.create(self.mailbox(user))
+
+    def create(self, mailbox: str) -> None:
         with self._imap(ADMIN) as imap:
-            _done(imap.create(_quoted(self.mailbox(user))))
+            _done(imap.create(_quoted(mailbox)))
+
+    def let_anyone_post(self, mailbox: str) -> None:
+        with self._imap(ADMIN) as imap:
+            _done(imap.setacl(_quoted(mailbox), "anyone", "lrsp"))
 
     def create_with_root(self, users: Iterable[str], storage_kib: int) -> list[str]:
         """Those of `users` whom this Cyrus agrees to create and to give a quota root."""
@@ -178,10 +210,16 @@ class Cyrus:
         self, root: str, storage_kib: Optional[int] = None, messages: Optional[int] = None
     ) -> None:
         """Limit the quota root `root`, a mailbox name; None is unlimited."""
+        assert self.ask_for_quota(root, storage_kib, messages) == "OK"
+
+    def ask_for_quota(
+        self, root: str, storage_kib: Optional[int] = None, messages: Optional[int] = None
+    ) -> str:
+        """What SETQUOTA is answered, OK or NO."""
         limits = {"STORAGE": storage_kib, "MESSAGE": messages}
         given = " ".join(f"{name} {limit}" for name, limit in limits.items() if limit is not None)
         with self._imap(ADMIN) as imap:
-            _done(imap.setquota(_quoted(root), f"({given})"))
+            return imap.setquota(_quoted(root), f"({given})")[0]
 
     def file(self, user: str, folder: str, size: int) -> None:
         """Put a message of `size` bytes into a folder of the INBOX of `user`."""
@@ -239,6 +277,11 @@ class Cyrus:
         with self._lmtp(self._strict_port if strict else self._lmtp_port) as lmtp:
             return lmtp.rcpts(recipients)
 
+    def lmtp_rcpt_ignoring_quota(self, recipient: str) -> Reply:
+        """What lmtpd says where the MTA asks it to ignore the quota."""
+        with self._lmtp() as lmtp:
+            return lmtp.rcpts([recipient], parameters=" IGNOREQUOTA")[0]
+
     def smmap(self, recipients: Iterable[str]) -> list[str]:
         """What smmapd says of each recipient: `OK NAME`, `TEMP Over quota` and the like."""
         with socket.create_connection((HOST, self._smmap_port), timeout=PATIENCE) as connection:
@@ -280,9 +323,25 @@ class Cyrus:
 
     def run(self, program: str, *arguments: str, stdin: bytes = b"") -> bytes:
         """The standard output of one of Cyrus's own programs, under this server's imapd.conf."""
+        done = self.attempt(program, *arguments, stdin=stdin)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    def attempt(
+        self, program: str, *arguments: str, stdin: bytes = b""
+    ) -> subprocess.CompletedProcess[bytes]:
+        """The outcome of one of Cyrus's own programs, good or bad."""
         command = [str(PROGRAMS / program), "-C", str(self.conf), *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE)
-        assert done.returncode == 0, (command, done)
+        return subprocess.run(command, input=stdin, capture_output=True, timeout=PATIENCE)
+
+    def on_terminal(self, program: str, *arguments: str) -> bytes:
+        """What a program of Cyrus prints on a terminal, as `ssh -t` brings it home."""
+        command = shlex.join([str(PROGRAMS / program), "-C", str(self.conf), *arguments])
+        words = ["script", "-qec", command, "/dev/null"]
+        done = subprocess.run(
+            words, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE
+        )
+        assert done.returncode == 0, done
         return done.stdout
 
     def store(self, path: Path, backend: str, records: Mapping[bytes, bytes]) -> None:
@@ -292,6 +351,29 @@ class Cyrus:
             for key, value in records.items()
         )
         self.run("cyr_dbtool", "-n", str(path), backend, "batch", stdin=batch)
+
+    @property
+    def quotas(self) -> Path:
+        """The quota database, or for quotalegacy the name that stands for its tree."""
+        return self.lib / "quotas.db"
+
+    def set_rows(self, rows: Mapping[str, bytes]) -> None:
+        """Put rows into the quota database behind the server's back."""
+        records = {root.encode(): value for root, value in rows.items()}
+        self.store(self.quotas, self.options["quota_db"], records)
+
+    def delete_row(self, root: str) -> None:
+        self.run("cyr_dbtool", str(self.quotas), self.options["quota_db"], "delete", root)
+
+    def row(self, root: str) -> bytes:
+        """The value of a row of the quota database."""
+        words = ("cyr_dbtool", str(self.quotas), self.options["quota_db"], "get", root)
+        return self.run(*words).rstrip(b"\n")
+
+    def header(self, user: str) -> Path:
+        """The header of the INBOX of `user`."""
+        directory = self.run("mbpath", self.mailbox(user)).decode().rstrip("\n")
+        return Path(directory) / "cyrus.header"
 
 
 class _Lmtp:
@@ -306,9 +388,9 @@ class _Lmtp:
     def rcpt(self, recipient: str) -> Reply:
         return self.rcpts([recipient])[0]
 
-    def rcpts(self, recipients: Iterable[str]) -> list[Reply]:
+    def rcpts(self, recipients: Iterable[str], parameters: str = "") -> list[Reply]:
         assert self._say("MAIL FROM:<sender@example.org>").code == 250
-        return [self._say(f"RCPT TO:<{recipient}>") for recipient in recipients]
+        return [self._say(f"RCPT TO:<{recipient}>{parameters}") for recipient in recipients]
 
     def data(self, message: bytes) -> Reply:
         assert self._say("DATA").code == 354
@@ -323,6 +405,10 @@ class _Lmtp:
     def _say(self, line: str) -> Reply:
         self._connection.sendall(line.encode("utf-8", "surrogateescape") + b"\r\n")
         return read_reply(self._stream)
+
+
+def _option_lines(options: Mapping[str, str]) -> str:
+    return "".join(f"{name}: {value}\n" for name, value in options.items())
 
 
 def _netstring(stream: BinaryIO) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterable
+from typing import Iterable, Mapping, Optional
 
 import cyrusquota
 from cyrusquota.site.site import Site
@@ -10,7 +10,13 @@ from cyrusquota.verdicts import evaluator
 from cyrusquota.verdicts.evaluator import Query
 from cyrusquota.verdicts.policies import LMTPD, SMMAPD, Policy
 
+from . import commands
 from .cyrus import DOMAIN, Cyrus
+
+#: lmtpd's answers to a RCPT: over quota, for now or for good, and nobody of that name.
+OVER, UNKNOWN = (452, 552), 550
+FULL = b"%(S (999999 1) M (0) AS (0) NF (0))"
+ROOMY = b"%(S (5 100000) M (0) AS (0) NF (0))"
 
 
 def listed(cyrus: Cyrus, policy: Policy) -> set[str]:
@@ -39,6 +45,39 @@ def assert_agreement(cyrus: Cyrus, users: Iterable[str], refused: set[str]) -> N
     assert refused_by_lmtpd(cyrus, users) == {_address(user) for user in refused}
     assert listed(cyrus, LMTPD) == refused_by_lmtpd(cyrus, users)
     assert listed(cyrus, SMMAPD) == refused_by_smmapd(cyrus, users)
+
+
+def assert_told(
+    cyrus: Cyrus, codes: Mapping[str, int], *options: str, said: Optional[str] = None
+) -> None:
+    """lmtpd answers a RCPT of each user with these codes; export and explain say the same.
+
+    `options` are for both commands. The export must be silent, or have `said` in what it says.
+    """
+    addresses = {user: _address(user) for user in codes}
+    replies = cyrus.lmtp_rcpts(addresses.values())
+    assert dict(zip(codes, (reply.code for reply in replies))) == dict(codes), "lmtpd"
+    assert_listed(cyrus, [user for user in codes if codes[user] in OVER], *options, said=said)
+    explained = {user: _explained_code(cyrus, to, *options) for user, to in addresses.items()}
+    assert explained == dict(codes), "explain"
+
+
+def assert_listed(
+    cyrus: Cyrus, users: Iterable[str], *options: str, said: Optional[str] = None
+) -> None:
+    """The export lists just these."""
+    done, keys = commands.mapped("-C", str(cyrus.conf), *options)
+    assert done.returncode == 0, done
+    assert {_address(key) for key in keys} == {_address(user) for user in users}, done.stderr
+    if said is None:
+        assert done.stderr == b""
+    else:
+        assert said in done.stderr.decode()
+
+
+def _explained_code(cyrus: Cyrus, asked: str, *options: str) -> int:
+    found = commands.explained(cyrus.conf, asked, *options)
+    return UNKNOWN if found is None else int(found["server"]["reply"][:3])
 
 
 def _address(user: str) -> str:
