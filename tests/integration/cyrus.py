@@ -186,9 +186,10 @@ class Cyrus:
     def create_user(self, user: str) -> None:
         self.create(self.mailbox(user))
 
-    def create(self, mailbox: str) -> None:
+    def create(self, *mailboxes: str) -> None:
         with self._imap(ADMIN) as imap:
-            _done(imap.create(_quoted(mailbox)))
+            for mailbox in mailboxes:
+                _done(imap.create(_quoted(mailbox)))
 
     def let_anyone_post(self, mailbox: str) -> None:
         with self._imap(ADMIN) as imap:
@@ -362,8 +363,12 @@ class Cyrus:
         records = {root.encode(): value for root, value in rows.items()}
         self.store(self.quotas, self.options["quota_db"], records)
 
-    def delete_row(self, root: str) -> None:
-        self.run("cyr_dbtool", str(self.quotas), self.options["quota_db"], "delete", root)
+    def delete_rows(self, roots: Iterable[str]) -> None:
+        batch = b"".join(
+            b"DELETE {%d+}\r\n%b\n" % (len(key), key) for key in map(str.encode, roots)
+        )
+        words = ("-n", str(self.quotas), self.options["quota_db"], "batch")
+        self.run("cyr_dbtool", *words, stdin=batch)
 
     def row(self, root: str) -> bytes:
         """The value of a row of the quota database."""
