@@ -104,7 +104,8 @@ class Cyrus:
         for name in _DIRECTORIES:
             (self.directory / name).mkdir(parents=True)
         self.configure({})
-        (self.directory / "cyrus.conf").write_text(self._services())
+        self.all_services.write_text(self._services((self._service, STRICT)))
+        self.cyrus_conf.write_text(self._services((self._service,)))
         for path in (self.directory, *self.directory.rglob("*")):
             path.chmod(0o755 if path.is_dir() else 0o644)
             shutil.chown(path, "cyrus", "mail")
@@ -122,7 +123,17 @@ class Cyrus:
         has_own = self._service_options is not None
         return self.directory / "lmtpd.conf" if has_own else self.conf
 
-    def _services(self) -> str:
+    @property
+    def cyrus_conf(self) -> Path:
+        """Beside imapd.conf, and without the second lmtpd, which is the tests' own affair."""
+        return self.directory / "cyrus.conf"
+
+    @property
+    def all_services(self) -> Path:
+        """The cyrus.conf that the master goes by."""
+        return self.directory / "master.conf"
+
+    def _services(self, lmtpds: Iterable[str]) -> str:
         """A cyrus.conf. The master does not hand on its own -C, so each command has one."""
         services = "".join(
             f' {name} cmd="{PROGRAMS}/{program} -C {conf}" listen="{HOST}:{port}" proto="tcp4"\n'
@@ -132,6 +143,7 @@ class Cyrus:
                 (STRICT, "lmtpd -a", self._strict_port, self.conf),
                 ("smmap", "smmapd", self._smmap_port, self.conf),
             )
+            if program != "lmtpd -a" or name in lmtpds
         )
         recover = f'START {{\n recover cmd="{PROGRAMS}/ctl_cyrusdb -C {self.conf} -r"\n}}\n'
         return f"{recover}SERVICES {{\n{services}}}\n"
@@ -139,7 +151,7 @@ class Cyrus:
     def start(self) -> None:
         """Start the server and wait until it answers."""
         command = [str(PROGRAMS / "master"), "-D", "-C", str(self.conf)]
-        command += ["-M", str(self.directory / "cyrus.conf")]
+        command += ["-M", str(self.all_services)]
         command += ["-p", str(self.directory / "master.pid"), "-L", str(self.directory / "log")]
         # A session of its own: the master signals its whole process group when it ends.
         self._master = subprocess.Popen(

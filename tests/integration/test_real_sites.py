@@ -8,6 +8,7 @@ rows in test_headers.py, advice in test_advice.py.
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 from typing import Iterator
 
@@ -25,9 +26,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("needs_cyrus")]
 BACKENDS = ("twoskip", "skiplist", "flat", "quotalegacy")
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=["twoskip", "quotalegacy"])
 def cyrus(request: pytest.FixtureRequest) -> Iterator[Cyrus]:
-    """A plain site, of each kind of quota database."""
+    """A plain site, with a quota database in a file or in a tree."""
     with Cyrus({"quota_db": request.param}) as running:
         running.start()
         yield running
@@ -133,12 +134,13 @@ def test_a_row_deleted_by_hand_leaves_its_user_unlimited(cyrus: Cyrus) -> None:
 
 
 @pytest.mark.parametrize("separator", ["no", "yes"])
-@pytest.mark.parametrize("backend", ["twoskip", "quotalegacy"])
-def test_headers_are_found_whatever_the_names(backend: str, separator: str) -> None:
-    """Domains, and dots in the names of users."""
+@pytest.mark.parametrize("legacy", ["no", "yes"])
+def test_headers_are_found_whatever_the_names(legacy: str, separator: str) -> None:
+    """Domains and dots in the names of users; directories by name (up to 3.4) or by unique id."""
     options = {"unixhierarchysep": separator, "virtdomains": "userid", "defaultdomain": DOMAIN}
+    options.update({"mailbox_legacy_dirs": legacy, "hashimapspool": "yes"})
     dotted = "jane.doe" if separator == "yes" else "jane^doe"
-    with Cyrus({"quota_db": backend, "hashimapspool": "yes", **options}) as cyrus:
+    with Cyrus({"quota_db": "twoskip", **options}) as cyrus:
         cyrus.start()
         for user in (dotted, "max@example.org", "joe"):
             cyrus.create_user(user)
@@ -179,6 +181,8 @@ def test_headers_that_begin_to_name_a_full_root_are_followed(
             cyrus.set_rows({"user": FULL})
             assert {cyrus.lmtp_rcpt(f"{user}@{DOMAIN}").code for user in users} == {452}
             assert_listed(cyrus, users)
+            # At the latest at a reload. Without one it may take minutes, too long to wait here.
+            following.process.send_signal(signal.SIGHUP)
             following.becomes(*users)
             assert following.end() == 0
         finally:
@@ -218,13 +222,31 @@ def test_a_stale_quotas_db_beside_sql_database_counts_for_nothing() -> None:
         assert_told(cyrus, {"jane": 452, "joe": 250})
 
 
-def test_conversations_totals_in_sql_database() -> None:
-    """The one table has the totals of whoever was written last, as the file was made for one."""
+CONVERSATIONS = {"conversations": "yes", "quota_use_conversations": "yes"}
+
+
+def test_conversations_totals_in_sql_database_are_one_for_all_users() -> None:
+    """There is one table, and in it one total, to which the mail of every user counts."""
     with _sql("conversations_db") as cyrus:
-        cyrus.configure({"conversations": "yes", "quota_use_conversations": "yes"})
+        cyrus.configure(CONVERSATIONS)
         cyrus.start()
+        cyrus.create("user.joe", "user.ann")
+        cyrus.set_quota("user.joe", 1)
+        cyrus.set_quota("user.ann", 1000)
+        assert_told(cyrus, {"joe": 250, "ann": 250})
         _deliver_over(cyrus, "jane")
-        assert_told(cyrus, {"jane": 452})
+        assert_told(cyrus, {"jane": 452, "joe": 452, "ann": 250})
+
+
+def test_conversations_totals_in_a_sqlite_file_for_each_user() -> None:
+    """Without sql_database."""
+    options = {"conversations_db": "sql", "sql_engine": "sqlite", **CONVERSATIONS}
+    with Cyrus({"quota_db": "twoskip", **options}) as cyrus:
+        cyrus.start()
+        cyrus.create("user.joe")
+        cyrus.set_quota("user.joe", 1)
+        _deliver_over(cyrus, "jane")
+        assert_told(cyrus, {"jane": 452, "joe": 250})
 
 
 def test_a_file_with_several_tables_is_read_by_db() -> None:
@@ -247,16 +269,17 @@ def test_a_file_with_several_tables_is_read_by_db() -> None:
         {"mboxlist_db": "zeroskip"},
         {"mboxlist_db": "sql", "sql_engine": "pgsql", "sql_database": "cyrus"},
     ],
-    ids=lambda options: "-".join(options.values()),
+    ids=lambda options: "-".join(f"{name}-{value}" for name, value in options.items()),
 )
 def test_a_backend_that_cannot_be_read_ends_with_the_way_to_dump_it(
     options: dict[str, str], stale: bool
 ) -> None:
-    with Cyrus({"quota_db": "twoskip", "mboxlist_db": "twoskip", **options}) as cyrus:
+    with Cyrus({"quota_db": "twoskip", "mboxlist_db": "twoskip"}) as cyrus:
         for name in ("quotas.db", "mailboxes.db") if stale else ():
             cyrus.store(cyrus.lib / name, "twoskip", {b"user.jane": FULL})
         if not stale and "mboxlist_db" in options:
             cyrus.store(cyrus.quotas, "twoskip", {b"user.jane": FULL})
+        cyrus.configure(options)
         done, keys = commands.mapped("-C", str(cyrus.conf))
         assert (done.returncode, keys) == (69, set()), done
         dump = b"ctl_mboxlist -d" if "mboxlist_db" in options else b"cyr_dbtool"
@@ -368,16 +391,15 @@ def test_options_count_under_the_name_that_cyrus_conf_gives_lmtpd() -> None:
     with Cyrus(options, service="lmtplocal") as cyrus:
         cyrus.start()
         _exactly_full(cyrus)
-        # The two lmtpd do not agree on unprefixed options, which takes a word.
-        assert_told(cyrus, {"jane": 452}, "--service", "lmtplocal")
+        assert_told(cyrus, {"jane": 452})
 
 
-def test_options_of_another_service_do_not_count() -> None:
+def test_options_of_a_service_that_is_not_there_do_not_count() -> None:
     options = {"quota_db": "twoskip", "lmtp_lmtp_strict_quota": "yes"}
     with Cyrus(options, service="lmtplocal") as cyrus:
         cyrus.start()
         _exactly_full(cyrus)
-        assert_told(cyrus, {"jane": 250}, "--service", "lmtplocal")
+        assert_told(cyrus, {"jane": 250})
 
 
 def test_lmtpd_has_an_imapd_conf_of_its_own() -> None:
@@ -385,16 +407,22 @@ def test_lmtpd_has_an_imapd_conf_of_its_own() -> None:
     with Cyrus({"quota_db": "twoskip"}, service="lmtplocal", service_options=own) as cyrus:
         cyrus.start()
         _exactly_full(cyrus)
-        assert_told(cyrus, {"jane": 452}, "--service", "lmtplocal")
+        assert_told(cyrus, {"jane": 452})
 
 
-def test_services_that_disagree_are_named() -> None:
-    """The harness has two lmtpd, and one of them is strict."""
+def test_services_that_disagree_are_named_and_one_can_be_chosen() -> None:
     with Cyrus({"quota_db": "twoskip"}) as cyrus:
         cyrus.start()
+        shutil.copyfile(cyrus.all_services, cyrus.cyrus_conf)
         _exactly_full(cyrus)
-        done = commands.run_tool("doctor", "-C", str(cyrus.conf), "--root", str(cyrus.directory))
-        assert b"lmtpstrict" in done.stdout
+        for strict, listed in ((False, []), (True, ["jane"])):
+            (reply,) = cyrus.lmtp_rcpts([f"jane@{DOMAIN}"], strict=strict)
+            assert (reply.code == 452) == bool(listed)
+            service = "lmtpstrict" if strict else "lmtp"
+            assert_listed(cyrus, listed, "--service", service)
+        done, _ = commands.mapped("-C", str(cyrus.conf))
+        assert done.returncode == 0, done
+        assert b"lmtpstrict" in done.stderr
 
 
 # --- 8. reports from a terminal ---
@@ -542,8 +570,7 @@ def test_totals_that_change_without_the_quota_database_are_followed(
     directory: Path,  # noqa: F811
 ) -> None:
     """To flag a message as deleted is to have room again."""
-    options = {"conversations": "yes", "quota_use_conversations": "yes"}
-    with Cyrus({"quota_db": "twoskip", **options}) as cyrus:
+    with Cyrus({"quota_db": "twoskip", **CONVERSATIONS}) as cyrus:
         cyrus.start()
         _deliver_over(cyrus, "jane")
         following = Following(cyrus, directory)
@@ -553,7 +580,7 @@ def test_totals_that_change_without_the_quota_database_are_followed(
             cyrus.flag("jane", 1, r"\Deleted")
             assert cyrus.row("user.jane") == row
             assert cyrus.lmtp_rcpt(f"jane@{DOMAIN}").code == 250
-            following.becomes()
+            following.becomes(seconds=120)
             assert following.end() == 0
         finally:
             following.close()
@@ -568,7 +595,10 @@ def test_a_file_overwritten_in_place_is_followed(
     with Cyrus({"quota_db": backend}) as cyrus, Cyrus({"quota_db": backend}) as other:
         cyrus.set_rows({"user.jane": FULL, "user.joe": ROOMY})
         other.set_rows({"user.jane": ROOMY, "user.joe": FULL})
-        assert cyrus.quotas.stat().st_size == other.quotas.stat().st_size
+        # The size of a record is a matter of chance.
+        while cyrus.quotas.stat().st_size != other.quotas.stat().st_size:
+            other.quotas.unlink()
+            other.set_rows({"user.jane": ROOMY, "user.joe": FULL})
         following = Following(cyrus, directory, "--no-mailboxes")
         try:
             following.becomes("jane")
