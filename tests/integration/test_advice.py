@@ -8,9 +8,10 @@ names, in the order in which it names them (`advised`).
 from __future__ import annotations
 
 import enum
+import itertools
 import re
 import shutil
-from typing import Callable, Iterator, Mapping, Sequence
+from typing import Callable, Iterator, Sequence
 
 import pytest
 
@@ -76,7 +77,9 @@ def _advice(cyrus: Cyrus) -> list[Step]:
 def _assert_doctor_agrees(cyrus: Cyrus, recipe: Sequence[Step]) -> None:
     """The doctor says the same, or leaves it to the export to say."""
     done = commands.run_tool("doctor", "-C", str(cyrus.conf), "--root", str(cyrus.directory))
-    assert advised(done.stdout.decode()) in ([], list(recipe))
+    for line in done.stdout.decode().splitlines():
+        found = advised(line)
+        assert found == list(recipe) * (len(found) // len(recipe)), line
 
 
 def _storage(cyrus: Cyrus) -> tuple[int, int]:
@@ -220,7 +223,7 @@ def test_what_the_export_advises_about_a_quota_file_without_a_line_break_repairs
 def test_a_quota_file_in_the_wrong_directory_is_moved_to_the_right_one(tree: Cyrus) -> None:
     """SETQUOTA makes another beside it, and `quota` prints nothing while the first is there."""
     (path,) = tree.lib.glob(f"quota/*/{ROOT}")
-    astray = tree.lib / "quota" / "z" / ROOT
+    astray = tree.lib / "quota" / "x" / ROOT
     astray.parent.mkdir()
     path.rename(astray)
     assert tree.lmtp_rcpt(f"jane@{DOMAIN}").code == 250
@@ -244,18 +247,30 @@ def _cut_to_header(content: bytes) -> bytes:
     return content[:30]
 
 
-DAMAGES: Mapping[str, Callable[[bytes], bytes]] = {
-    "header": _clear_header,
-    "cut": _cut_to_header,
-}
+def _change_head(content: bytes) -> bytes:
+    """Change a pointer of a record, so that its checksum is wrong."""
+    changed = bytearray(content)
+    changed[content.rindex(b"user.jane%") - 9] ^= 1
+    return bytes(changed)
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-@pytest.mark.parametrize("backend", ["twoskip", "skiplist", "flat"])
+DAMAGES = [
+    pytest.param(backend, damage, id=f"{backend}, {damage.__name__.strip('_')}")
+    for backend, damage in (
+        *itertools.product(("twoskip", "skiplist", "flat"), (_clear_header, _cut_to_header)),
+        ("twoskip", _change_head),
+    )
+]
+
+
+@pytest.mark.parametrize(("backend", "damage"), DAMAGES)
 def test_a_damaged_file_is_restored_from_the_checkpoint(
     backend: str, damage: Callable[[bytes], bytes]
 ) -> None:
-    """`ctl_cyrusdb -c` makes it, from cron or EVENTS; `ctl_cyrusdb -r` repairs no such file."""
+    """`ctl_cyrusdb -c` makes it, as an EVENT of cyrus.conf; `ctl_cyrusdb -r` repairs none of these.
+
+    Of a tree there is no checkpoint.
+    """
     with Cyrus({"quota_db": backend}) as cyrus:
         cyrus.start()
         _jane(cyrus)
@@ -265,9 +280,10 @@ def test_a_damaged_file_is_restored_from_the_checkpoint(
         damaged = damage(cyrus.quotas.read_bytes())
         cyrus.quotas.write_bytes(damaged)
         done, _ = commands.mapped("-C", str(cyrus.conf))
-        assert done.returncode == 65
+        assert done.returncode in (0, 65)
         assert b"db.backup1" in done.stderr
-        assert b"ctl_cyrusdb -r" not in done.stderr
+        assert b"quota -f" in done.stderr
+        assert b"ctl_cyrusdb -r" not in done.stderr or backend == "skiplist"
         cyrus.run("ctl_cyrusdb", "-r")
         assert cyrus.quotas.read_bytes() == damaged
 
