@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import shutil
 import signal
+import tempfile
 from pathlib import Path
 from typing import Iterator
 
 import pytest
 
 from cyrusquota import cyrusdb
+from tests.site import Site
 
-from . import commands
+from . import commands, exim
 from .cyrus import DOMAIN, Cyrus
 from .test_follow import SOON, Following, directory  # noqa: F401
 from .verdicts import FULL, ROOMY, assert_listed, assert_told
@@ -360,7 +362,7 @@ def test_mailbox_maxmessages_email_refuses_after_data_and_explain_knows() -> Non
 
 
 def test_an_mta_that_ignores_quotas_is_refused_for_two_resources_only() -> None:
-    """The doctor says so of a transport with ignore_quota; see test_doctor.py."""
+    """An entry for one of the other two defers whom Cyrus would not refuse."""
     values = {
         "storage": b"%(S (999999 1) M (0) AS (0) NF (0))",
         "message": b"%(S (0) M (9 1) AS (0) NF (0))",
@@ -374,6 +376,42 @@ def test_an_mta_that_ignores_quotas_is_refused_for_two_resources_only() -> None:
         assert_told(cyrus, dict.fromkeys(values, 452))
         codes = {user: cyrus.lmtp_rcpt_ignoring_quota(f"{user}@{DOMAIN}").code for user in values}
     assert codes == {"storage": 250, "message": 250, "annotations": 452, "folders": 452}
+
+
+_LMTP = r"^cyrus_lmtp:\n(?:  .*\n)+"
+TRANSPORTS = {
+    "ignore_quota": "driver = lmtp\n  socket = /run/cyrus/socket/lmtp\n  ignore_quota",
+    "lmtp_ignore_quota": "driver = smtp\n  protocol = lmtp\n  hosts = 127.0.0.1\n"
+    "  allow_localhost\n  lmtp_ignore_quota",
+    "deliver -q": "driver = pipe\n  command = /usr/lib/cyrus/bin/deliver -q $local_part",
+}
+
+
+@pytest.fixture
+def host(needs_exim: None) -> Iterator[Site]:
+    """A mail host whose Exim delivers to Cyrus."""
+    path = Path(tempfile.mkdtemp(prefix="cq", dir="/tmp"))
+    path.chmod(0o755)
+    made = Site(path)
+    made.write_exim()
+    yield made
+    shutil.rmtree(path)
+
+
+def _doctor(host: Site) -> str:
+    words = ["doctor", "-C", str(host.conf), "--exim", str(exim.program())]
+    words += ["--exim-config", str(host.exim_conf), "--root", str(host.etc.parent)]
+    return commands.run_tool(*words).stdout.decode()
+
+
+@pytest.mark.parametrize("option", list(TRANSPORTS))
+def test_the_doctor_names_a_transport_that_ignores_quotas(host: Site, option: str) -> None:
+    assert option not in _doctor(host)
+    host.edit_exim(_LMTP, f"cyrus_lmtp:\n  {TRANSPORTS[option]}\n")
+    found = _doctor(host)
+    assert "exim-bad" not in found, found
+    assert option in found
+    assert "cyrus_lmtp" in found
 
 
 # --- 7. the service of lmtpd ---
@@ -623,7 +661,14 @@ def test_a_database_of_another_kind_is_refused(cyrus: Cyrus, name: str, option: 
     assert option in done.stderr.decode()
 
 
-# --- 16. shared folders ---
+# --- 16. strict quotas, shared folders ---
+
+
+def test_with_strict_quotas_the_doctor_points_to_headroom(host: Site) -> None:
+    """A strict lmtpd refuses a message that is too large for what is left (SIZE=)."""
+    assert "--headroom" not in _doctor(host)
+    host.set("lmtp_strict_quota: yes")
+    assert "--headroom" in _doctor(host)
 
 
 @pytest.mark.parametrize("postuser", ["", "shared"])
