@@ -8,7 +8,6 @@ rows in test_headers.py, advice in test_advice.py.
 from __future__ import annotations
 
 import shutil
-import signal
 import tempfile
 from pathlib import Path
 from typing import Iterator
@@ -25,6 +24,8 @@ from .verdicts import FULL, ROOMY, assert_listed, assert_told
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("needs_cyrus")]
 
+#: Seconds within which headers, and totals, are to be read again while following, and some more.
+HEADERS_AGAIN, TOTALS_AGAIN = 330, 120
 BACKENDS = ("twoskip", "skiplist", "flat", "quotalegacy")
 
 
@@ -183,9 +184,7 @@ def test_headers_that_begin_to_name_a_full_root_are_followed(
             cyrus.set_rows({"user": FULL})
             assert {cyrus.lmtp_rcpt(f"{user}@{DOMAIN}").code for user in users} == {452}
             assert_listed(cyrus, users)
-            # At the latest at a reload. Without one it may take minutes, too long to wait here.
-            following.process.send_signal(signal.SIGHUP)
-            following.becomes(*users)
+            following.becomes(*users, seconds=HEADERS_AGAIN)
             assert following.end() == 0
         finally:
             following.close()
@@ -618,7 +617,7 @@ def test_totals_that_change_without_the_quota_database_are_followed(
             cyrus.flag("jane", 1, r"\Deleted")
             assert cyrus.row("user.jane") == row
             assert cyrus.lmtp_rcpt(f"jane@{DOMAIN}").code == 250
-            following.becomes(seconds=120)
+            following.becomes(seconds=TOTALS_AGAIN)
             assert following.end() == 0
         finally:
             following.close()
