@@ -2,7 +2,7 @@
 
 Each test sets a site up, asks lmtpd, and holds the export and `explain` to its answer
 (`assert_told`). Values that no Cyrus writes are in test_values.py, each combination of header and
-rows in test_headers.py, advice in test_advice.py.
+rows in test_headers_beside_lmtpd.py, advice in test_advice.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Whatever headers and rows there are, the verdict is what lmtpd or smmapd makes of them.
 
-The rules below are those that the recorded answers show (tests/unit/test_headers.py).
+The rules below are those that the recorded answers show (tests/unit/test_headers_beside_lmtpd.py).
 """
 
 from __future__ import annotations
