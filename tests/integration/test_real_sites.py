@@ -19,7 +19,7 @@ from tests.site import Site
 
 from . import commands, exim
 from .cyrus import DOMAIN, Cyrus
-from .test_follow import SOON, Following, directory  # noqa: F401
+from .test_follow_process import SOON, Following, directory  # noqa: F401
 from .verdicts import FULL, ROOMY, assert_listed, assert_told
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("needs_cyrus")]
