@@ -1,4 +1,4 @@
-# The two commands of the README are `make demo` and `make test`; the rest is for developers.
+# Users need `make demo` and `make test`; the rest is for developers.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -18,13 +18,13 @@ demo: $(VENV)/installed
 	$(BIN)/cyrusquota list --db $(EXAMPLE)
 	$(BIN)/cyrusquota-export --db $(EXAMPLE)
 	@echo
-	@echo 'Exim would defer mail for these two. On your server, "cyrusquota-export --dry-run" says whom'
-	@echo 'it would list and writes nothing; "Install" in README.md tells how to get it there.'
+	@echo 'Exim would defer mail for these two. On your server, "cyrusquota-export --dry-run" shows who'
+	@echo 'would be listed, and writes nothing; "Install" in README.md says how to install it there.'
 
 test: $(VENV)/tested
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(TESTS)
 
-# As root, with Cyrus installed and room for 1 GB of files in memory; takes about ten minutes.
+# Needs root, Cyrus and 1 GB of memory for files; takes about ten minutes.
 # Smaller: make bench BENCH="--roots 100000 --files 20000 --runs 3"
 bench: $(VENV)/tested
 	$(BIN)/python -m bench $(BENCH)
@@ -42,34 +42,34 @@ format: $(VENV)/tested
 man: $(VENV)/tested
 	$(BIN)/python -m tools.docs
 
-# What an RCPT costs with a map of each size and format; needs root and Exim.
+# The time an RCPT takes with maps of several sizes and formats; needs root and Exim.
 bench-rcpt: $(VENV)/tested
 	$(BIN)/python -m bench.rcpt
 
 fuzz: $(VENV)/fuzzed
 	$(BIN)/python -m fuzz --seconds $(SECONDS) --jobs $(JOBS) $(TARGETS)
 
-# As root, with Cyrus installed; some minutes. OPTIONS='--backend skiplist --seconds 600', say.
+# Needs root and Cyrus; takes some minutes. For example OPTIONS='--backend skiplist --seconds 600'.
 bench-follow: $(VENV)/tested
 	$(BIN)/python bench/follow.py $(OPTIONS)
 
-# What follows builds what is installed, into dist/, the same bytes wherever and whenever.
+# The targets below build packages into dist/. The same commit always gives the same bytes.
 dists: $(VENV)/released
 	$(BIN)/python -m release.dists dist
 
-# One file for hosts without pip, with attrs and click inside.
+# A single file for hosts without pip, with attrs and click inside.
 zipapp: dists
 	$(BIN)/python -m release.zipapp $(WHEEL) $(VENV)/wheels/attrs-*.whl $(VENV)/wheels/click-*.whl dist/cyrusquota.pyz
 
-# Where debhelper is missing, root gets it from Debian.
+# If debhelper is missing, root installs it.
 deb: dists
 	release/deb $(SDIST) dist
 
-# The unit and property tests, as the sdist has them, against the installed wheel alone.
+# Run the unit and property tests of the sdist against the installed wheel alone.
 check-wheel: dists
 	release/check-wheel $(WHEEL) $(SDIST)
 
-# Debian keeps the module in a package of its own.
+# On Debian the module venv is in a package of its own.
 $(VENV)/bin/pip:
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { [ "$$(id -u)" = 0 ] && { apt-get update; apt-get install -y python3-venv; }; } \

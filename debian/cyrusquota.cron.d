@@ -1,3 +1,3 @@
-# Where systemd runs, cyrusquota-export.timer does this.
+# With systemd, cyrusquota-export.timer does this instead.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
 */5 * * * *  root  [ -d /run/systemd/system ] || [ ! -x /usr/sbin/cyrusquota-export ] || [ ! -e /etc/imapd.conf ] || cyrusquota-export --user cyrus --output /var/lib/cyrusquota/overquota
