@@ -1,1 +1,1 @@
-"""Benchmarks side by side with what one would run otherwise; they print tables of ratios."""
+"""Benchmarks: cyrusquota beside the usual alternatives, in tables of ratios."""

@@ -1,4 +1,4 @@
-"""Time cyrusquota-export beside what else tells who is over quota; see `make bench`."""
+"""Time cyrusquota-export beside other ways to find out who is over quota; see `make bench`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Bench:
         self.asked = asked
         self.directory = directory
         self.map = directory / "map"
-        # One map for many sites, which differ.
+        # All sites share one map, so it changes completely each time.
         self.output = ("-o", str(self.map), "--max-change", "off")
 
     def export(
@@ -35,13 +35,13 @@ class _Bench:
         return made
 
     def agree(self, site: data.Site, count: int) -> None:
-        """Raise unless we and `quota` list just those users that are over."""
+        """Raise unless cyrusquota-export and `quota` list exactly the users who are over."""
         whole = {root.name for root in data.roots(count, self.asked.over) if root.is_over}
         want = {name.partition("!")[2] if site.backend == "quotalegacy" else name for name in whole}
         subprocess.run([*_EXPORT, "--db", str(site.path), *self.output], check=True)
         ours = {_root_of(line) for line in self.map.read_text().splitlines() if line[0] != "#"}
         if site.backend == "twom":
-            # The Cyrus here may not know it.
+            # The installed Cyrus may be too old for it.
             self._must_be(site, ours, want)
             return
         with subprocess.Popen(site.quota(), stdout=subprocess.PIPE, text=True) as quota:
@@ -58,7 +58,7 @@ class _Bench:
             raise RuntimeError(f"{site.backend}: {len(want)} roots are over, not those listed")
 
     def show(self, title: str, commands: Sequence[Command], count: int) -> None:
-        """A table of medians, and of ratios to the first command."""
+        """Print a table of medians, and of ratios to the first command."""
         print(f"\n### {title}\n", flush=True)
         print("| whole process | seconds | ratio | CPU seconds | ratio | peak MB | µs a root |")
         print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
@@ -136,7 +136,7 @@ class _Bench:
     def imap(self) -> None:
         users = self.asked.users
         each = imap.seconds_per_user(users)
-        print(f"\n### IMAP, one GETQUOTAROOT after the other, {users} users on loopback\n")
+        print(f"\n### IMAP, one GETQUOTAROOT after another, {users} users on loopback\n")
         print(f"{each * 1e6:.0f} µs a user; EXTRAPOLATED to {self.asked.roots} users:", end=" ")
         print(f"{each * self.asked.roots:.0f} seconds")
 

@@ -1,4 +1,4 @@
-"""The least a Python program can do to have every file of a quotalegacy tree read."""
+"""Read every file of a quotalegacy tree, and do nothing else."""
 
 from __future__ import annotations
 

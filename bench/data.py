@@ -29,13 +29,13 @@ class Root:
 
 
 def roots(count: int, over: float) -> Iterator[Root]:
-    """`count` roots over a few domains, a share `over` of them over quota; always the same ones."""
+    """Return `count` roots, always the same, a fraction `over` of them over quota."""
     dice = random.Random(count)
     for number in range(count):
         limit = dice.choice(_LIMITS_KIB)
         is_over = dice.random() < over
         most = limit << 10
-        # By some KiB, so that the report shows it too.
+        # By some KiB, so that the text report shows it too.
         used = most + dice.randint(4 << 10, most // 4) if is_over else int(most * dice.random())
         is_limited = is_over or dice.random() >= _UNLIMITED
         yield Root(
@@ -59,16 +59,16 @@ class Site:
 
     @property
     def database(self) -> Path:
-        """The file; for quotalegacy, a name in the directory that holds quota/."""
+        """Return the file; for quotalegacy, a name in the directory that holds quota/."""
         return self.directory / "lib" / "quotas.db"
 
     @property
     def path(self) -> Path:
-        """What `--db` takes."""
+        """Return the path for `--db`."""
         return self.database.parent if self.backend == "quotalegacy" else self.database
 
     def tool(self, *words: str) -> list[str]:
-        """A cyr_dbtool command on the database."""
+        """Return a cyr_dbtool command for the database."""
         tool = [str(PROGRAMS / "cyr_dbtool"), "-C", str(self.conf), "-n", str(self.database)]
         return [*tool, self.backend, *words]
 
@@ -77,7 +77,7 @@ class Site:
 
 
 def made(directory: Path, backend: str, count: int, over: float) -> Site:
-    """A site of `count` roots in `directory`, which is made."""
+    """Make a site of `count` roots in `directory`, which must not exist."""
     site = Site(directory, backend)
     for name in ("lib/db", "lib/lock", "spool", "proc", "lock"):
         (directory / name).mkdir(parents=True)
@@ -93,7 +93,7 @@ def made(directory: Path, backend: str, count: int, over: float) -> Site:
         "unixhierarchysep": "no",
     }
     site.conf.write_text("".join(f"{name}: {value}\n" for name, value in options.items()))
-    # Without it the first tool to open a skiplist rewrites it.
+    # Without it the first tool that opens a skiplist rewrites it.
     stamp = int(time.time()) - 1000
     (directory / "lib" / "db" / "skipstamp").write_bytes(stamp.to_bytes(4, "big"))
     for path in (directory, *directory.rglob("*")):
@@ -109,7 +109,7 @@ def made(directory: Path, backend: str, count: int, over: float) -> Site:
 
 
 def _named(root: Root, backend: str) -> str:
-    # A tree without virtual domains, as most old ones are.
+    # Like most old trees, this one has no virtual domains.
     return root.name.partition("!")[2] if backend == "quotalegacy" else root.name
 
 
@@ -129,9 +129,9 @@ def _store(site: Site, count: int, over: float) -> None:
 
 
 def _write_flat(site: Site, count: int, over: float) -> None:
-    """Cyrus would write the whole file once for each root, so this is done in its stead."""
+    """Write a flat file directly: cyr_dbtool would write the whole file once for each root."""
     lines = [f"{root.name}\t{root.value}\n" for root in roots(count, over)]
-    # Its order has the dot before everything else.
+    # In Cyrus's order the dot comes first.
     lines.sort(key=lambda line: line.partition("\t")[0].replace(".", "\x02"))
     site.database.write_text("".join(lines))
     shutil.chown(site.database, "cyrus", "mail")

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""How soon after Cyrus commits a change the map says so, and at what cost.
+"""Measure how soon the map has a change after Cyrus commits it, and at what cost.
 
     sudo python3 bench/follow.py --roots 1000000 --rate 1000 --seconds 60
 
-Makes a quota database with Cyrus's own cyr_dbtool, lets `cyrusquota-export --follow` follow it as
-a process of its own, and has cyr_dbtool commit RATE updates a second, each in a transaction of its
-own. Most leave everybody where he is; a few a second let a user go over or come back, and the time
-from just before that commit until the map in place has it is the latency. Prints percentiles, the
-share of one core that the follower used, and its memory at the beginning and the end.
+Makes a quota database with cyr_dbtool, starts `cyrusquota-export --follow`, and lets cyr_dbtool
+commit RATE updates a second, each in its own transaction. Most change no verdict; with a few each
+second a user becomes full or not full any more. The latency is the time from just before that
+commit until the map has the change. Prints percentiles, the fraction of one core that the follower
+used, and its memory at the beginning and the end.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ unixhierarchysep: no
 quota_db: {backend}
 """
 LIMIT = 1 << 20
-#: Seconds between two looks at the map.
+#: Seconds between two checks of the map.
 LOOK = 0.002
-#: One of so many users is over at the beginning.
+#: One in so many users is over at the beginning.
 OVER = 50
 
 
@@ -83,7 +83,7 @@ class Cyrus:
         assert tool.returncode == 0
 
     def writer(self) -> subprocess.Popen[bytes]:
-        """A tool that commits each line for itself."""
+        """Start a cyr_dbtool that commits each line separately."""
         return subprocess.Popen(self._command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -95,7 +95,7 @@ def follow(conf: Path, output: Path) -> subprocess.Popen[bytes]:
 
 
 def seconds_of(process: int) -> float:
-    """What a process has used of the processor."""
+    """Return the processor time of a process and its children."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     # utime, stime, and those of the children that have ended.
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
@@ -107,12 +107,12 @@ def own_seconds_of(process: int) -> float:
 
 
 def memory_of(process: int) -> int:
-    """KiB resident."""
+    """Return the resident memory of a process, in KiB."""
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * resource.getpagesize() >> 10
 
 
 class Map:
-    """The map in place, and what it has."""
+    """The map in place, and its keys."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -120,7 +120,7 @@ class Map:
         self.keys: set[bytes] = set()
 
     def look(self) -> bool:
-        """Whether there is a new one."""
+        """Read the map if there is a new one, and return whether there was."""
         try:
             status = os.stat(self._path)
         except FileNotFoundError:
@@ -134,14 +134,14 @@ class Map:
 
 
 def updates(roots: int, crossing: int) -> Iterator[tuple[int, bool, bool]]:
-    """A user, whether he is over after it, and whether he was not so before, or the reverse."""
+    """Yield a user, whether they are over after the update, and whether that changed."""
     is_over = set(range(0, roots, OVER))
     chance = random.Random(1)
     for count in range(1 << 62):
         number = chance.randrange(roots)
         crosses = count % crossing == 0
         if crosses:
-            # As many come back as go over, so that the map stays as large as it is.
+            # As many users become full as stop being full, so the map keeps its size.
             wanted = bool(count // crossing % 2)
             while (number in is_over) is not wanted:
                 number = chance.randrange(roots)
@@ -178,7 +178,7 @@ def measure(cyrus: Cyrus, asked: argparse.Namespace, output: Path) -> None:
             writer.stdin.write(command(key(number), data))
             done += 1
             if crosses:
-                # A user who goes back before the map had him does not count.
+                # A user who changes back before the map had them does not count.
                 overtaken += key(number)[5:] in waiting
                 waiting[key(number)[5:]] = now, over
         writer.stdin.flush()
@@ -201,7 +201,7 @@ def measure(cyrus: Cyrus, asked: argparse.Namespace, output: Path) -> None:
     ended = time.monotonic()
     status = follower.wait()
     latencies.sort()
-    print(f"{done} updates in {took:.0f} s, {len(latencies)} users went over or came back")
+    print(f"{done} updates in {took:.0f} s, {len(latencies)} users became full or made room")
     for share in (50, 90, 99, 100):
         at = min(len(latencies) - 1, len(latencies) * share // 100)
         print(f"  {share:3} % of them in the map within {latencies[at]:.3f} s")
@@ -216,7 +216,7 @@ def main() -> None:
     parser.add_argument("--backend", default="twoskip")
     parser.add_argument("--roots", type=int, default=1_000_000)
     parser.add_argument("--rate", type=int, default=1000, help="updates a second")
-    parser.add_argument("--crossings", type=int, default=20, help="of those, over or back")
+    parser.add_argument("--crossings", type=int, default=20, help="of those, changes of a verdict")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--directory", default="/dev/shm", help="for some hundred MB")
     asked = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The way of 2005: ask a real imapd on loopback for the quota of one user after the other."""
+"""The method of 2005: ask a real imapd on loopback for the quota of one user after another."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.integration.cyrus import ADMIN, HOST, PATIENCE, Cyrus
 
 
 def seconds_per_user(users: int) -> float:
-    """What GETQUOTAROOT costs, over one connection that stays open, on a server of `users`."""
+    """Return the seconds for a GETQUOTAROOT over an open connection, on a server of `users`."""
     with Cyrus() as server:
         server.start()
         names = server.create_with_root((f"name{number:05d}" for number in range(users)), 1024)

@@ -1,8 +1,8 @@
-"""Run a command once, from a process so small that it does not show in the command's peak memory.
+"""Run a command once, from a process so small that it does not affect the command's peak memory.
 
     once.py CORES COMMAND [ARGUMENT ...]
 
-Prints seconds on the clock, seconds of processor time, and the peak memory in kB.
+Prints elapsed seconds, seconds of processor time, and the peak memory in kB.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""How much longer an RCPT takes with the overquota router: lsearch beside cdb, by entries.
+"""Measure how much longer an RCPT takes with the overquota router, for lsearch and cdb maps.
 
-`python -m bench.rcpt` asks real Exim daemons for users who are not listed, the usual and dearest
-case, in short sessions that take turns, and prints the medians less that of a daemon without a map.
+`python -m bench.rcpt` asks real Exim daemons about users who are not listed, the usual and slowest
+case, in short alternating sessions. It prints the medians minus that of a daemon without a map.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.integration.exim_daemon import VARIANTS, Daemon
 SIZES = (100, 1_000, 10_000, 100_000)
 KINDS = ("lsearch", "cdb")
 ROUNDS = 40
-#: Recipients of a session; each of them is looked up, and only the first opens the map.
+#: Recipients in a session. Each is looked up; only the first opens the map.
 RECIPIENTS = 40
 VALUE = redirect.deferral("4.2.2 The user's mailbox is full. Please try re-sending later.")
 
@@ -35,7 +35,7 @@ def _write(directory: Path, kind: str, size: int) -> Path:
 
 
 def _seconds(port: int, turn: int) -> float:
-    """The mean time of an RCPT in one session."""
+    """Return the mean time of an RCPT in one session."""
     with smtp.session(port) as talk:
         talk.begin()
         begun = time.perf_counter()
@@ -69,12 +69,12 @@ def main() -> None:
         for turn in range(ROUNDS):
             for case, daemon in daemons.items():
                 times[case].append(_seconds(daemon.port, turn))
-    _tell({case: 1000 * statistics.median(found) for case, found in times.items()})
+    _print_table({case: 1000 * statistics.median(found) for case, found in times.items()})
 
 
-def _tell(medians: dict[tuple[str, int], float]) -> None:
+def _print_table(medians: dict[tuple[str, int], float]) -> None:
     without = medians["none", 0]
-    print(f"Without a map an RCPT takes {without:.2f} ms; with one it takes so much longer:\n")
+    print(f"Without a map an RCPT takes {without:.2f} ms; with a map it takes this much longer:\n")
     print(f"| entries | {' | '.join(f'{kind}, ms' for kind in KINDS)} |")
     print("| ---: |" + " ---: |" * len(KINDS))
     for size in SIZES:

@@ -1,4 +1,4 @@
-"""Whole processes, timed from outside and in turn, so that a busy machine is fair to all."""
+"""Time whole processes, in turn, so that a busy machine affects all alike."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ONCE = str(Path(__file__).with_name("once.py"))
 
 @attrs.frozen
 class Command:
-    """A command, whose output is thrown away."""
+    """A command; its output is discarded."""
 
     name: str
     words: Sequence[str]
@@ -25,7 +25,7 @@ class Command:
 
 @attrs.frozen
 class Run:
-    """Seconds on the clock and of processor time, and the memory of the largest process, in MB."""
+    """Elapsed seconds, seconds of processor time, and the memory of the largest process in MB."""
 
     wall: float
     cpu: float
@@ -33,7 +33,7 @@ class Run:
 
 
 def run(command: Command) -> Run:
-    """One run. Raises where the command fails."""
+    """Run a command once. Raises if it fails."""
     cores = sorted(os.sched_getaffinity(0))[: 1 if command.one_core else None]
     words = [sys.executable, "-S", _ONCE, ",".join(map(str, cores)), *command.words]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True)
@@ -42,7 +42,7 @@ def run(command: Command) -> Run:
 
 
 def medians(commands: Sequence[Command], runs: int) -> list[Run]:
-    """The median run of each command; one round of all of them goes before and does not count."""
+    """Return the median run of each command; a first round of all does not count."""
     found: list[list[Run]] = [[] for _ in commands]
     for count in range(runs + 1):
         for command, kept in zip(commands, found):

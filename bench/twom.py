@@ -1,6 +1,6 @@
-"""Large twom files as a repack leaves them, for machines whose Cyrus has no twom yet (3.13 has).
+"""Write large twom files as a repack leaves them, without Cyrus 3.13.
 
-After lib/twom.c, in one pass; the checksums are those of the `xxhash` package.
+Follows lib/twom.c, in one pass. Checksums come from the package `xxhash`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _tail(key: bytes, value: bytes) -> bytes:
 
 
 def write(path: Path, records: Iterable[tuple[bytes, bytes]]) -> None:
-    """Write the records, which must be in the order of their keys."""
+    """Write the records, which must be sorted by key."""
     dice = random.Random(1)
     rows, at = [], layout.DUMMY_AT + layout.DUMMY_SIZE
     for key, value in records:

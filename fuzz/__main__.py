@@ -1,10 +1,10 @@
-"""Fuzz targets for a given time each and say how often each ran and what was found.
+"""Fuzz targets for a given time each, and print how often each ran and what was found.
 
     python -m fuzz [--seconds N] [--jobs N] [TARGET...]
 
-Needs atheris (the extra `fuzz`). What is learnt is kept in fuzz/corpus/TARGET and gone on from the
-next time; an input that is a finding is kept in fuzz/findings/TARGET-*, and
-`python -m fuzz TARGET --input FILE` shows what it does. Ends with 1 if anything was found.
+Needs atheris (the extra `fuzz`). Interesting inputs are kept in fuzz/corpus/TARGET for the next
+time. An input that is a finding is kept in fuzz/findings/TARGET-*;
+`python -m fuzz TARGET --input FILE` shows what it does. The exit status is 1 if anything was found.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from . import seeds
 
 HERE = Path(__file__).resolve().parent
 CORPUS, FINDINGS = HERE / "corpus", HERE / "findings"
-#: Seconds and MiB that no input may take, however busy the machine.
+#: Limits for each input, which hold on a busy machine too.
 SECONDS, MEBIBYTES = 20, 512
 _DONE = re.compile(r"stat::number_of_executed_units:\s*([0-9]+)")
 _RUNS = re.compile(r"^#([0-9]+)", re.MULTILINE)
 
 
 def main() -> int:
-    """Run what the command line asks for."""
+    """Run the targets that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m fuzz")
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="default: all")
     parser.add_argument("--seconds", type=int, default=60, help="for each target (default: 60)")
     parser.add_argument("--jobs", type=int, default=1, help="targets at a time (default: 1)")
-    parser.add_argument("--input", help="only try this file")
+    parser.add_argument("--input", help="only run this file")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     unknown = set(options.targets) - set(seeds.TARGETS)
@@ -71,12 +71,12 @@ def _try(name: str, path: Path) -> None:
 
 
 def _temporary() -> tempfile.TemporaryDirectory[str]:
-    """A directory in memory, where there is one."""
+    """Return a temporary directory, in memory if possible."""
     return tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
 
 
 def _fuzz(name: str, seconds: int) -> NoReturn:
-    """Fuzz in this process, which libFuzzer ends."""
+    """Fuzz in this process. libFuzzer ends the process."""
     atheris = _atheris()
     with atheris.instrument_imports(include=["cyrusquota"]):
         from fuzz import targets
@@ -99,7 +99,7 @@ def _fuzz(name: str, seconds: int) -> NoReturn:
 
 
 def _report(name: str, seconds: int) -> bool:
-    """Fuzz in a process of its own; whether there was a finding."""
+    """Fuzz in another process, and return whether there was a finding."""
     command = [sys.executable, "-m", "fuzz", "--child", "--seconds", str(seconds), name]
     start = time.monotonic()
     before = set(FINDINGS.glob("*"))

@@ -1,4 +1,4 @@
-"""What fuzzing starts from: the recorded files, and small ones by the writers."""
+"""Inputs to start fuzzing with: recorded files, and some small ones."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import tarfile
 from pathlib import Path
 from typing import Callable, Iterable, Iterator
 
-#: Separators of the files of a tree, and of the path and the content of each.
+#: Separators between the files of a tree, and between the path and the content of each.
 BETWEEN_FILES, BETWEEN_PATH_AND_CONTENT = b"\0\0", b"\0"
 
 FIXTURES = Path(__file__).resolve().parents[1] / "tests" / "fixtures"
-#: No seed is longer; what fuzzing finds in a large file it finds in a small one, and sooner.
+#: Size limit of a seed: fuzzing finds the same in small files, but sooner.
 LARGEST = 1 << 14
 
 _CONFS = (
@@ -30,7 +30,7 @@ def _files(*patterns: str) -> Iterator[bytes]:
 
 
 def _databases(backend: str, main: str) -> Iterator[bytes]:
-    """The databases of a backend, without the pages of zeros that some end in."""
+    """Return the databases of a backend, without the pages of zeros at the end of some."""
     patterns = (f"{kind}/{backend}*/*.db" for kind in ("history", "crash", "edge", "badvalues"))
     for data in _files(*patterns, f"main/{main}/quotas.db"):
         yield data if main == "sqlite" else data.rstrip(b"\0") + bytes(64)
@@ -75,12 +75,12 @@ _SEEDS: dict[str, Callable[[], Iterable[bytes]]] = {
     "imapdconf": lambda: (*_files("main/*/imapd.conf"), *_CONFS),
 }
 
-#: Everything that can be fuzzed, by name.
+#: The names of all targets.
 TARGETS = tuple(_SEEDS)
 
 
 def write(target: str, directory: Path) -> None:
-    """Put the seeds of a target into a corpus directory, each once."""
+    """Write the seeds of a target into a corpus directory, each once."""
     directory.mkdir(parents=True, exist_ok=True)
     for seed in _SEEDS[target]():
         kept = seed[:LARGEST]

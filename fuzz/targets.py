@@ -1,7 +1,7 @@
-"""What is fuzzed: each target takes any bytes and lets nothing but a finding escape.
+"""The fuzz targets: functions that take any bytes, and raise only if there is a finding.
 
-A reader gets the bytes as its file, a parser as its text. The documented errors are caught here;
-whatever else a target raises is a finding, and so is taking more than `SECONDS` of processor time.
+A reader gets the bytes as its file, a parser as its text. Documented errors are caught. Any other
+exception is a finding, and so is using more than `SECONDS` of processor time.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from .seeds import BETWEEN_FILES, BETWEEN_PATH_AND_CONTENT
 
 Target = Callable[[bytes], None]
 
-#: No input of a few KiB may cost more.
+#: Limit of processor time for an input of a few KiB.
 SECONDS = 1.0
 
-#: Whoever starts a target removes TMPDIR behind it: libFuzzer does not let Python end in order.
+#: The parent process removes TMPDIR, because libFuzzer ends this one without clean-up.
 _DIRECTORY = Path(tempfile.mkdtemp(prefix="cq"))
 _FILE, _TREE, _CONF = _DIRECTORY / "quotas.db", _DIRECTORY / "tree", _DIRECTORY / "imapd.conf"
 
 
 class TooSlow(Exception):
-    """An input took longer than it may."""
+    """An input took too much processor time."""
 
 
 class _Fits(int):
-    """A checksum that is equal to any other."""
+    """A checksum that equals any other."""
 
     def __eq__(self, other: object) -> bool:
         return True
@@ -55,7 +55,7 @@ class _Fits(int):
 
 @contextlib.contextmanager
 def _documented() -> Iterator[None]:
-    """Let the documented errors pass; each must be one line."""
+    """Catch documented errors; each must be one line."""
     start = time.process_time()
     try:
         yield
@@ -71,7 +71,7 @@ def _check(problem: CyrusQuotaError) -> None:
 
 
 def _check_records(records: Iterable[tuple[bytes, bytes]]) -> None:
-    """The records of a database: each key once."""
+    """Check that each key of a database occurs once."""
     seen = set()
     for key, data in records:
         assert isinstance(data, bytes)
@@ -104,7 +104,7 @@ def _of_file(backend: str) -> Target:
 
 
 def _of_checked_file(backend: str, checksum: str) -> Target:
-    """Read twice: as it is, and as if every checksum fitted, for what lies behind them."""
+    """Read twice: as it is, and with every checksum taken for right, to get behind them."""
     plain = _of_file(backend)
 
     def target(data: bytes) -> None:
@@ -116,7 +116,7 @@ def _of_checked_file(backend: str, checksum: str) -> Target:
 
 
 def _of_sql(data: bytes) -> None:
-    """Read twice: as it is, and filled up to whole pages under the right magic bytes."""
+    """Read twice: as it is, and with the right magic bytes and whole pages."""
     _of_file("sql")(data)
     whole = SQLITE_MAGIC + data[len(SQLITE_MAGIC) :]
     page_size = int.from_bytes(whole[16:18], "big") or 1
@@ -124,7 +124,7 @@ def _of_sql(data: bytes) -> None:
 
 
 def _of_tree(data: bytes) -> None:
-    """Lay out the files that the bytes describe, and read them in every way there is."""
+    """Write the files that the bytes describe, and read them with each combination of options."""
     shutil.rmtree(_TREE, ignore_errors=True)
     _TREE.mkdir()
     for entry in data.split(BETWEEN_FILES):
@@ -185,7 +185,7 @@ def _of_imapdconf(data: bytes) -> None:
                 found()
 
 
-#: The function behind each name.
+#: The targets, by name.
 TARGETS: dict[str, Target] = {
     "flat": _of_file("flat"),
     "skiplist": _of_file("skiplist"),
@@ -203,5 +203,5 @@ TARGETS: dict[str, Target] = {
 
 
 def be_impatient() -> None:
-    """Do not wait for a writer: none is at work here."""
+    """Do not wait for a writer; there is none."""
     database.PAUSE, database.TRIES = 0, 2

@@ -1,10 +1,10 @@
-"""Build sdist and wheel, the same bytes in any directory, at any time, under any umask.
+"""Build sdist and wheel: the same bytes in any directory, at any time, with any umask.
 
-Runs as `python -m release.dists DIRECTORY` in a clone, or in an unpacked sdist, which gives the
-same sdist again. setuptools builds in a copy of the files that belong to the project, with fixed
-modes and times. Its sdist keeps the time of the build, so that archive is written anew; the wheel
-is made from it, which shows that it is complete. The time of everything is that of the last commit,
-unless SOURCE_DATE_EPOCH is set.
+Run `python -m release.dists DIRECTORY` in a clone, or in an unpacked sdist, which gives the same
+sdist again. setuptools builds in a copy of the project's files with fixed modes and times. Its
+sdist contains the time of the build, so the archive is rewritten. The wheel is built from the
+sdist, which shows that the sdist is complete. All times are that of the last commit, unless
+SOURCE_DATE_EPOCH is set.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _DERIVED = ("PKG-INFO", "__pycache__", "build", "cyrusquota.egg-info", "dist", "
 
 
 def files(tree: Path) -> list[str]:
-    """What belongs to the project: what git knows, or without git, whatever is not derived."""
+    """Return the files of the project: those in git, or without git, those that are not derived."""
     if not (tree / ".git").exists():
         return [str(path.relative_to(tree)) for path in _walk(tree)]
     known = subprocess.run(["git", "ls-files", "-z"], cwd=tree, check=True, capture_output=True)
@@ -49,7 +49,7 @@ def _walk(directory: Path) -> Iterator[Path]:
 
 
 def epoch(tree: Path) -> int:
-    """The time that everything gets: when the tree was last committed."""
+    """Return the time for all files: that of the last commit."""
     if given := os.environ.get(_EPOCH):
         return int(given)
     if not (tree / ".git").exists():
@@ -92,7 +92,7 @@ def _mode(found: int) -> int:
 
 
 def _built(kind: str, tree: Path, target: Path, when: int) -> Path:
-    """The file that setuptools made of `tree`."""
+    """Return the file that setuptools builds from `tree`."""
     before = set(target.iterdir())
     environment = {**os.environ, _EPOCH: str(when), "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
     command = [sys.executable, "-c", _BUILD, kind, str(target)]
@@ -106,7 +106,7 @@ def _built(kind: str, tree: Path, target: Path, when: int) -> Path:
 
 
 def _rewrite(sdist: Path, target: Path, when: int) -> None:
-    """Write the archive anew, without what differs from one build to the next."""
+    """Rewrite the archive without what differs from one build to the next."""
     content = io.BytesIO()
     with (
         tarfile.open(sdist) as old,

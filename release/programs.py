@@ -1,7 +1,7 @@
-"""What cyrusquota.pyz runs: both programs, told apart by the name it is called under.
+"""The `__main__.py` of cyrusquota.pyz, which is both programs: its file name decides.
 
-Called `cyrusquota-export`, as a link or a copy, it is that; under any other name it is `cyrusquota`
-with one command more, `export`. This becomes the file's `__main__.py`.
+As `cyrusquota-export` (a link or a copy) it is that program. With any other name it is `cyrusquota`
+with one more command, `export`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Put wheels into one file that a bare python3 runs: `python -m release.zipapp WHEEL... FILE`.
+"""Put wheels into one file that python3 runs alone: `python -m release.zipapp WHEEL... FILE`.
 
-Holds what the wheels hold, licences included, and `programs.py` to choose the program. Names are
-sorted, all times and modes are the same, and nothing is compressed, since libraries compress
-differently: the bytes follow from the wheels alone.
+It contains the files of the wheels, with their licences, and `programs.py`, which chooses the
+program. Names are sorted, all times and modes are the same, and nothing is compressed, because
+compression differs between libraries. So the same wheels always give the same bytes.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 _SHEBANG = b"#!/usr/bin/env python3\n"
 _PROGRAMS = Path(__file__).with_name("programs.py")
-#: The first that a zip file can express.
+#: The earliest time that a zip file can express.
 _TIME = (1980, 1, 1, 0, 0, 0)
 _UNIX = 3
 
 
 def members(wheels: Iterable[Path]) -> dict[str, bytes]:
-    """What goes into the file, by name."""
+    """Return the contents of the file, by name."""
     found = {"__main__.py": _PROGRAMS.read_bytes()}
     for wheel in wheels:
         with ZipFile(wheel) as archive:
@@ -33,7 +33,7 @@ def members(wheels: Iterable[Path]) -> dict[str, bytes]:
 
 
 def write(target: Path, content: dict[str, bytes]) -> None:
-    """Write the file whole, and put it in place of a former one."""
+    """Write the file, replacing an earlier one atomically."""
     new = target.with_name(f"{target.name}.new")
     with open(new, "wb") as file:
         file.write(_SHEBANG)
@@ -45,7 +45,7 @@ def write(target: Path, content: dict[str, bytes]) -> None:
 
 
 def _belongs(name: str) -> bool:
-    """Neither a directory, nor what an installer would put elsewhere or check."""
+    """Return whether a member is a file that stays where it is when a wheel is installed."""
     top = name.split("/")[0]
     return not (top.endswith(".data") or name.endswith(("/", ".dist-info/RECORD")))
 

@@ -1,4 +1,4 @@
-"""imapd.conf cannot be followed."""
+"""imapd.conf cannot be used."""
 
 from __future__ import annotations
 

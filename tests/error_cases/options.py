@@ -1,4 +1,4 @@
-"""What the caller asked for cannot be done."""
+"""The command line asks for something impossible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FULL = b"user.jane\t2000 1\n"
 
 
 def _root() -> ContextManager[object]:
-    """As if by root, as far as the program can see; nothing is changed before it fails."""
+    """Let the program believe that root runs it; it fails before it changes anything."""
     return mock.patch("os.geteuid", return_value=0)
 
 

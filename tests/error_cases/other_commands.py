@@ -1,4 +1,4 @@
-"""What the commands for people and monitoring cannot answer."""
+"""Errors of the commands for people and monitoring."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single records that cannot be read. The run goes on without them, and without their users."""
+"""Single records cannot be read. The run goes on, and does not list their users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The quota data cannot be got at."""
+"""The quota data cannot be read."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _TWOM = (_MAIN / "twom" / "quotas.db").read_bytes()
 
 
 def _later_twom() -> bytes:
-    """A twom file of a version that is not there yet."""
+    """Return a twom file of a later version."""
     header = _TWOM[:32] + b"\2\0\0\0" + _TWOM[36:92]
     return header + checksum(header).to_bytes(4, "little") + _TWOM[96:]
 
 
 def _never_settled() -> ContextManager[object]:
-    """The file is another one each time somebody looks."""
+    """Make the file look like another one each time."""
     numbers = itertools.count()
     status = os.stat
 
@@ -153,5 +153,5 @@ def _sqlite(name: str, *statements: str) -> ContextManager[object]:
 
 
 def sqlite_failing(error: sqlite3.Error) -> ContextManager[object]:
-    """SQLite says this of the file."""
+    """Let SQLite raise `error`."""
     return mock.patch("sqlite3.connect", side_effect=error)
