@@ -135,7 +135,7 @@ def test_a_wrong_command_line_would_be_noticed(line: str) -> None:
 def test_every_metric_in_the_documents_is_one() -> None:
     text = "".join(path.read_text("utf-8") for path in DOCUMENTS)
     named = set(re.findall(r"`(cyrusquota_\w+)`", text))
-    code = "".join(path.read_text("utf-8") for path in PACKAGE.glob("cli/*.py"))
+    code = "".join(path.read_text("utf-8") for path in PACKAGE.rglob("*.py"))
     assert "cyrusquota_up" in named
     assert {name for name in named if f'"{name}"' not in code} == set()
 

@@ -21,6 +21,7 @@ from cyrusquota.cli.run import run
 from cyrusquota.cli.service import Service
 from tests import error_cases
 from tests.error_cases import ErrorCase
+from tests.mailboxes import Mailboxes
 from tests.unit.programs import Ran
 from tools.docs import CHECKOUT, commands
 
@@ -384,6 +385,7 @@ quota_db: flat
 quota_db_path: {0}/quotas.db
 mboxlist_db: flat
 mboxlist_db_path: {0}/mailboxes.db
+partition-default: {0}
 virtdomains: on
 defaultdomain: example.org
 """
@@ -394,8 +396,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A server with a full user, read by whoever runs the tests; without Exim."""
     (tmp_path / "imapd.conf").write_text(CONF.format(tmp_path))
     (tmp_path / "quotas.db").write_bytes(b"user.jane\t2000 1\nuser.max\t5 1\n")
-    rows = (b"user.jane\t0 default jane\tlrs\t\n", b"user.max\t0 default max\tlrs\t\n")
-    (tmp_path / "mailboxes.db").write_bytes(b"".join(rows))
+    for name in ("user.jane", "user.max"):
+        Mailboxes(tmp_path).add(name, name)
     monkeypatch.setattr("cyrusquota.mta.exim.installed", lambda: None)
     for module in ("options", "export", "scan", "list", "explain"):
         monkeypatch.setattr(
