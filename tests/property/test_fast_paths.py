@@ -22,7 +22,8 @@ from cyrusquota.cyrusdb.skiplist import scan as skiplist
 from cyrusquota.cyrusdb.twom import scan as twom
 from cyrusquota.cyrusdb.twoskip import scan as twoskip
 from cyrusquota.errors import CyrusQuotaError
-from cyrusquota.parse import dump, prefilter, report
+from cyrusquota.parse import dump, report, value
+from cyrusquota.parse import prefilter as parse_prefilter
 from cyrusquota.parse.prefilter import Prefilter
 from cyrusquota.quota import QuotaRoot, Resource
 from cyrusquota.site import source
@@ -71,7 +72,11 @@ def small(processes: int = 1) -> Iterator[None]:
             ),
             *((twoskip, "_WINDOW", 300), (twoskip, "_MOST_DELETIONS", 12)),
             *((flat, "_PIECE", 60), (quotalegacy, "BATCH", 3), (dump, "_PIECE", 50)),
-            *((report, "_PIECE", 300), (report, "_MANY_OTHERS", 700), (prefilter, "_MANY", 5)),
+            *(
+                (report, "_PIECE", 300),
+                (report, "_MANY_OTHERS", 700),
+                (parse_prefilter, "_MANY", 5),
+            ),
         ):
             stack.enter_context(mock.patch.object(module, name, number))
         for module in (sorted_run, flat, quotalegacy):
