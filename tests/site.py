@@ -21,6 +21,13 @@ from cyrusquota.mta.exim import Exim
 
 EXIM = Path(__file__).resolve().parents[1] / "exim"
 START, END = "# >>> cyrusquota router\n", "# <<< cyrusquota router\n"
+#: A cyrus.header up to 3.4 (imap/mailbox.c): the root that counts, then uniqueid, flags and ACL.
+HEADER = (
+    b"\xa1\x02\x8b\x0dCyrus mailbox header\n"
+    b'"The best thing about this system was that it had lots of goals."\n'
+    b"\t--Jim Morris on Andrew\n"
+    b"%b\t24088d0e5fb9c0de\n\n%b\tlrswipkxtecda\t\n"
+)
 FULL = "%(S (999999 1) M (0) AS (0) NF (0))"
 GOOD = "%(S (5 100000) M (0) AS (0) NF (0))"
 
@@ -41,7 +48,11 @@ class Site:
         for made in (self.map.parent, self.etc / "cron.d", self.program.parent):
             made.mkdir(parents=True)
             made.chmod(0o755)
-        self.conf.write_text(f"configdirectory: {directory}\nquota_db: flat\nmboxlist_db: flat\n")
+        self.spool = directory / "spool"
+        self.conf.write_text(
+            f"configdirectory: {directory}\nquota_db: flat\nmboxlist_db: flat\n"
+            f"partition-default: {self.spool}\n"
+        )
         self.users = {"jane": FULL, "bob": GOOD, "ann": GOOD}
         self.write_users()
         self.write_map()
@@ -50,12 +61,16 @@ class Site:
         self.cron(f"*/5 * * * * root /usr/local/sbin/cyrusquota-export -o {self.map}\n")
 
     def write_users(self) -> None:
-        """Write both databases from `users`, with a mailbox and a root for each."""
+        """Write both databases from `users`: a mailbox, whose header names it, and a root each."""
         rows = sorted(self.users.items())
         self.quotas.write_text("".join(f"user.{name}\t{value}\n" for name, value in rows))
         self.mailboxes.write_text(
             "".join(f"user.{name}\t0 default {name}\tlrswipcda\t\n" for name, _ in rows)
         )
+        for name in self.users:
+            header = self.spool / "user" / name / "cyrus.header"
+            header.parent.mkdir(parents=True, exist_ok=True)
+            header.write_bytes(HEADER % (f"user.{name}".encode(), name.encode()))
 
     def set(self, *options: str) -> None:
         """Add options to imapd.conf."""
