@@ -14,6 +14,8 @@ import pytest
 from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb import database, follow
 from cyrusquota.cyrusdb.follow import Changes, Followed, NeedsRescan
+from cyrusquota.cyrusdb.twom import layout
+from cyrusquota.cyrusdb.twom.xxh3 import checksum
 from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, NoSuchSource
 from cyrusquota.strategies.writers import WRITERS, Writer, close
 from cyrusquota.strategies.writers.twom import NULL, TwomWriter
@@ -304,3 +306,47 @@ def test_damage_is_never_followed_to_other_records(name: str, flipped: int, tmp_
         else:
             # What is damaged without a checksum may read as another record.
             assert agree(changes, new) or agree(changes, expected), at
+
+
+def test_a_deletion_of_twom_that_names_another_user_deletes_nobody(tmp_path: Path) -> None:
+    """The checksum over it is the old one."""
+    writer = TwomWriter(tmp_path / "quotas.db")
+    of_a = writer.current_size
+    commit(writer, {b"user.a": V1})
+    commit(writer, {b"user.b": V1})
+    with follow.open(writer.path) as found:
+        begin(found, writer.path)
+        at = delete_of(writer, b"user.b", names=of_a)
+        with pytest.raises(NeedsRescan, match=f"checksum of a record's head at {at}"):
+            found.changes()
+    with pytest.raises(DamagedDatabase, match=f"offset {at}"):
+        cyrusdb.open(writer.path)
+
+
+def test_a_deletion_of_twom_that_names_a_replaced_record_deletes_nobody(tmp_path: Path) -> None:
+    """The checksum over it is right, as if a writer had gone wrong."""
+    writer = TwomWriter(tmp_path / "quotas.db")
+    commit(writer, {b"user.a": V1, b"user.b": V1})
+    with follow.open(writer.path) as found:
+        begin(found, writer.path)
+        replaced = writer.current_size
+        commit(writer, {b"user.a": V2})
+        commit(writer, {b"user.a": V3})
+        at = delete_of(writer, b"user.b", names=replaced, is_signed=True)
+        with pytest.raises(NeedsRescan, match=f"a live record at the offset {replaced}"):
+            found.changes()
+    with pytest.raises(DamagedDatabase, match=f"offset {at}"):
+        cyrusdb.open(writer.path)
+
+
+def delete_of(writer: TwomWriter, key: bytes, *, names: int, is_signed: bool = False) -> int:
+    """Delete a key, but let the deletion name another record; gives its offset."""
+    at = writer.current_size
+    commit(writer, {}, (key,))
+    content = bytearray(writer.path.read_bytes())
+    layout.LONG.pack_into(content, at + layout.ANCESTOR[layout.DELETE], names)
+    if is_signed:
+        end = at + layout.START.size + layout.LONG.size
+        layout.CHECKSUMS.pack_into(content, end, checksum(bytes(content[at:end])), 0)
+    writer.path.write_bytes(content)
+    return at

@@ -42,8 +42,7 @@ def hashed(name: bytes) -> bytes:
 
     Source: name_to_hashchar; nothing, which has a letter too, may follow the dot.
     """
-    _, dot, rest = name.partition(b".")
-    return rest if dot else name
+    return name[name.find(b".") + 1 :]
 
 
 def letter(text: bytes, *, full: bool) -> bytes:
@@ -53,5 +52,4 @@ def letter(text: bytes, *, full: bool) -> bytes:
 
 def value(raw: bytes) -> bytes:
     """Return the value that a file has: up to 2.4, used and limit had a line each."""
-    value = raw[:-1]
-    return value if value.startswith(DLIST) else value.replace(LINE_BREAK, b" ", 1)
+    return raw[:-1] if raw.startswith(DLIST) else raw[:-1].replace(LINE_BREAK, b" ", 1)

@@ -70,7 +70,7 @@ def _hashed(path: bytes, letters: frozenset[bytes]) -> Iterator[tuple[bytes, lis
         raise FastPathUnsupported
     for letter in found:
         within = os.path.join(path, letter)
-        names = [name for name in os.listdir(within) if layout.counts(name)]
+        names = list(filter(layout.counts, os.listdir(within)))
         if not _are_in_place(letter, names, is_domain=os.path.basename(path) == layout.DOMAIN):
             raise FastPathUnsupported
         yield within, names
@@ -112,7 +112,8 @@ def _read(path: bytes, names: list[bytes]) -> tuple[list[bytes], list[bytes]]:
         os.close(directory)
     if not all(raw.endswith(layout.LINE_BREAK) and len(raw) < _LARGEST for _, raw in files):
         raise FastPathUnsupported
-    values = [layout.value(raw) for _, raw in files]
+    value_of = layout.value
+    values = [value_of(raw) for _, raw in files]
     return [name for name, _ in files], values
 
 
