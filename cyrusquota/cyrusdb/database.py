@@ -1,4 +1,4 @@
-"""The one interface that all backends share."""
+"""The one interface that all backends share, and what their readers have in common."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def select(path: AnyPath, predicate: Predicate) -> Optional[Selected]:
 
 
 def _bounds(descriptor: int, size: int) -> list[int]:
-    """Where to cut the file: the starts of lines, and its end."""
+    """Return where to cut the file: the starts of lines, and its end."""
     if size < _PIECE:
         raise FastPathUnsupported
     count = SHARES * processors()

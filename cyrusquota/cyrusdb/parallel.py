@@ -48,7 +48,7 @@ def parallel(tasks: Sequence[Callable[[], Optional[T]]], processes: int) -> list
 
 
 def _done(tasks: Sequence[Callable[[], T]], left: int) -> dict[int, T]:
-    """What came of the tasks that this process got hold of."""
+    """Return what came of the tasks that this process got hold of."""
     found: dict[int, T] = {}
     while True:
         taken = os.read(left, 1)
@@ -58,7 +58,7 @@ def _done(tasks: Sequence[Callable[[], T]], left: int) -> dict[int, T]:
 
 
 def _started(tasks: Sequence[Callable[[], object]], left: int) -> tuple[int, int]:
-    """A child that helps: its process id, 0 if there is none, and where it will answer."""
+    """Start a child that helps; return its process id, 0 for none, and where it will answer."""
     reading, writing = os.pipe()
     try:
         pid = os.fork()

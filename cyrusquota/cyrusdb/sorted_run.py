@@ -91,7 +91,7 @@ def selected_run(
 def _piece(
     descriptor: int, start: int, end: int, records: Records, predicate: Predicate, log: Changes
 ) -> Optional[_Piece]:
-    """The records from `start` to `end`, which are in order and have each key once."""
+    """Return the records from `start` to `end`, which are in order and have each key once."""
     kept, superseded = list[Record](), list[bytes]()
     count = 0
     first = last = b""

@@ -189,7 +189,7 @@ class Sql(Database):
 
 
 def _state(path: AnyPath) -> tuple[Identity, bytes]:
-    """What a commit changes: the identity of the file, and its header with the change counter."""
+    """Return what a commit changes: the identity of the file, and the change counter."""
     try:
         with open(path, "rb", buffering=0) as file:
             return identity(os.fstat(file.fileno())), file.read(_HEADER_SIZE)

@@ -44,7 +44,7 @@ class _Directory:
     held: frozenset[Any] = frozenset()
 
     def leads_to(self, name: bytes) -> bool:
-        """Whether a subdirectory `name` would count."""
+        """Return whether a subdirectory `name` would count."""
         return self.letter is None and (self.only is None or name in self.only)
 
 
@@ -102,7 +102,7 @@ class FollowedTree(Followed):
     # The directories
 
     def _walk(self) -> Iterator[_Directory]:
-        """Every directory of the tree, watched before it is listed."""
+        """Yield every directory of the tree, watched before it is listed."""
         quota, domain = (os.path.join(self._base, name) for name in (layout.QUOTA, layout.DOMAIN))
         if not os.path.isdir(quota) and not os.path.isdir(domain):
             yield from self._quota_directory(_Directory(self._base, only=self._letters))
@@ -145,7 +145,7 @@ class FollowedTree(Followed):
     # What changed
 
     def _changed(self) -> Iterator[tuple[_Directory, Optional[bytes]]]:
-        """Files to read, with None for removed ones whose names are not known."""
+        """Yield files to read, with None for removed ones whose names are not known."""
         if self._watch is not None:
             yield from self._watch.changed()
             return
@@ -169,7 +169,7 @@ class FollowedTree(Followed):
             raise NeedsRescan("directories came or went")
 
     def _key(self, directory: _Directory, name: bytes) -> Optional[bytes]:
-        """The key whose file `name` is, or None where Cyrus does not look for one."""
+        """Return the key whose file `name` is, or None where Cyrus does not look for one."""
         prefix = b"" if directory.domain is None else directory.domain + b"!"
         if directory.letter is None:
             return prefix
@@ -215,7 +215,7 @@ def _subdirectories(directory: _Directory) -> Iterator[bytes]:
 
 
 def _content(path: bytes) -> tuple[Optional[bytes], bool]:
-    """The value in a file, None for none, and whether that is all there is to say."""
+    """Return the value in a file, None for none, and whether that is all there is to say."""
     try:
         with open(path, "rb", buffering=0) as file:
             raw = file.read()
@@ -232,7 +232,7 @@ class _Watch:
 
     @staticmethod
     def is_possible() -> bool:
-        """Whether inotify-simple is installed."""
+        """Return whether inotify-simple is installed."""
         try:
             importlib.import_module("inotify_simple")
         except ImportError:
@@ -263,7 +263,7 @@ class _Watch:
         self._directories[watch] = directory
 
     def changed(self) -> Iterator[tuple[_Directory, Optional[bytes]]]:
-        """Files that were renamed, written or removed, each once."""
+        """Yield files that were renamed, written or removed, each once."""
         flags = self._flags
         found: dict[tuple[int, str], None] = {}
         for event in self._inotify.read(timeout=0):

@@ -65,7 +65,7 @@ class QuotaTree(Database):
         return Snapshot(self.backend, self._bytes, self._records)
 
     def has_changed(self) -> bool:
-        """Every change of a key renames a file, which renews the time of its directory."""
+        """Return whether a directory has changed, as with every key that does."""
         return any(time_of(directory) != then for directory, then in self._times.items())
 
     def _contents(self, path: bytes, key: bytes) -> bytes:
@@ -85,7 +85,7 @@ class QuotaTree(Database):
         self._on_problem(DamagedDatabase(expected, place=place, found=found, advice=_REPAIR))
 
     def _found(self, base: bytes) -> dict[bytes, bytes]:
-        """The file of each key."""
+        """Return the file of each key."""
         files: dict[bytes, bytes] = {}
         twice: dict[bytes, bytes] = {}
         for key, path in self._listed(base):
@@ -115,7 +115,7 @@ class QuotaTree(Database):
                     yield from self._quota_directory(inner, name)
 
     def _bare(self, path: bytes) -> bytes:
-        """`path` if it is a quota/ itself rather than the directory that holds one."""
+        """Return `path` if it is a quota/ itself rather than the directory that holds one."""
         entries = self._entries(path)
         is_quota = os.path.basename(os.path.normpath(path)) == layout.QUOTA
         if not is_quota and not any(entry in layout.letters(None) for entry in entries):
@@ -139,7 +139,7 @@ class QuotaTree(Database):
                 yield prefix + name, file
 
     def _hashed(self, path: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
-        """What lies in the one-letter directories of `path`: letter, name and where it is."""
+        """Yield letter, name and path of what is in the one-letter directories of `path`."""
         for letter in self._entries(path):
             if letter in self._letters:
                 within = os.path.join(path, letter)
@@ -148,7 +148,7 @@ class QuotaTree(Database):
                         yield letter, name, os.path.join(within, name)
 
     def _is_in_place(self, letter: bytes, hashed: bytes, path: bytes, key: bytes) -> bool:
-        """Whether Cyrus would look for `path` where it is; what it does not see, does not count."""
+        """Return whether Cyrus would look for `path` where it is."""
         right = layout.letter(hashed, full=letter in layout.FULL)
         if right != letter:
             expected = f"it in the directory {right.decode()}, where Cyrus looks"

@@ -63,7 +63,7 @@ def _parts(base: bytes, letters: frozenset[bytes], virtdomains: Optional[bool]) 
 
 
 def _hashed(path: bytes, letters: frozenset[bytes]) -> Iterator[tuple[bytes, list[bytes]]]:
-    """The one-letter directories of `path`, and the names that count in each."""
+    """Return the one-letter directories of `path`, and the names that count in each."""
     found = [letter for letter in os.listdir(path) if letter in letters]
     if not layout.PLAIN.issuperset(found) and not layout.FULL.issuperset(found):
         # A root may have a file in each way of hashing.
@@ -87,7 +87,7 @@ def _are_in_place(letter: bytes, names: list[bytes], *, is_domain: bool) -> bool
 def _share(
     parts: list[_Part], predicate: Predicate, index: int, count: int
 ) -> Optional[tuple[int, list[tuple[bytes, bytes]]]]:
-    """The `index`th of `count` shares: how many roots, and those that are wanted."""
+    """Return the `index`th of `count` shares: how many roots, and those that are wanted."""
     records, kept = 0, list[tuple[bytes, bytes]]()
     try:
         for number, (path, names, prefix, is_whole) in enumerate(parts):
@@ -104,7 +104,7 @@ def _share(
 
 
 def _read(path: bytes, names: list[bytes]) -> tuple[list[bytes], list[bytes]]:
-    """The names and values of those of the files `names` that are there and not empty."""
+    """Return the names and values of those of the files `names` that are there and not empty."""
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         files = [(name, raw) for name in names if (raw := _raw(name, directory))]

@@ -6,12 +6,12 @@ written, so what was committed before the file was read is right however busy th
 without a lock. What follows the last COMMIT is a transaction under way, or one that a killed
 writer left behind, and is dropped.
 
-A checkpoint puts a new file in place and then cuts the old one to nothing; a reading that this, or
-an abort, has come across is made again.
+A checkpoint puts a new file in place and then cuts the old one to nothing; a reading that met this,
+or an abort, is repeated.
 
 The format has no checksums: a changed byte within a key or a value cannot be noticed, nor can the
 loss of whole transactions at the end of the file. Everything that has a rule is held to it. Where
-a record cannot be read, whatever follows it may have replaced any of the others, so nothing is
+a record cannot be read, what follows it may have replaced any of the others, so nothing is
 handed out: `DamagedDatabase` is raised. Only a log that can be read and contradicts itself about
 single keys costs no more than those.
 """
@@ -92,9 +92,9 @@ class Skiplist(Database):
 
 
 def _reading(path: AnyPath) -> tuple[bytes, Identity, bool]:
-    """All of the file that is at `path`, its identity just before, and whether nobody wrote.
+    """Return all of the file at `path`, its identity just before, and whether nobody wrote.
 
-    Made again where the file was written to, cut or replaced meanwhile: the copy may have come up
+    Read again where the file was written to, cut or replaced meanwhile: the copy may have come up
     short. Where it does nothing but grow the last copy is taken: all but its end is sure.
     """
     for attempt in attempts(_TRIES):
@@ -141,7 +141,7 @@ class _Log(records.Log):
         self.read_transactions(at)
 
     def _start(self) -> tuple[int, int]:
-        """Where the records and the log start."""
+        """Return where the records and the log start."""
         data = self._data
         if len(data) < layout.HEADER.size or not data.startswith(layout.MAGIC):
             raise Unreadable(0, "a skiplist header", data[: layout.HEADER.size])

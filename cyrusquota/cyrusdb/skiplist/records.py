@@ -161,7 +161,7 @@ class Log(abc.ABC):
                 return
 
     def _zeros_end(self, at: int, in_transaction: bool) -> int:
-        """Where zeros end; crashes, and repairs by old versions, leave some."""
+        """Return where zeros end; crashes, and repairs by old versions, leave some."""
         found = _NOT_ZERO.search(self._data, at)
         if found is None:
             return len(self._data)
@@ -170,7 +170,7 @@ class Log(abc.ABC):
         return found.start() // ALIGN * ALIGN
 
     def _deleted(self, at: int) -> int:
-        """The offset of the record that the DELETE at `at` is about."""
+        """Return the offset of the record that the DELETE at `at` is about."""
         if at + START.size > len(self._data):
             raise Unfinished
         offset: int = START.unpack_from(self._data, at)[1] - self._base

@@ -49,7 +49,7 @@ def _selected(descriptor: int, predicate: Predicate) -> Selected:
 
 
 def _log_of(descriptor: int) -> tuple[int, int, bytes]:
-    """Where the run starts and ends, and what stands behind it, all from one moment."""
+    """Return where the run starts and ends, and what stands behind it, all from one moment."""
     for _ in attempts(_TRIES):
         then = os.fstat(descriptor)
         start, end = _run_in(descriptor, then.st_size)
@@ -149,7 +149,7 @@ def _word(data: bytes, at: int) -> int:
 
 
 def _record(data: bytes, at: int, kind: int) -> tuple[bytes, bytes, int]:
-    """The key and the value of the record at `at`, and where it ends."""
+    """Return the key and the value of the record at `at`, and where it ends."""
     keys, values = list[bytes](), list[bytes]()
     end = at + _whole(data, at, kind, keys, values, 1)
     if not keys:
@@ -207,7 +207,7 @@ def _whole(
 
 
 def _first_record(descriptor: int, start: int) -> int:
-    """The first offset from `start` on where a record of the run may start."""
+    """Return the first offset from `start` on where a record of the run may start."""
     start &= -layout.ALIGN
     data = os.pread(descriptor, PROBE, start)
     at = data.find(_BETWEEN)

@@ -78,7 +78,7 @@ class _Appended:
         self._stored[key] = 0
 
     def _key(self, at: int) -> Optional[bytes]:
-        """The key of the record at `at`, which may be an old one; None where none is right."""
+        """Return the key of the record at `at`, old or new; None where there is no right one."""
         size = _USUAL
         while size <= LARGEST:
             data = os.pread(self._fd, size, at)

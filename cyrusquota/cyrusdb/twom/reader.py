@@ -100,7 +100,7 @@ class Twom(Database):
         return _Header(header.generation, header.num_records, size, header.flags)
 
     def _settled_header(self, file: BinaryIO) -> tuple[bytes, layout.Header]:
-        """The header, vouched for by its checksum, or by reading the same twice without one."""
+        """Return the header once its checksum is right, or, without one, it was the same twice."""
         before = b""
         for _ in attempts(at_once=2):
             file.seek(0)
@@ -125,7 +125,7 @@ class Twom(Database):
         )
 
     def _live_records(self, file: BinaryIO) -> dict[bytes, int]:
-        """Where the live version of each key starts."""
+        """Return where the live version of each key starts."""
         if not self._data:
             return {}
         log = _Log(self._data, file, self._header.flags)
@@ -190,7 +190,7 @@ class _Log:
             self.damaged[at] = None
 
     def _supersede(self, at: int, ancestor: int) -> None:
-        """The key of the record at `ancestor` is not there any more, says the one at `at`."""
+        """Note that the key of the record at `ancestor` is gone, as the one at `at` says."""
         if ancestor in self.damaged:
             del self.damaged[ancestor]
             return

@@ -1,4 +1,4 @@
-"""The records of a twom file, their heads vouched for by checksums.
+"""The records of a twom file, with valid checksums.
 
 Records never change once they are committed, but for the pointers in their heads and the checksum
 over those. Files made with the NULL checksum have nothing to check.
@@ -91,7 +91,8 @@ def checked(
 ) -> Iterator[tuple[int, Head]]:
     """Yield offset and head of each record of `data`, which stands at `base` in the file.
 
-    Each is one whose head a checksum vouches for; raises `Unreadable` for any other.
+    The checksums of the heads are right, those of the tails are left to `tail_is_right`. Raises
+    `Unreadable`.
     """
     at, end = start, len(data)
     while at < end:
@@ -103,7 +104,7 @@ def checked(
 
 
 def checked_head(data: bytes, at: int, flags: int, settle: Settle, base: int = 0) -> Head:
-    """Return the head of the record at `at`, vouched for by its checksum; raises `Unreadable`."""
+    """Return the head of the record at `at`, if its checksum is right; raises `Unreadable`."""
     head = head_at(data, at)
     if checksum_of(flags, data[at : head.checksums]) == stored_checksums(data, head)[0]:
         return head
@@ -121,7 +122,7 @@ def checked_head(data: bytes, at: int, flags: int, settle: Settle, base: int = 0
 
 
 def tail_is_right(flags: int, data: bytes, head: Head) -> bool:
-    """Return whether the checksum vouches for the key and the value, or nothing speaks against."""
+    """Return whether the checksum of the key and the value is right, and what is around them."""
     # Nothing but NULs behind the key and the value, or their lengths are not right.
     return (
         checksum_of(flags, data[head.key : head.end]) == stored_checksums(data, head)[1]

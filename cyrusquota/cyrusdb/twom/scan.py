@@ -59,7 +59,7 @@ def _selected(descriptor: int, predicate: Predicate) -> Selected:
 
 
 def _header(descriptor: int) -> tuple[int, int, int]:
-    """Where the run and the log end, and how many live records there are."""
+    """Return where the run and the log end, and how many live records there are."""
     raw = os.pread(descriptor, layout.HEADER.size, 0)
     header = records.checked_header(raw) if records.is_header(raw) else None
     if header is None or header.version != layout.VERSION:
@@ -142,7 +142,7 @@ def _records(
 
 
 def _first_record(descriptor: int, start: int) -> int:
-    """The first offset from `start` on where a record starts, as a right head checksum says."""
+    """Return the first offset from `start` on where a record with a right head starts."""
     start &= -layout.ALIGN
     data = os.pread(descriptor, PROBE, start) + bytes(_LARGEST_HEAD)
     for at in range(0, len(data) - _LARGEST_HEAD, layout.ALIGN):

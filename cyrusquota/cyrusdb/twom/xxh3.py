@@ -43,7 +43,7 @@ _START = (
 
 
 def checksum(data: bytes) -> int:
-    """What twom writes behind `data`: the low 32 bits, and 0 for nothing at all."""
+    """Return what twom writes behind `data`: the low 32 bits, and 0 for nothing at all."""
     return _digest()(data) & _BITS32 if data else 0
 
 
@@ -57,7 +57,7 @@ def _digest() -> Callable[[bytes], int]:
 
 
 def xxh3_64(data: bytes) -> int:
-    """The 64-bit digest of `data`."""
+    """Return the 64-bit digest of `data`."""
     length = len(data)
     if length > 240:
         return _long(data, length)
@@ -88,7 +88,7 @@ def _up_to_16(data: bytes, length: int) -> int:
 
 
 def _up_to_128(data: bytes, length: int) -> int:
-    """The length of nearly every record, so all of it is taken apart at once.
+    """Take apart all of it at once, as nearly every record is of such a length.
 
     What carries beyond 64 bits in the sums is cut off at the end.
     """

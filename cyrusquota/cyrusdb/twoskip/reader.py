@@ -7,8 +7,8 @@ them. Hence the result is one committed state however busy the writer is, withou
 
 Only where a checksum fails are the pointers followed (`_chain`), because they tell which of the
 records are live: damage in a superseded record matters to nobody, damage in a live one is
-reported, and where the pointers lead nowhere the rest is left out. Nothing is handed out that a
-checksum does not vouch for.
+reported, and where the pointers lead nowhere the rest is left out. Only records with valid
+checksums are returned.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Twoskip(Database):
         return _Header(header.generation, known, size)
 
     def _live_records(self, file: BinaryIO) -> list[int]:
-        """Where the live version of each key starts."""
+        """Return where the live version of each key starts."""
         if not self._data:
             return []
         logged: Optional[list[int]] = None
@@ -117,7 +117,7 @@ class Twoskip(Database):
         return self._chain(problem, logged)
 
     def _log(self, settle: records.Settle) -> list[int]:
-        """The live records by reading the log, in the one order of keys that fits the pointers.
+        """Return the live records that the log has, in the order of keys that fits the pointers.
 
         Which key a deletion means depends on the order, and what would tell the two orders apart
         may be gone with the deleted keys. Then the pointers have to confirm one of the results.
@@ -138,7 +138,7 @@ class Twoskip(Database):
         return []
 
     def _chain(self, problem: Unreadable, logged: Optional[list[int]]) -> list[int]:
-        """The live records by following the pointers, every step of it vouched for by checksums.
+        """Return the live records by following the pointers, each step proven by checksums.
 
         Raises for what the pointers cannot settle either: `problem`, unless the header alone is
         wrong about the number of records.
@@ -198,7 +198,7 @@ class _Log:
         self.order_is_guessed = False
 
     def live(self) -> list[int]:
-        """Where the last version of each key that was not deleted starts."""
+        """Return where the last version of each key that was not deleted starts."""
         data = self._data
         for at, head in records.checked(data, layout.DUMMY_AT, self._settle):
             if head.kind == layout.RECORD:
@@ -213,7 +213,7 @@ class _Log:
         self._offsets[key] = at
 
     def _delete(self, following: int) -> None:
-        """A delete record does not say what it deletes, only what comes behind it."""
+        """Delete a key; the record does not say which, only what comes behind it."""
         if self._order is None:
             known = self._in_mailbox_order
             if known is None:
@@ -233,7 +233,7 @@ class _Log:
 
 
 def _order_of(data: bytes) -> Optional[bool]:
-    """Whether the database is in mailbox order; None where nothing tells.
+    """Return whether the database is in mailbox order; None where nothing tells.
 
     Pointers only ever lead to greater keys, so any two records that follow one another and that
     the two orders disagree about decide it.

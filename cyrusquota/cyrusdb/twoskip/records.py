@@ -1,4 +1,4 @@
-"""The records of a twoskip file, each vouched for by its checksums.
+"""The records of a twoskip file, with valid checksums.
 
 Records never change once they are committed, but for the pointers in their heads and the checksum
 over those.
@@ -104,7 +104,7 @@ def head_at(data: bytes, at: int) -> Head:
 def checked(data: bytes, start: int, settle: Settle, base: int = 0) -> Iterator[tuple[int, Head]]:
     """Yield offset and head of each record of `data`, which stands at `base` in the file.
 
-    Each is one that its checksums vouch for; raises `Unreadable` for any other.
+    The checksums of each are right; raises `Unreadable` where they are not.
     """
     at, end = start, len(data)
     while at < end:
@@ -121,7 +121,7 @@ def checked(data: bytes, start: int, settle: Settle, base: int = 0) -> Iterator[
 
 
 def checked_head(data: bytes, at: int, settle: Optional[Settle], base: int = 0) -> Head:
-    """Return the head of the record at `at`, vouched for by its checksum.
+    """Return the head of the record at `at`, if its checksum is right.
 
     Raises `Unreadable`; without `settle` also where a writer is at it.
     """
@@ -139,7 +139,7 @@ def checked_head(data: bytes, at: int, settle: Optional[Settle], base: int = 0) 
 
 
 def tail_is_right(data: bytes, head: Head) -> bool:
-    """Return whether the checksum vouches for the key and the value."""
+    """Return whether the checksum of the key and the value is right."""
     return crc32(data[head.key : head.end]) == head.tail_crc
 
 

@@ -56,7 +56,7 @@ def _selected(descriptor: int, predicate: Predicate) -> Selected:
 
 
 def _header(descriptor: int) -> tuple[int, int, Optional[int]]:
-    """Where the run and the log end, and how many live records there are where that is known."""
+    """Return where the run and the log end, and the number of live records where known."""
     raw = os.pread(descriptor, layout.HEADER.size, 0)
     header = records.checked_header(raw) if records.is_header(raw) else None
     if header is None or header.version != layout.VERSION:
@@ -75,7 +75,7 @@ def _header(descriptor: int) -> tuple[int, int, Optional[int]]:
 
 
 def _log(descriptor: int, start: int, end: int) -> Changes:
-    """What was stored and deleted since the run was written."""
+    """Return what was stored and deleted since the run was written."""
     log = _Log(descriptor, start)
     sorted_run.walk(descriptor, start, end, _records, log.take)
     return log.changes
@@ -114,7 +114,7 @@ class _Log:
             self.changes[key] = value
 
     def _before(self, following: int) -> bytes:
-        """The live key before the one of the record at `following`, or the last one of all.
+        """Return the live key before the one of the record at `following`, or the last one of all.
 
         It has to be the same in mailbox order, which the database may be in.
         """
@@ -139,7 +139,7 @@ class _Log:
         return plain
 
     def _in_run(self, below: Optional[bytes]) -> Optional[bytes]:
-        """The greatest key of the run less than `below` that no change is known of."""
+        """Return the greatest key of the run less than `below` that no change is known of."""
         before, behind = _neighbours(self._descriptor, self._run_end, below)
         if below is not None:
             place = mailbox_order(below)
@@ -155,7 +155,7 @@ class _Log:
 def _neighbours(
     descriptor: int, run_end: int, key: Optional[bytes]
 ) -> tuple[Optional[bytes], Optional[bytes]]:
-    """The greatest key of the run that is less than `key`, and the next one; None where none is.
+    """Return the greatest key of the run below `key`, and the next one; None where none is.
 
     Without a key, the greatest of all.
     """
@@ -226,7 +226,7 @@ def _records(
 
 
 def _first_record(descriptor: int, start: int, end: int = sys.maxsize) -> int:
-    """The first offset from `start` on where a record starts, as a right head checksum says."""
+    """Return the first offset from `start` on where a record with a right head starts."""
     start &= -layout.ALIGN
     data = os.pread(descriptor, min(PROBE, end - start), start) + bytes(_LARGEST_HEAD)
     for at in range(0, len(data) - _LARGEST_HEAD, layout.ALIGN):
