@@ -20,7 +20,7 @@ import importlib
 import os
 import struct
 import time
-from typing import Optional
+from typing import Iterator, Optional
 
 import attrs
 
@@ -29,6 +29,7 @@ from cyrusquota.cyrusdb.database import Identity, Snapshot, Unreadable, identity
 from cyrusquota.errors import AnyPath, source_error
 
 __all__ = [
+    "HEADER_LOOKS",
     "Appended",
     "Changes",
     "Followed",
@@ -38,6 +39,7 @@ __all__ = [
     "WatchedFile",
     "is_followed",
     "open",
+    "record_from",
 ]
 
 #: Formats that append what they commit: module and class.
@@ -150,10 +152,14 @@ class WatchedFile(Followed):
 
 # Files to which transactions are appended: skiplist, twom, twoskip
 
+#: How often a header that is being rewritten is read at a time.
+HEADER_LOOKS = 5
 #: So many times in a row no header could be read, and it is damage.
 _PATIENCE = 20
 #: Above this, reading everything again takes no longer.
-LARGEST = 1 << 28
+_LARGEST = 1 << 28
+#: In how many bytes an old record is read first, and how much more each time.
+_USUAL, _MORE = 1 << 12, 16
 
 
 @attrs.frozen
@@ -177,6 +183,17 @@ class Appended:
     is_complete: bool
     records: Optional[int]
     length: int
+
+
+def record_from(fd: int, at: int) -> Iterator[bytes]:
+    """Yield the bytes from `at` on, more each time, for a record whose length is not known."""
+    size = _USUAL
+    while size <= _LARGEST:
+        data = os.pread(fd, size, at)
+        yield data
+        if len(data) < size:
+            return
+        size *= _MORE
 
 
 class FollowedLog(Followed):
@@ -239,7 +256,7 @@ class FollowedLog(Followed):
         length = header.size - self._at
         if not length:
             return Changes(records=header.records)
-        if length > LARGEST:
+        if length > _LARGEST:
             raise NeedsRescan("too much was appended")
         data = os.pread(fd, length, self._at)
         if len(data) < length:

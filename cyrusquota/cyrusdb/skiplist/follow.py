@@ -7,11 +7,8 @@ import os
 from typing import Optional
 
 from cyrusquota.cyrusdb.database import Snapshot, Unreadable
-from cyrusquota.cyrusdb.follow import LARGEST, Appended, FollowedLog, LogHeader, NeedsRescan
+from cyrusquota.cyrusdb.follow import Appended, FollowedLog, LogHeader, NeedsRescan, record_from
 from cyrusquota.cyrusdb.skiplist import layout, records
-
-#: A record that a deletion names is read in so many bytes, and in more where it is longer.
-_USUAL = 1 << 12
 
 
 class FollowedSkiplist(FollowedLog):
@@ -55,13 +52,10 @@ class _Appended(records.Log):
     def key_before(self, at: int, offset: int) -> bytes:
         if offset >= 0 or offset % layout.ALIGN:
             return super().key_before(at, offset)
-        size = _USUAL
-        while size <= LARGEST:
-            data = os.pread(self._fd, size, self._base + offset)
+        for data in record_from(self._fd, self._base + offset):
             for kind in (layout.INORDER, layout.ADD):
                 with contextlib.suppress(Unreadable, records.Unfinished):
                     return records.key_and_end(data, 0, kind)[0]
-            size = size * 16 if len(data) == size else LARGEST + 1
         return super().key_before(at, offset)
 
     def apply(self, transaction: list[tuple[int, int]]) -> None:

@@ -6,12 +6,15 @@ import os
 from typing import Optional
 
 from cyrusquota.cyrusdb.database import Unreadable, attempts
-from cyrusquota.cyrusdb.follow import LARGEST, Appended, FollowedLog, LogHeader, NeedsRescan
+from cyrusquota.cyrusdb.follow import (
+    HEADER_LOOKS,
+    Appended,
+    FollowedLog,
+    LogHeader,
+    NeedsRescan,
+    record_from,
+)
 from cyrusquota.cyrusdb.twom import layout, records
-
-_LOOKS = 5
-#: A record that a deletion names is read in so many bytes, and in more where it is longer.
-_USUAL = 1 << 12
 
 
 class FollowedTwom(FollowedLog):
@@ -19,7 +22,7 @@ class FollowedTwom(FollowedLog):
 
     def header(self, fd: int) -> Optional[LogHeader]:
         before = b""
-        for _ in attempts(_LOOKS, at_once=2):
+        for _ in attempts(HEADER_LOOKS, at_once=2):
             raw = os.pread(fd, layout.HEADER.size, 0)
             if not records.is_header(raw):
                 raise NeedsRescan("no twom file any more")
@@ -79,15 +82,10 @@ class _Appended:
 
     def _key(self, at: int) -> Optional[bytes]:
         """Return the key of the record at `at`, old or new; None where there is no right one."""
-        size = _USUAL
-        while size <= LARGEST:
-            data = os.pread(self._fd, size, at)
+        for data in record_from(self._fd, at):
             try:
                 head = records.checked_head(data, 0, self._flags, self._settle, at)
             except Unreadable:
-                if len(data) < size:
-                    return None
-                size *= 16
                 continue
             is_right = head.kind in layout.STORES and records.tail_is_right(self._flags, data, head)
             return data[head.key : head.key_end] if is_right else None

@@ -6,17 +6,15 @@ import os
 from typing import Optional
 
 from cyrusquota.cyrusdb.database import attempts
-from cyrusquota.cyrusdb.follow import Appended, FollowedLog, LogHeader, NeedsRescan
+from cyrusquota.cyrusdb.follow import HEADER_LOOKS, Appended, FollowedLog, LogHeader, NeedsRescan
 from cyrusquota.cyrusdb.twoskip import layout, records
-
-_LOOKS = 5
 
 
 class FollowedTwoskip(FollowedLog):
     """A twoskip file."""
 
     def header(self, fd: int) -> Optional[LogHeader]:
-        for _ in attempts(_LOOKS):
+        for _ in attempts(HEADER_LOOKS):
             raw = os.pread(fd, layout.HEADER.size, 0)
             if not records.is_header(raw):
                 raise NeedsRescan("no twoskip file any more")
