@@ -20,7 +20,7 @@ from cyrusquota.cli.run import Problems
 from cyrusquota.cyrus import imapdconf
 from cyrusquota.cyrus.imapdconf import ImapdConf
 from cyrusquota.cyrus.names import Naming
-from cyrusquota.errors import OptionError, source_error
+from cyrusquota.errors import NoSuchSource, OptionError, source_error
 from cyrusquota.publish.privileges import reading_as
 from cyrusquota.site import source
 from cyrusquota.site.source import Source
@@ -127,9 +127,11 @@ class Options:
         )
 
     def check_readable(self, roots: int) -> None:
-        """Raise `DataError` where records were met and all of them, `roots` being 0, were bad."""
+        """Release the problems; raise `DataError` if there are some and no `roots` were read."""
         if not roots and self.problems.in_data:
+            self.problems.discard()
             raise self.source.unreadable()
+        self.problems.release()
 
 
 @attrs.frozen
@@ -194,7 +196,7 @@ class RawOptions:
             if self.config is not None or not any(path is not None for path in self._sources):
                 conf = imapdconf.load(self.config or imapdconf.DEFAULT_PATH)
                 for warning in conf.warnings:
-                    self.problems.say(warning)
+                    self.problems.warn(warning)
             return Options(
                 _source(self, conf),
                 _site(self, conf),
@@ -282,6 +284,8 @@ def _policy(raw: RawOptions, conf: Optional[ImapdConf]) -> Policy:
 
 def _stream(path: str) -> tuple[BinaryIO, str]:
     if path == "-":
+        if sys.stdin is None:
+            raise NoSuchSource("standard input is closed; give it the data, or name a file")
         return sys.stdin.buffer, "standard input"
     try:
         return click.get_current_context().with_resource(Path(path).open("rb")), path

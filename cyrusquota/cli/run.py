@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import os
 import shlex
 import sys
 import traceback
@@ -19,7 +21,10 @@ MAX_PROBLEMS = 20
 
 
 class Problems:
-    """Problems that do not end the run: the first ones are reported, a line each; all count."""
+    """Problems that do not end the run: the first ones are reported, a line each; all count.
+
+    Those in the data wait for `release`: where not one record can be read, one sentence says so.
+    """
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.count = 0
@@ -27,19 +32,39 @@ class Problems:
         self.in_data = 0
         self.first = ""
         self.quiet = quiet
+        self._waiting: Optional[list[str]] = []
 
     def __call__(self, problem: CyrusQuotaError) -> None:
         self.in_data += 1
-        self.say(str(problem))
+        self._report(str(problem), self._waiting)
 
-    def say(self, line: str) -> None:
+    def warn(self, line: str) -> None:
+        """Report a problem that is not in the data."""
+        self._report(line, None)
+
+    def _report(self, line: str, waiting: Optional[list[str]]) -> None:
         self.count += 1
         self.first = self.first or line
-        if not self.quiet and self.count <= MAX_PROBLEMS:
+        if self.quiet or self.count > MAX_PROBLEMS:
+            return
+        if waiting is None:
+            complain(line)
+        else:
+            waiting.append(line)
+
+    def release(self) -> None:
+        """Report what waits, and from now on every problem at once."""
+        waiting, self._waiting = self._waiting or [], None
+        for line in waiting:
             complain(line)
 
+    def discard(self) -> None:
+        """Forget what waits, because an error says more."""
+        self._waiting, self.count = [], 0
+
     def close(self) -> None:
-        """Report how many more there were."""
+        """Report what waits, and how many more there were."""
+        self.release()
         if not self.quiet and self.count > MAX_PROBLEMS:
             complain(f"... and {self.count - MAX_PROBLEMS} more problems like these")
 
@@ -48,7 +73,45 @@ def complain(line: str) -> None:
     """Write one line to standard error, after the name of the command."""
     context = click.get_current_context(silent=True)
     name = context.find_root().info_name if context is not None else None
-    click.echo(f"{name or 'cyrusquota'}: {printable(line)}", err=True)
+    _write_error(f"{name or 'cyrusquota'}: {printable(line)}")
+
+
+def _write_error(text: str) -> None:
+    """Write `text` to standard error. Where that fails, the run goes on: nobody can be told."""
+    try:
+        click.echo(text, err=True)
+    except (OSError, ValueError):
+        # What Python has buffered would fail again at exit, which then has status 120.
+        with contextlib.suppress(OSError, ValueError):
+            raw = io.FileIO(sys.stderr.fileno(), "w", closefd=False)
+            sys.stderr = io.TextIOWrapper(
+                raw,
+                errors="backslashreplace",
+                write_through=True,
+            )
+
+
+def _open_standard_streams() -> None:
+    """Give the process the standard streams that it was started without (`2>&-`).
+
+    Otherwise the next file to be opened would become standard error. Writing to standard output
+    then fails as it should (EBADF), standard error goes nowhere, and `sys.stdin` stays None.
+    """
+    if sys.stdin is None:
+        _open_devnull(0, os.O_RDONLY)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(_open_devnull(1, os.O_RDONLY), "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(_open_devnull(2, os.O_WRONLY), "w", closefd=False)
+
+
+def _open_devnull(number: int, flags: int) -> int:
+    opened = os.open(os.devnull, flags)
+    if opened != number:
+        os.dup2(opened, number)
+        os.close(opened)
+    os.set_inheritable(number, True)
+    return number
 
 
 @contextlib.contextmanager
@@ -64,41 +127,45 @@ def advised(output: str) -> Iterator[None]:
         raise error.advising(f"check the quota database; {advice}") from error
 
 
-def _flush() -> None:
-    """Flush standard output now; Python itself would exit with 120 where that fails."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        # Keeps Python from another attempt at exit.
-        sys.stdout = None
-        raise
-
-
 def run(command: click.Command, name: str, arguments: Optional[list[str]] = None) -> NoReturn:
     """Run `command` as the program `name` and exit."""
+    _open_standard_streams()
+    status = _status(command, name, arguments)
+    try:
+        # Python itself would exit with 120 where this fails.
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        # Keeps Python from another attempt at exit.
+        sys.stdout = None
+        status = status or _output_error(name, error)
+    sys.exit(status)
+
+
+def _status(command: click.Command, name: str, arguments: Optional[list[str]]) -> int:
     try:
         status = command.main(arguments, prog_name=name, standalone_mode=False)
-        _flush()
     except click.ClickException as error:
-        error.show()
-        sys.exit(errors.EX_USAGE)
+        shown = io.StringIO()
+        error.show(shown)
+        _write_error(shown.getvalue().rstrip("\n"))
+        return errors.EX_USAGE
     except (click.Abort, KeyboardInterrupt):
-        sys.exit(errors.INTERRUPTED)
+        return errors.INTERRUPTED
     except CyrusQuotaError as error:
-        click.echo(f"{name}: {error}", err=True)
-        sys.exit(error.exit_status)
-    except BrokenPipeError:
-        # The reader of our output, `head` for example, is done.
-        sys.stdout = None
-        sys.exit(errors.EX_IOERR)
+        _write_error(f"{name}: {error}")
+        return error.exit_status
     except OSError as error:
-        click.echo(f"{name}: {printable(str(error))}", err=True)
-        with contextlib.suppress(OSError):
-            _flush()
-        sys.exit(errors.EX_IOERR)
+        return _output_error(name, error)
     except Exception:
-        traceback.print_exc()
-        click.echo(f"{name}: internal error, nothing was changed; please report it", err=True)
-        sys.exit(errors.EX_SOFTWARE)
-    sys.exit(status if isinstance(status, int) else 0)
+        _write_error(traceback.format_exc().rstrip("\n"))
+        _write_error(f"{name}: internal error, nothing was changed; please report it")
+        return errors.EX_SOFTWARE
+    return status if isinstance(status, int) else 0
+
+
+def _output_error(name: str, error: OSError) -> int:
+    # A reader of our output that is done, `head` for example, is no error to report.
+    if not isinstance(error, BrokenPipeError):
+        _write_error(f"{name}: {printable(str(error))}")
+    return errors.EX_IOERR

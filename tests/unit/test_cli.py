@@ -9,6 +9,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Callable
 
@@ -341,6 +342,109 @@ def test_standard_output_that_is_full_is_74(command: list[str], unbuffered: str)
         )
     assert done.returncode == 74
     assert b"No space left on device" in done.stderr.splitlines()[-1]
+
+
+#: Programs that have something to say on standard error, with their exit status.
+TALKATIVE = [
+    (f"cyrusquota.cli.export --db {BAD_VALUES[1]} -v", 0),
+    (f"cyrusquota.cli.export --db {BAD_VALUES[1]} --dry-run", 0),
+    (f"cyrusquota.cli.export --db {DAMAGED[1]}", 65),
+    ("cyrusquota.cli.export --no-such-option", 64),
+    ("cyrusquota.cli.export --db /no/such/quotas.db", 66),
+    (f"cyrusquota.cli list --db {BAD_VALUES[1]}", 0),
+    (f"cyrusquota.cli report --db {BAD_VALUES[1]}", 0),
+    (f"cyrusquota.cli metrics --db {BAD_VALUES[1]}", 0),
+    (f"cyrusquota.cli check --db {BAD_VALUES[1]} -w problems=9", 0),
+    (f"cyrusquota.cli explain --no-exim --db {BAD_VALUES[1]} good", 0),
+    (f"cyrusquota.cli explain --no-exim --db {BAD_VALUES[1]} nobody", 67),
+    ("cyrusquota.cli nonsense", 64),
+]
+
+
+def _shell(line: str, directory: Path) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        f"exec {sys.executable} -m {line}",
+        shell=True,
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        capture_output=True,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-", "2>&- </dev/null", "2>&- <&-"])
+@pytest.mark.parametrize(("line", "status"), TALKATIVE)
+def test_standard_error_that_cannot_be_written_changes_no_status(
+    line: str, status: int, redirection: str, tmp_path: Path
+) -> None:
+    done = _shell(f"{line} {redirection}", tmp_path)
+    assert (done.returncode, done.stderr) == (status, b"")
+    assert done.stdout == _shell(line, tmp_path).stdout or "export" in line or "metrics" in line
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
+def test_a_map_is_written_without_standard_error(redirection: str, tmp_path: Path) -> None:
+    done = _shell(f"cyrusquota.cli.export {' '.join(BAD_VALUES)} -v -o map {redirection}", tmp_path)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert f"\ngood: {DEFER}\n" in (tmp_path / "map").read_text()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
+def test_a_service_goes_on_without_standard_error(redirection: str, tmp_path: Path) -> None:
+    """It has a bad record to report; then it lists a user, and still ends when it is told to."""
+    quotas, target = tmp_path / "quotas.db", tmp_path / "map"
+    quotas.write_text("user.bad\tgarbage\nuser.good\t9000 1\n")
+    program = f"exec {sys.executable} -m cyrusquota.cli.export"
+    options = f"--db {quotas} --backend flat -o {target} --follow -v"
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    service = subprocess.Popen(f"{program} {options} {redirection}", shell=True, env=environment)
+    try:
+        _wait_for(service, lambda: target.exists() and f"good: {DEFER}" in target.read_text())
+        quotas.write_text("user.bad\tother garbage\nuser.jane\t9000 1\n")
+        _wait_for(service, lambda: f"jane: {DEFER}" in target.read_text())
+        service.terminate()
+        assert service.wait(60) == 0
+    finally:
+        service.kill()
+        service.wait()
+
+
+def _wait_for(service: subprocess.Popen[bytes], is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so():
+        assert service.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (f"cyrusquota.cli.export --db {DB[1]}", 74),
+        (f"cyrusquota.cli.export --db {DB[1]} -o map", 0),
+        (f"cyrusquota.cli list --db {DB[1]}", 74),
+        (f"cyrusquota.cli report --db {DB[1]}", 74),
+        (f"cyrusquota.cli metrics --db {DB[1]}", 74),
+        (f"cyrusquota.cli check --db {DB[1]}", 3),
+        (f"cyrusquota.cli explain --no-exim --db {DB[1]} jane.doe", 74),
+        ("cyrusquota.cli --help", 74),
+    ],
+)
+def test_standard_output_that_is_closed_is_74(line: str, status: int, tmp_path: Path) -> None:
+    done = _shell(f"{line} >&-", tmp_path)
+    assert done.returncode == status
+    assert done.stderr.endswith(b"Bad file descriptor\n") == (status == 74)
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--dump", "--quota-output"])
+def test_standard_input_that_is_closed_is_66(option: str, tmp_path: Path) -> None:
+    done = _shell(f"cyrusquota.cli.export {option} - <&-", tmp_path)
+    assert (done.returncode, done.stderr.count(b"\n")) == (66, 1)
+    assert b"standard input is closed" in done.stderr
 
 
 def test_a_forbidden_source_is_77(export_: Cli, tmp_path: Path, as_ordinary_user: None) -> None:
