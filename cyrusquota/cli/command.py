@@ -13,6 +13,9 @@ from typing import Any, Callable, Iterable, Iterator, Mapping, Optional, TypeVar
 
 import attrs
 import click
+from click.core import ParameterSource
+
+from cyrusquota.errors import OptionError
 
 _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
@@ -47,11 +50,18 @@ class Example:
 
 
 class Option(click.Option):
-    """An option under a heading. One that takes the name of a file refuses an empty name."""
+    """An option under a heading. One that takes the name of a file refuses an empty name.
 
-    def __init__(self, *args: Any, heading: Heading, **attributes: Any) -> None:
+    `needs` names the option without which this one has no effect: `--follow`, or with a value,
+    `--format table`. Giving this one alone is wrong usage.
+    """
+
+    def __init__(
+        self, *args: Any, heading: Heading, needs: Optional[str] = None, **attributes: Any
+    ) -> None:
         super().__init__(*args, **attributes)
         self.heading = heading
+        self.needs = needs
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:
         if value == "" and self.metavar in _FILE_METAVARS:
@@ -96,7 +106,15 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_ARGUMENTS] = tuple(args)
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        for option in self.params:
+            needs = option.needs if isinstance(option, Option) else None
+            if needs and not ctx.resilient_parsing and not _has_effect(option, needs, ctx):
+                name = option.opts[-1]
+                raise OptionError(
+                    f"{name} has no effect without {needs}; add that, or leave {name} out"
+                )
+        return rest
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for heading, records in _records(self, ctx).items():
@@ -110,6 +128,17 @@ class Command(click.Command):
             for example in self.examples:
                 formatter.write_text(f"{example.about}:")
                 formatter.write(f"{'':{formatter.current_indent + 2}}{example.line}\n")
+
+
+def _has_effect(option: click.Parameter, needs: str, context: click.Context) -> bool:
+    """Return whether `option` was not given, or what it `needs` was."""
+    if context.get_parameter_source(option.name or "") is not ParameterSource.COMMANDLINE:
+        return True
+    name, _, wanted = needs.partition(" ")
+    needed = next(other for other in context.command.params if name in other.opts)
+    value = context.params[needed.name or ""]
+    # A word in capitals stands for any value; `-` is no file.
+    return value == wanted if wanted.islower() else value not in (None, False, "-")
 
 
 def _records(command: click.Command, ctx: click.Context) -> Mapping[Heading, list[tuple[str, str]]]:

@@ -46,10 +46,14 @@ def exim_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(
         program: Optional[str], exim_config: Optional[str], no_exim: bool, **options: Any
     ) -> Any:
-        if no_exim and (program is not None or exim_config is not None):
-            raise OptionError(
-                "--no-exim excludes --exim and --exim-config; leave it out, or leave them out"
-            )
+        asking = {
+            "--exim": program,
+            "--exim-config": exim_config,
+            "--domain": options.get("domain"),
+        }
+        given = [name for name, value in asking.items() if value is not None]
+        if no_exim and given:
+            raise OptionError(f"--no-exim excludes {given[0]}; leave one of them out")
         path = None if no_exim else program or exim.installed()
         mta = None if path is None else Exim(path, exim_config)
         return command(mta=mta, **options)

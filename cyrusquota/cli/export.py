@@ -67,10 +67,11 @@ _who, _written, _how = under(Heading.WHO), under(Heading.WRITTEN), under(Heading
     " address: always the address; local: the local part, for hosts with one domain.",
 )
 @map_value_options
-@ownership_options("the map", "0644")
+@ownership_options("the map", "0644", needs="-o FILE")
 @_written(
     "--max-change",
     metavar="LIMIT",
+    needs="-o FILE",
     multiple=True,
     help="Hold back a map in which more entries are added or removed than both PERCENT% and COUNT:"
     " 20%,50, or added=20%,50, or removed=off (repeatable)."
@@ -79,17 +80,24 @@ _who, _written, _how = under(Heading.WHO), under(Heading.WRITTEN), under(Heading
 @_written(
     "--accept-change",
     metavar="N",
+    needs="-o FILE",
     type=click.IntRange(min=0),
     help="Accept up to N changed entries in this run.",
 )
 @_written(
     "--wait",
     metavar="SECONDS",
+    needs="-o FILE",
     type=Seconds(min=0),
     default=0,
     help="How long to wait for another run that writes the same map.  [default: not at all]",
 )
-@_written("--follow-links", is_flag=True, help="If the map is a symbolic link, follow it.")
+@_written(
+    "--follow-links",
+    is_flag=True,
+    needs="-o FILE",
+    help="If the map is a symbolic link, follow it.",
+)
 @_how(
     "--follow",
     is_flag=True,
@@ -98,6 +106,7 @@ _who, _written, _how = under(Heading.WHO), under(Heading.WRITTEN), under(Heading
 @_how(
     "--poll",
     metavar="SECONDS",
+    needs="--follow",
     type=Seconds(min=0.05, max=10),
     default=0.5,
     show_default=True,

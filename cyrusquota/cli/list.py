@@ -108,6 +108,7 @@ _shown, _written = under(Heading.ROOTS), under(Heading.WRITTEN)
 )
 @_written(
     "--unit",
+    needs="--format table",
     type=click.Choice(_UNITS, case_sensitive=False),
     metavar=f"[{'|'.join(_UNITS)}]",
     default=Unit.AUTO.value,

@@ -89,21 +89,29 @@ def map_value_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def ownership_options(
-    what: str, default_mode: str
+    what: str, default_mode: str, *, needs: str
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command the options for `what` it writes, and `ownership`, with ids for names."""
+    """Give a command the options for `what` it writes, and `ownership`, with ids for names.
+
+    `needs` is the option that names the file.
+    """
     options = (
         _written(
             "--owner",
             metavar="USER",
+            needs=needs,
             help=f"The owner of {what}.  [default: the user who runs this]",
         ),
         _written(
-            "--group", metavar="GROUP", help=f"The group of {what}.  [default: as for a new file]"
+            "--group",
+            metavar="GROUP",
+            needs=needs,
+            help=f"The group of {what}.  [default: as for a new file]",
         ),
         _written(
             "--mode",
             metavar="MODE",
+            needs=needs,
             callback=_file_mode,
             default=default_mode,
             show_default=True,

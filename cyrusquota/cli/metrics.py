@@ -61,7 +61,9 @@ _map, _written = under(Heading.MAP), under(Heading.WRITTEN)
     help="The file to write, replaced atomically, mode 0644; - is standard output. Its name must"
     " end in .prom for the collector to see it.  [default: standard output]",
 )
-@_written("--follow-links", is_flag=True, help="If FILE is a symbolic link, follow it.")
+@_written(
+    "--follow-links", is_flag=True, needs="-o FILE", help="If FILE is a symbolic link, follow it."
+)
 @_written(
     "--per-user",
     is_flag=True,

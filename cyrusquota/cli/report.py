@@ -68,7 +68,7 @@ _shown, _written = under(Heading.ROOTS), under(Heading.WRITTEN)
     help="Write a page for browsers instead, with charts, complete in one file; - is standard"
     " output. It names users: restrict who can read it.",
 )
-@ownership_options("the page", "0640")
+@ownership_options("the page", "0640", needs="--html FILE")
 def report(
     raw: RawOptions,
     near: float,

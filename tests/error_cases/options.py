@@ -69,7 +69,12 @@ CASES = (
     ErrorCase(
         "a bad change limit",
         OptionError,
-        "cyrusquota-export --dump - --max-change 20",
+        "cyrusquota-export --dump - -o map --max-change 20",
+    ),
+    ErrorCase(
+        "an option without effect",
+        OptionError,
+        "cyrusquota-export --dump - --poll 2",
     ),
     ErrorCase(
         "an empty message",

@@ -373,14 +373,13 @@ def _shell(line: str, directory: Path) -> subprocess.CompletedProcess[bytes]:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-", "2>&- </dev/null", "2>&- <&-"])
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "<&- 2>&-"])
 @pytest.mark.parametrize(("line", "status"), TALKATIVE)
 def test_standard_error_that_cannot_be_written_changes_no_status(
     line: str, status: int, redirection: str, tmp_path: Path
 ) -> None:
     done = _shell(f"{line} {redirection}", tmp_path)
     assert (done.returncode, done.stderr) == (status, b"")
-    assert done.stdout == _shell(line, tmp_path).stdout or "export" in line or "metrics" in line
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -80,27 +80,27 @@ OF_ONE_COMMAND = {
         "--message 'voll: ü'",
         f"--message {'x' * 76}",
         "--refuse --message '452 4.2.2 full'",
-        "--mode rw",
-        "--mode 1777",
-        "--mode -1",
-        "--mode 0o644",
-        "--owner no-such-user",
-        "--owner 99999999999",
+        "-o map --mode rw",
+        "-o map --mode 1777",
+        "-o map --mode -1",
+        "-o map --mode 0o644",
+        "-o map --owner no-such-user",
+        "-o map --owner 99999999999",
         "-o map --group no-such-group",
         "-o map --group 99999999999",
         "-o map -n --owner no-such-user",
-        "--max-change 20",
-        "--max-change 20%",
-        "--max-change added=x",
-        "--max-change sideways=20%,20",
-        "--accept-change -1",
-        "--accept-change some",
-        "--wait -1",
-        "--wait nan",
-        "--wait inf",
-        "--poll 0",
-        "--poll 60",
-        "--poll nan",
+        "-o map --max-change 20",
+        "-o map --max-change 20%",
+        "-o map --max-change added=x",
+        "-o map --max-change sideways=20%,20",
+        "-o map --accept-change -1",
+        "-o map --accept-change some",
+        "-o map --wait -1",
+        "-o map --wait nan",
+        "-o map --wait inf",
+        "-o map --follow --poll 0",
+        "-o map --follow --poll 60",
+        "-o map --follow --poll nan",
         "--follow",
         "--follow -o -",
         "--follow -o map -n",
@@ -160,6 +160,7 @@ OF_ONE_COMMAND = {
         "-C ''",
         "--no-exim --exim x",
         "--no-exim --exim-config x",
+        "--no-exim --domain example.org",
         "--db gone.db",
     ),
 }
@@ -178,6 +179,31 @@ CASES = [
     "cyrusquota --nonsense",
     "cyrusquota",
 ]
+#: Options that have no effect alone, and what they need.
+WITHOUT_EFFECT = (
+    ("cyrusquota-export --dump - --poll 1", "--follow"),
+    ("cyrusquota-export --dump - -o map --poll 1", "--follow"),
+    *(
+        (f"cyrusquota-export --dump - {output}{option}", "-o FILE")
+        for output in ("", "-o - ")
+        for option in (
+            "--owner 1",
+            "--group 1",
+            "--mode 0600",
+            "--max-change 30%,5",
+            "--accept-change 5",
+            "--wait 5",
+            "--follow-links",
+            "--dry-run --accept-change 5",
+        )
+    ),
+    ("cyrusquota report --dump - --owner 1", "--html FILE"),
+    ("cyrusquota report --dump - --group 1", "--html FILE"),
+    ("cyrusquota report --dump - --mode 0644", "--html FILE"),
+    ("cyrusquota report --dump - --html - --mode 0644", "--html FILE"),
+    ("cyrusquota metrics --dump - --follow-links", "-o FILE"),
+    ("cyrusquota list --dump - --format csv --unit MiB", "--format table"),
+)
 #: Wrong only together with what imapd.conf or the data says.
 NEEDS_DATA = ("--dump - --key address", "-C imapd.conf --no-mailboxes")
 
@@ -255,6 +281,26 @@ def test_a_configuration_that_is_missing_does_not_hide_wrong_usage(
     with _nothing_is_opened():
         done = cli(" ".join(words))
     assert _is_wrong_usage(line, done, tmp_path), done
+
+
+@pytest.mark.parametrize(("line", "needs"), WITHOUT_EFFECT)
+def test_an_option_without_effect_is_wrong_usage(
+    line: str, needs: str, cli: Cli, tmp_path: Path
+) -> None:
+    with _nothing_is_opened():
+        done = cli(line)
+    assert _is_wrong_usage(line, done, tmp_path), done
+    option = [word for word in line.split() if word.startswith("--")][-1]
+    assert f" {option} has no effect without {needs}; " in done.err
+
+
+def test_an_option_with_what_it_needs_is_right_usage(cli: Cli) -> None:
+    written = "--owner 0 --group 0 --mode 0600" if os.geteuid() == 0 else "--mode 0600"
+    export = f"-o map --max-change 30%,5 --accept-change 5 --wait 5 --follow-links {written}"
+    assert cli(f"cyrusquota-export --dump /dev/null {export}").status == 0
+    assert cli(f"cyrusquota report --dump /dev/null --html page {written}").status == 0
+    assert cli("cyrusquota metrics --dump /dev/null -o a.prom --follow-links").status == 0
+    assert cli("cyrusquota list --dump /dev/null --format table --unit MiB").status == 0
 
 
 def _of_usage() -> list[ErrorCase]:
