@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
-import re
 import sys
 from operator import itemgetter
 from typing import Callable, Iterable, Iterator, Optional, Union
@@ -22,9 +20,11 @@ from cyrusquota.cli.list_formats import (
 from cyrusquota.cli.option_types import percent
 from cyrusquota.cli.options import Options, RawOptions, source_options
 from cyrusquota.cli.progress import progress
+from cyrusquota.cli.root_filter import RootFilter, Unmatched
+from cyrusquota.cli.run import complain
 from cyrusquota.cli.scan import enforced
 from cyrusquota.cli.terminal import Terminal, terminal
-from cyrusquota.cyrus.names import Naming, ascii_lower, domain_of, inbox_of, inbox_owner
+from cyrusquota.cyrus.names import domain_of
 from cyrusquota.display.sizes import Unit
 from cyrusquota.parse.prefilter import Prefilter
 from cyrusquota.publish.privileges import reading_as
@@ -78,8 +78,8 @@ _shown, _written = under(Heading.ROOTS), under(Heading.WRITTEN)
     "--near",
     metavar="PERCENT",
     callback=percent,
-    help="Show only roots that are over, that use at least this percentage of a limit (90%), or"
-    " that have less than --reserve left.",
+    help="Show only roots that are over, that use at least this percentage of a limit (90% or 90),"
+    " or that have less than --reserve left.",
 )
 @_shown(
     "--domain",
@@ -138,7 +138,8 @@ def list_roots(
 
     A table is as wide as the terminal, and in a file or pipe as wide as it needs to be, unless
     COLUMNS is set. It has colours on a terminal, unless NO_COLOR is set. Control characters in
-    names are escaped. If there is no root to show, nothing is printed.
+    names are escaped. A PATTERN or --domain that nothing is found for is reported on standard
+    error; the exit status is 0.
     """
     options = raw.load()
     root_filter = RootFilter.of(options.source.naming, domain, patterns)
@@ -150,11 +151,23 @@ def list_roots(
         evaluation = _Evaluation(options, root_filter, near)
         prefilter = evaluation.prefilter() if over and sort_key is not None else None
         found = evaluation.roots(prefilter, has_bar=not is_streamed)
+        roots = "quota root"
         if over:
-            found = (one for one in found if one.over)
+            found, roots = (one for one in found if one.over), "quota root that is over"
         elif near is not None:
             found = (one for one in found if one.over or one.near)
-        _write(written.lines(_rows(found, written, sort_key)), written.encoding)
+            roots = "quota root that is over or near"
+        unmatched = Unmatched(root_filter)
+        rows = _rows(_noted(found, unmatched), written, sort_key)
+        _write(written.lines(rows), written.encoding)
+    for line in unmatched.lines(roots):
+        complain(line)
+
+
+def _noted(found: Iterable[EvaluatedRoot], unmatched: Unmatched) -> Iterator[EvaluatedRoot]:
+    for one in found:
+        unmatched.note(one.root.name)
+        yield one
 
 
 def _list_format(name: str, unit: str, screen: Terminal) -> ListFormat:
@@ -175,50 +188,6 @@ def _rows(
     return (row for _, row in keyed)
 
 
-Pattern = Callable[[str], Optional["re.Match[str]"]]
-
-
-def _pattern(text: str) -> Pattern:
-    return re.compile(fnmatch.translate(ascii_lower(text))).match
-
-
-@attrs.frozen
-class RootFilter:
-    """Selects quota roots by domain and name. Case does not matter; an empty filter selects all."""
-
-    naming: Naming
-    domains: frozenset[str] = frozenset()
-    patterns: tuple[Pattern, ...] = ()
-
-    @classmethod
-    def of(cls, naming: Naming, domains: Iterable[str], patterns: Iterable[str]) -> RootFilter:
-        """Return the filter for domains and glob patterns from the command line."""
-        return cls(naming, frozenset(map(ascii_lower, domains)), tuple(map(_pattern, patterns)))
-
-    def selects(self, name: str) -> bool:
-        """Return whether the root `name` is in one of the domains and matches one pattern."""
-        if self.domains and self._domain(name) not in self.domains:
-            return False
-        if not self.patterns:
-            return True
-        spellings = [ascii_lower(name), *self._addresses(name)]
-        return any(matches(spelling) for matches in self.patterns for spelling in spellings)
-
-    def _domain(self, name: str) -> str:
-        return ascii_lower(domain_of(name) or self.naming.defaultdomain or "")
-
-    def _addresses(self, name: str) -> list[str]:
-        """Return the user of a root, without and with the domain; nothing if it is no user's."""
-        inbox = inbox_of(name)
-        owner = inbox_owner(inbox) if inbox is not None else None
-        if owner is None:
-            return []
-        local, domain = ascii_lower(owner[1]), self._domain(name)
-        if owner[0] is None and "@" in local:
-            local = local.rpartition("@")[0]
-        return [local, f"{local}@{domain}"] if domain else [local]
-
-
 @attrs.frozen
 class _Evaluation:
     """The roots of a source that a filter selects, each evaluated."""
@@ -235,11 +204,15 @@ class _Evaluation:
         return selection.prefilter(self.options.policy, Reserve())
 
     def roots(self, prefilter: Optional[Prefilter], *, has_bar: bool) -> Iterator[EvaluatedRoot]:
-        """Yield every root that is selected; without `prefilter` in the order of the source."""
+        """Yield every root that is selected; without `prefilter` in the order of the source.
+
+        Raises what keeps the source from being read.
+        """
         roots = self.options.source.counted(prefilter, self.options.problems)
         for root in progress(roots, lambda: roots.count) if has_bar else roots:
             if self.root_filter.selects(root.name):
                 yield self._evaluated(root)
+        self.options.check_readable(roots.count)
 
     def _evaluated(self, root: QuotaRoot) -> EvaluatedRoot:
         counted = enforced(root, self.options, self.options.problems)

@@ -20,6 +20,8 @@ _AMOUNT = re.compile(
     re.ASCII,
 )
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+#: A bare number of these is not taken for bytes, which nobody means.
+_IN_BYTES = (Resource.STORAGE, Resource.ANNOTATION_STORAGE)
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?)%?", re.ASCII)
 
 
@@ -51,6 +53,11 @@ def reserve(amounts: tuple[str, ...]) -> Reserve:
                 percents[resource] = number
         else:
             resource = Resource.STORAGE if name is None else names[name.upper()]
+            if not unit and resource in _IN_BYTES:
+                raise OptionError(
+                    f"--reserve: expected a unit behind {given}: {given}M or {given}K of space,"
+                    f" or {given}% of the limit"
+                )
             sizes[resource] = int(number * _UNITS.get(unit, 1))
     return Reserve(sizes, percents)
 
@@ -58,13 +65,18 @@ def reserve(amounts: tuple[str, ...]) -> Reserve:
 def percent(
     context: click.Context, parameter: click.Parameter, given: Optional[str]
 ) -> Optional[float]:
-    """Return the percentage that `--near` gives, None without one.
+    """Return the percentage that `--near` gives, as `90%` or `90`; None without one.
 
-    Raises `OptionError` for anything else.
+    Raises `OptionError` for anything else, and for 0.9, which may mean 0.9% or 90%.
     """
     if given is None:
         return None
     match = _PERCENT.fullmatch(given)
+    if match is not None and 0 < float(match[1]) < 1 and not given.endswith("%"):
+        raise OptionError(
+            f"--near: expected a percentage such as 90%, found the fraction {given};"
+            f" write {float(given) * 100:g}%, or {given}% if that is meant"
+        )
     if match is None or not 0 < float(match[1]) <= 100:
         raise OptionError(
             f"--near: expected a percentage of the limit such as 90%, found {given!r}"

@@ -92,7 +92,7 @@ _OPTIONS = (
         metavar="AMOUNT",
         multiple=True,
         help="Include users with less than this left: 50M or 512K of STORAGE, 2% of any resource,"
-        " or RESOURCE=AMOUNT (repeatable).",
+        " or RESOURCE=AMOUNT such as MESSAGE=100 (repeatable).",
     ),
     _how("-q", "--quiet", is_flag=True, help="Do not report single unreadable records."),
 )

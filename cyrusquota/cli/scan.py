@@ -28,7 +28,7 @@ near_option = under(Heading.WHO)(
     callback=percent,
     default=f"{NEAR:g}%",
     show_default=True,
-    help="Count a root as nearly full from this percentage of a limit.",
+    help="Count a root as nearly full from this percentage of a limit; 90 means 90%.",
 )
 
 

@@ -63,7 +63,8 @@ def names(run: Run) -> Callable[..., list[str]]:
 
     def call(*arguments: str, dump: bytes = DUMP) -> list[str]:
         status, out, err = run(*arguments, "--format", "jsonl", dump=dump)
-        assert (status, err) == (0, "")
+        assert status == 0
+        assert all(": no quota root" in line for line in err.splitlines())
         return [json.loads(line)["root"] for line in out.splitlines()]
 
     return call
@@ -123,11 +124,58 @@ def test_jsonl_says_what_is_near_by_either_option(run: Run) -> None:
     assert json.loads(line)["near"] == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "reported"),
+    [
+        (["nobody"], ["no quota root matches 'nobody'"]),
+        (["jane", "nobody", "max"], ["no quota root matches 'nobody'"]),
+        (["z*", "x*"], ["no quota root matches 'z*'", "no quota root matches 'x*'"]),
+        (["--over", "boss"], ["no quota root that is over matches 'boss'"]),
+        (["--over", "--sort", "use", "boss"], ["no quota root that is over matches 'boss'"]),
+        (["--near", "90%", "boss"], ["no quota root that is over or near matches 'boss'"]),
+        (["--domain", "example.com"], ["no quota root in the domain 'example.com'"]),
+        (
+            ["--domain", "example.org", "bob"],
+            ["no quota root in the domain 'example.org'"],
+        ),
+        (
+            ["--domain", "example.org", "jane", "bob"],
+            ["no quota root in the domain 'example.org' matches 'bob'"],
+        ),
+        (["jane"], []),
+        (["--domain", "EXAMPLE.org", "J*"], []),
+    ],
+)
+@pytest.mark.parametrize("form", ["table", "csv", "jsonl"])
+def test_a_pattern_that_nothing_matches_is_reported(
+    arguments: list[str], reported: list[str], form: str, run: Run
+) -> None:
+    status, _, err = run("--format", form, *arguments)
+    assert (status, err.splitlines()) == (0, [f"cyrusquota: {line}" for line in reported])
+
+
+@pytest.mark.parametrize("form", ["table", "csv", "jsonl"])
+@pytest.mark.parametrize("order", ["source", "use"])
+def test_a_source_of_bad_records_alone_is_65(form: str, order: str, run: Run) -> None:
+    dump = b"user.jane\tgarbage\nuser.max\tgarbage\n"
+    status, out, err = run("--format", form, "--sort", order, dump=dump)
+    assert (status, out, err.count("\n")) == (65, b"", 1)
+    assert "not one record of it can be read" in err
+
+
 @pytest.mark.parametrize("share", ["", "0", "101%", "-5", "90 %", "x", "1e1", "\u0669"])
 def test_a_share_that_is_none_is_64(share: str, run: Run) -> None:
     status, out, err = run("--near", share)
     assert (status, out) == (64, b"")
     assert "--near: expected a percentage of the limit such as 90%" in err
+
+
+@pytest.mark.parametrize(("share", "meant"), [("0.9", "90%"), ("0.25", "25%"), ("0.005", "0.5%")])
+def test_a_fraction_is_not_taken_for_a_percentage(share: str, meant: str, run: Run) -> None:
+    status, out, err = run("--near", share)
+    assert (status, out) == (64, b"")
+    assert f"write {meant}, or {share}% if that is meant" in err
+    assert run("--near", f"{share}%")[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -205,7 +253,7 @@ def test_sorted_by_name_domains_stay_together(names: Names) -> None:
 
 @pytest.mark.parametrize("form", ["table", "jsonl"])
 def test_where_there_is_nothing_to_show_nothing_is_printed(form: str, run: Run) -> None:
-    assert run("nobody", "--format", form) == (0, b"", "")
+    assert run("nobody", "--format", form)[:2] == (0, b"")
 
 
 # csv

@@ -49,6 +49,8 @@ OF_THE_SOURCE = (
     "--reserve lots",
     "--reserve SPAM=1",
     "--reserve -1",
+    "--reserve 50",
+    "--reserve STORAGE=50",
     "--reserve 101%",
     "--reserve MESSAGE=100.5%",
     f"--reserve {'9' * 400}",

@@ -67,7 +67,9 @@ def test_each_daemon_has_its_rule(
         ("2%", Usage(98, 100), False),
         ("2%", Usage(99, 100), True),
         ("2.5%", Usage(976, 1000), True),
-        ("STORAGE=1", Usage(100, 100), True),
+        ("STORAGE=1K", Usage(100, 100), True),
+        ("STORAGE=1K", Usage(2048, 3072), False),
+        ("STORAGE=1K", Usage(2049, 3072), True),
         ("MESSAGE=5", Usage(100, 100), False),
         ("50M", Usage(10**15, None), False),
     ],
@@ -77,15 +79,20 @@ def test_a_reserve_makes_near_who_has_less_left(given: str, usage: Usage, is_nea
     assert near == ((Resource.STORAGE,) if is_near else ())
 
 
-@pytest.mark.parametrize("given", ["", "50", "2%", "MESSAGE=3", "mailbox=1K", "1.5G"])
+@pytest.mark.parametrize("given", ["50K", "2%", "MESSAGE=3", "mailbox=1K", "1.5G"])
 def test_amounts_of_every_form_are_taken(given: str) -> None:
-    if given:
-        assert reserve((given,)) != Reserve()
+    assert reserve((given,)) != Reserve()
 
 
 @pytest.mark.parametrize("given", ["", "much", "-5", "5X", "PAPER=5", "5 M", "M5", "1e9"])
 def test_what_is_no_amount_is_refused(given: str) -> None:
     with pytest.raises(OptionError, match="--reserve: expected an amount"):
+        reserve((given,))
+
+
+@pytest.mark.parametrize("given", ["50", "0.5", "STORAGE=50", "annotation-storage=1"])
+def test_an_amount_of_space_needs_a_unit(given: str) -> None:
+    with pytest.raises(OptionError, match=f"expected a unit behind {given}: "):
         reserve((given,))
 
 
