@@ -15,7 +15,7 @@ from typing import Iterable, Iterator, Optional
 import attrs
 import click
 
-from cyrusquota import publish
+from cyrusquota import __version__, publish
 from cyrusquota.cli.command import Command, Example, Heading, under
 from cyrusquota.cli.map_options import MapOptions
 from cyrusquota.cli.option_types import file_names, size
@@ -142,7 +142,11 @@ def metrics(
     except Exception:
         with contextlib.suppress(CyrusQuotaError, OSError):
             last = _last_success(output, follow_links)
-            _put([*metric.of_run(False, last), *metric.of_map(found)], output, follow_links)
+            _put(
+                [*metric.of_run(False, last, version=__version__), *metric.of_map(found)],
+                output,
+                follow_links,
+            )
         raise
     _put(written, output, follow_links)
     if map_problem is not None:
@@ -161,7 +165,7 @@ def _metrics(
         options, Summary(options.policy, near, keep=0), {} if per_user else None
     )
     result = scan(options, map_options.values.wanted, collector)
-    yield from metric.of_run(True, round(time.time(), 3))
+    yield from metric.of_run(True, round(time.time(), 3), version=__version__)
     yield from metric.of_summary(collector.summary)
     yield from metric.of_users(
         result.users, result.refused, problems=options.problems.count, seconds=result.seconds

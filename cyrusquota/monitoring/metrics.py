@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Iterator, Mapping, Optional
 
-from cyrusquota import __version__
 from cyrusquota.maps.installed import InstalledMap
 from cyrusquota.monitoring.prometheus import Metric, Number, label
 from cyrusquota.publish.guard import Change
@@ -26,13 +25,13 @@ _ROOT_METRICS = {
 }
 
 
-def of_run(is_up: bool, last_success: Optional[float]) -> Iterator[Metric]:
+def of_run(is_up: bool, last_success: Optional[float], *, version: str) -> Iterator[Metric]:
     """Yield the metrics that are known whether or not the source could be read."""
     yield Metric.single(
         UP, "Whether the last run could tell all that it tells (1), or failed (0).", +is_up
     )
     yield Metric.single(
-        "cyrusquota_build_info", "Always 1; which cyrusquota this is.", 1, version=__version__
+        "cyrusquota_build_info", "Always 1; which cyrusquota this is.", 1, version=version
     )
     if last_success is not None:
         about = "When a run last read the quota data, in seconds since 1970."

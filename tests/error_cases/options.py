@@ -62,6 +62,11 @@ CASES = (
         "cyrusquota-export --dump - --reserve lots",
     ),
     ErrorCase(
+        "a reserve without a unit",
+        OptionError,
+        "cyrusquota-export --dump - --reserve 50",
+    ),
+    ErrorCase(
         "a bad file mode",
         BadParameter,
         "cyrusquota-export --dump - --mode rw",

@@ -55,6 +55,11 @@ CASES = (
         "cyrusquota list --dump - --near lots",
     ),
     ErrorCase(
+        "a fraction for a percentage",
+        OptionError,
+        "cyrusquota list --dump - --near 0.9",
+    ),
+    ErrorCase(
         "no directory for the report",
         CannotCreateMap,
         "cyrusquota report --dump - --html gone/page.html",
