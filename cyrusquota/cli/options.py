@@ -14,13 +14,14 @@ import attrs
 import click
 
 from cyrusquota import cyrusdb, maps, parse
+from cyrusquota.cli import input_files
 from cyrusquota.cli.command import Heading, under
 from cyrusquota.cli.option_types import file_names, reserve
 from cyrusquota.cli.run import Problems
 from cyrusquota.cyrus import imapdconf
 from cyrusquota.cyrus.imapdconf import ImapdConf
 from cyrusquota.cyrus.names import Naming
-from cyrusquota.errors import NoSuchSource, OptionError, source_error
+from cyrusquota.errors import DataError, NoSuchSource, OptionError, printable, source_error
 from cyrusquota.publish.privileges import reading_as
 from cyrusquota.site import source
 from cyrusquota.site.source import Source
@@ -130,7 +131,8 @@ class Options:
         """Release the problems; raise `DataError` if there are some and no `roots` were read."""
         if not roots and self.problems.in_data:
             self.problems.discard()
-            raise self.source.unreadable()
+            error, first = self.source.unreadable(), self.problems.first_in_data
+            raise DataError(error.expected, advice=f"{error.advice}; the first problem: {first}")
         self.problems.release()
 
 
@@ -183,11 +185,13 @@ class RawOptions:
         """Return whether the quotas come from something that can be read only once."""
         return self.quota_output is not None or self.dump is not None
 
-    def load(self) -> Options:
+    def load(self, *, is_service: bool = False) -> Options:
         """Read imapd.conf, if it is needed, and open what can be read only once.
 
-        Raises `ConfigError` for an imapd.conf that cannot be followed, `OptionError` for options
-        that do not fit it, and `NoSuchSource` or another `SourceError` for a stream.
+        A service waits for a Cyrus that has never been started; else that is `NoSuchSource`. Raises
+        `ConfigError` for an imapd.conf that cannot be followed, `OptionError` for options that do
+        not fit it, `DataError` for a file that is not what its option is for, and `NoSuchSource` or
+        another `SourceError` for a stream.
         """
         if self.user is not None:
             import_all()
@@ -197,15 +201,23 @@ class RawOptions:
                 conf = imapdconf.load(self.config or imapdconf.DEFAULT_PATH)
                 for warning in conf.warnings:
                     self.problems.warn(warning)
+            if self.db is not None and self.backend is None:
+                input_files.check_database(self.db)
+            if self.mailboxes is not None:
+                input_files.check_mailboxes(self.mailboxes)
+            found, site = _source(self, conf), _site(self, conf)
+            is_configured = conf is not None and not any(map(bool, self._sources))
+            if is_configured and site is not None and self.mailboxes is None and not is_service:
+                input_files.check_started(found, site)
             return Options(
-                _source(self, conf),
-                _site(self, conf),
+                found,
+                site,
                 _policy(self, conf),
                 self.reserve,
                 self.problems,
                 self.user,
                 conf,
-                reload=self.load,
+                reload=functools.partial(self.load, is_service=is_service),
             )
 
 
@@ -253,9 +265,9 @@ def _source(raw: RawOptions, conf: Optional[ImapdConf]) -> Source:
     if raw.db is not None:
         return source.from_database(raw.db, raw.backend, naming)
     if raw.quota_output is not None:
-        return source.from_report(*_stream(raw.quota_output), naming)
+        return source.from_report(*_stream(raw.quota_output, "the output of `quota`"), naming)
     if raw.dump is not None:
-        return source.from_dump(*_stream(raw.dump), naming)
+        return source.from_dump(*_stream(raw.dump, "a dump of a database"), naming)
     assert conf is not None
     return source.from_config(conf)
 
@@ -282,12 +294,20 @@ def _policy(raw: RawOptions, conf: Optional[ImapdConf]) -> Policy:
     return LMTPD_STRICT if is_strict else LMTPD
 
 
-def _stream(path: str) -> tuple[BinaryIO, str]:
+def _stream(path: str, expected: str) -> tuple[BinaryIO, str]:
+    stream, name = _opened(path)
+    input_files.check_text(stream, name, expected)
+    return stream, name
+
+
+def _opened(path: str) -> tuple[BinaryIO, str]:
     if path == "-":
         if sys.stdin is None:
             raise NoSuchSource("standard input is closed; give it the data, or name a file")
         return sys.stdin.buffer, "standard input"
     try:
         return click.get_current_context().with_resource(Path(path).open("rb")), path
+    except IsADirectoryError:
+        raise NoSuchSource(f"{printable(path)}: a directory; name the file that is in it") from None
     except OSError as error:
         raise source_error(error, path) from error

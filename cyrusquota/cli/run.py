@@ -30,12 +30,13 @@ class Problems:
         self.count = 0
         #: How many of them are in the data; the others are warnings about imapd.conf.
         self.in_data = 0
-        self.first = ""
+        self.first = self.first_in_data = ""
         self.quiet = quiet
         self._waiting: Optional[list[str]] = []
 
     def __call__(self, problem: CyrusQuotaError) -> None:
         self.in_data += 1
+        self.first_in_data = self.first_in_data or str(problem)
         self._report(str(problem), self._waiting)
 
     def warn(self, line: str) -> None:

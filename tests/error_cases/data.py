@@ -32,9 +32,21 @@ CASES = (
     ),
     ErrorCase(
         "a file in no known format",
-        DamagedDatabase,
+        DataError,
         "cyrusquota-export --db quotas.db",
         files={"quotas.db": b"hello\n"},
+    ),
+    ErrorCase(
+        "a file in no known format read as flat",
+        DamagedDatabase,
+        "cyrusquota-export --db quotas.db --backend flat",
+        files={"quotas.db": b"hello\n"},
+    ),
+    ErrorCase(
+        "a database in place of a dump",
+        DataError,
+        "cyrusquota-export --dump quotas.db",
+        files={"quotas.db": _MAIN / "twoskip" / "quotas.db"},
     ),
     ErrorCase(
         "a text file read as SQLite",

@@ -87,6 +87,24 @@ CASES = (
         meanwhile=lambda: _sqlite("quotas.sqlite", "CREATE TABLE other (a, b)"),
     ),
     ErrorCase(
+        "a Cyrus that was never started",
+        NoSuchSource,
+        "cyrusquota-export -C imapd.conf",
+        files={"imapd.conf": b"configdirectory: lib\n", "lib": None},
+    ),
+    ErrorCase(
+        "a directory in place of a dump",
+        NoSuchSource,
+        "cyrusquota-export --dump lib",
+        files={"lib": None},
+    ),
+    ErrorCase(
+        "a directory in place of mailboxes.db",
+        NoSuchSource,
+        "cyrusquota-export --dump - --mailboxes lib",
+        files={"lib": None},
+    ),
+    ErrorCase(
         "no mailboxes.db",
         NoSuchSource,
         "cyrusquota-export --dump - --mailboxes mailboxes.db",

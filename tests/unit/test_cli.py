@@ -547,6 +547,92 @@ def test_a_source_of_bad_records_alone_is_65(export_: Cli, tmp_path: Path) -> No
     assert not target.exists()
 
 
+TEXT = TWOSKIP / "text"
+#: What is given in place of the right file, the status, and what the one line says.
+WRONG_FILES = [
+    ("--db directory", 66, "expected a directory that holds quota/ or domain/"),
+    ("--db passwd", 65, "expected a database of Cyrus, found 'root:x:0:0:root:/root:/bin/bash'"),
+    ("--db binary", 65, "expected a database of Cyrus, found '\\x7fELF"),
+    (f"--db {TEXT}/quota.txt", 65, "the output of `quota` goes to --quota-output"),
+    (f"--db {TEXT}/quota.json", 65, "the output of `quota` goes to --quota-output"),
+    ("--dump directory", 66, "directory: a directory; name the file that is in it"),
+    ("--dump passwd", 65, "not one record of it can be read"),
+    ("--dump binary", 65, "expected a dump of a database, found '\\x7fELF"),
+    (f"--dump {DB[1]}", 65, "a database goes to --db"),
+    (f"--dump {TEXT}/quota.txt", 65, ""),
+    (f"--dump {TEXT}/quota.json", 65, ""),
+    ("--quota-output directory", 66, "directory: a directory; name the file that is in it"),
+    ("--quota-output passwd", 65, "passwd, line 1: expected "),
+    ("--quota-output binary", 65, "expected the output of `quota`, found '\\x7fELF"),
+    (f"--quota-output {DB[1]}", 65, "a database goes to --db"),
+    (f"--quota-output {TEXT}/cyr_dbtool-show.txt", 65, "goes to --dump"),
+    (f"--db {DB[1]} --mailboxes directory", 66, "name the mailboxes.db that is in it"),
+    (f"--db {DB[1]} --mailboxes passwd", 65, "expected a list of mailboxes, found 'root:x:"),
+    (f"--db {DB[1]} --mailboxes binary", 65, "expected a list of mailboxes, found '\\x7fELF"),
+    ("-C directory", 78, "Is a directory"),
+    ("-C passwd", 78, "expected the option configdirectory"),
+    ("-C binary", 78, "expected 'option: value', found '\\x7fELF"),
+]
+
+
+@pytest.mark.parametrize(("options", "status", "text"), WRONG_FILES)
+def test_a_file_that_is_not_what_it_should_be_gets_one_line(
+    options: str,
+    status: int,
+    text: str,
+    export_: Cli,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("directory").mkdir()
+    users = ("root:x:0:0:root:/root:/bin/bash", *(f"u{n}:x:{n}::/:/bin/sh" for n in range(1, 30)))
+    Path("passwd").write_text("".join(f"{line}\n" for line in users))
+    Path("binary").write_bytes(b"\x7fELF\x02\x01\x01\0\0\0\t\n\x01\t\x02\n" * 100)
+    done = export_(*options.split(), "-o", "map")
+    assert (done.status, done.out, done.err.count("\n")) == (status, "", 1)
+    assert text in done.err
+    assert not Path("map").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"user.jane\t2000 1\n",
+        b"user.j\xff\t2000 1\n",
+        b"damaged first line\nuser.jane\t2000 1\n",
+    ],
+)
+def test_a_flat_database_is_taken_for_one(content: bytes, export_: Cli, tmp_path: Path) -> None:
+    (tmp_path / "quotas.db").write_bytes(content)
+    assert "expected a database of Cyrus" not in export_("--db", str(tmp_path / "quotas.db")).err
+
+
+@pytest.mark.parametrize("backend", ["twoskip", "flat", "quotalegacy"])
+def test_a_cyrus_that_was_never_started_is_named_as_that(
+    backend: str, export_: Cli, list_: Cli, tmp_path: Path
+) -> None:
+    """Debian's package makes the directories of a quotalegacy tree before."""
+    (tmp_path / "quota").mkdir()
+    conf = tmp_path / "imapd.conf"
+    conf.write_text(f"configdirectory: {tmp_path}\nquota_db: {backend}\n")
+    for done in (export_("-C", str(conf)), list_("-C", str(conf))):
+        assert (done.status, done.out, done.err.count("\n")) == (66, "", 1)
+        assert f": {tmp_path}/mailboxes.db: no such file; Cyrus has never been" in done.err
+    (tmp_path / "mailboxes.db").write_bytes(b"")
+    assert "never been started" not in export_("-C", str(conf)).err
+
+
+def test_without_mailboxes_nothing_is_said_of_a_start(export_: Cli, tmp_path: Path) -> None:
+    conf = tmp_path / "imapd.conf"
+    conf.write_text(f"configdirectory: {tmp_path}\nquota_db: twoskip\n")
+    assert "started" not in export_("-C", str(conf), "--no-mailboxes").err
+    (tmp_path / "quotas.db").write_bytes((TWOSKIP / "quotas.db").read_bytes())
+    done = export_("-C", str(conf))
+    assert (done.status, "started" in done.err) == (66, False)
+
+
 def test_a_source_without_roots_is_an_empty_map(export_: Cli) -> None:
     done = export_("--quota-output", "-", stdin=b"{}")
     assert (done.status, done.lines, done.err) == (0, [], "")

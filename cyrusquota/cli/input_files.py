@@ -1,0 +1,78 @@
+"""Refuse files that are not what their option is for, before anything is read from them.
+
+A format without magic bytes takes any file for its own, and would report each line of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from io import BufferedReader
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from cyrusquota import cyrusdb
+from cyrusquota.errors import DataError, NoSuchSource, Place, SourceError, printable
+
+if TYPE_CHECKING:
+    from cyrusquota.site.site import Site
+    from cyrusquota.site.source import Source
+
+#: A flat database has a TAB in its first line, which is shorter than this.
+_HEAD = 1 << 16
+#: No text has a NUL byte among so many at its beginning.
+_BINARY = 512
+
+
+def check_database(path: str) -> None:
+    """Raise `DataError` where the file at `path` is in no format of a Cyrus database."""
+    advice = (
+        "name the quota database; the output of `quota` goes to --quota-output, a dump to --dump"
+    )
+    _check(path, "a database of Cyrus", advice, json=False)
+
+
+def check_mailboxes(path: str) -> None:
+    """Raise where the file at `path` is neither a mailboxes.db nor a dump of one.
+
+    That is `DataError`, and `NoSuchSource` for a directory.
+    """
+    if os.path.isdir(path):
+        raise NoSuchSource(f"{printable(path)}: a directory; name the mailboxes.db that is in it")
+    advice = "name mailboxes.db, or the output of `ctl_mboxlist -d`"
+    _check(path, "a list of mailboxes", advice, json=True)
+
+
+def check_text(stream: BinaryIO, name: str, expected: str) -> None:
+    """Raise `DataError` where `stream` begins with binary data instead of text."""
+    # Nothing is taken from the stream; what is not buffered cannot be looked at.
+    head = stream.peek(_BINARY) if isinstance(stream, BufferedReader) else b""
+    if b"\0" in head[:_BINARY]:
+        raise DataError(
+            expected, place=Place(name), found=head, advice="a database goes to --db, as a file"
+        )
+
+
+def _check(path: str, expected: str, advice: str, *, json: bool) -> None:
+    # What cannot be opened, or opening would wait for, is reported when it is read.
+    with contextlib.suppress(SourceError, OSError, ValueError):
+        if not os.path.isfile(path) or cyrusdb.guess(path) is not None:
+            return
+        with Path(path).open("rb") as file:
+            head = file.read(_HEAD)
+        is_text = b"\0" not in head[:_BINARY]
+        if not head or (is_text and (b"\t" in head or (json and head.lstrip()[:1] == b"{"))):
+            return
+        raise DataError(expected, place=Place(path), found=head.partition(b"\n")[0], advice=advice)
+
+
+def check_started(source: Source, site: Site) -> None:
+    """Raise `NoSuchSource` where Cyrus has never been started: it has made no database yet."""
+    path = str(site.path)
+    # A name with a NUL byte has an error of its own.
+    is_missing = "\0" not in path and not os.path.lexists(path)
+    if is_missing and not (source.path is not None and os.path.isfile(source.path)):
+        raise NoSuchSource(
+            f"{printable(path)}: no such file; Cyrus has never been started here: start it, or"
+            " mount the file system that its databases are on"
+        )
