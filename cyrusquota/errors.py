@@ -269,6 +269,13 @@ def printable(found: Union[bytes, str]) -> str:
     return "".join(out)
 
 
+def count_of(count: int, noun: str) -> str:
+    """Return `1 entry`, `2 entries`, `0 users`."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}s"
+
+
 def quote(found: bytes, around: int = 0) -> str:
     """Return `found` in quotes, at most `SHOWN` bytes of it, the byte `around` included."""
     start = max(0, min(around - SHOWN // 2, len(found) - SHOWN))

@@ -13,7 +13,7 @@ from cyrusquota.cli.command import Command, Example, Heading, under
 from cyrusquota.cli.option_types import file_names
 from cyrusquota.cli.options import Options, RawOptions, source_options
 from cyrusquota.cli.scan import ScanResult, scan
-from cyrusquota.errors import CyrusQuotaError, NoSuchMap, OptionError, printable
+from cyrusquota.errors import CyrusQuotaError, NoSuchMap, OptionError, count_of, printable
 from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH, InstalledMap, installed_map
 from cyrusquota.monitoring.nagios import PerformanceData, PluginStatus, Range, Thresholds, line
 from cyrusquota.verdicts.policies import Reserve
@@ -185,8 +185,7 @@ class _Report:
 
     def _parts(self, measured: Mapping[str, float]) -> Iterator[str]:
         percent = f"({measured['over_percent']:.2f}%)"
-        users = "1 user" if self.result.users == 1 else f"{self.result.users} users"
-        text = f"{measured['over']} of {users} over quota {percent}"
+        text = f"{measured['over']} of {count_of(self.result.users, 'user')} over quota {percent}"
         yield text + self._reasons(measured, "over", "over_percent")
         if "near" in measured:
             yield f"{measured['near']} near it" + self._reasons(measured, "near")
@@ -200,7 +199,8 @@ class _Report:
                 yield f"entries in the map: {measured['map_entries']}{reasons}"
         problems, reasons = measured["problems"], self._reasons(measured, "problems")
         if problems:
-            count = "1 problem" if problems == 1 else f"{problems} problems, the first"
+            count = count_of(self.options.problems.count, "problem")
+            count += "" if problems == 1 else ", the first"
             yield f"{count}{reasons}: {self.options.problems.first}"
         elif reasons:
             yield f"no problems{reasons}"

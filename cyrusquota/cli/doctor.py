@@ -18,7 +18,7 @@ from cyrusquota.cli.option_types import file_names
 from cyrusquota.cli.terminal import Terminal, terminal
 from cyrusquota.cyrus import imapdconf
 from cyrusquota.doctor import Finding, Host, Severity
-from cyrusquota.errors import printable
+from cyrusquota.errors import count_of, printable
 from cyrusquota.mta.exim import Exim
 
 #: Exists while systemd is the init of this machine (sd_booted(3)).
@@ -121,7 +121,7 @@ def _summary(findings: Sequence[Finding]) -> str:
     """Return how many findings there are of each severity, the worst first."""
     counts = Counter(one.kind.severity for one in findings)
     said = [
-        f"{counts[severity]} {severity.name.lower()}{'s' * (counts[severity] != 1)}"
+        count_of(counts[severity], severity.name.lower())
         for severity in (Severity.ERROR, Severity.WARNING, Severity.NOTE)
         if counts[severity]
     ]

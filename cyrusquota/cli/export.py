@@ -16,7 +16,7 @@ from cyrusquota.cli.option_types import Seconds, file_names
 from cyrusquota.cli.options import Options, RawOptions, source_options
 from cyrusquota.cli.progress import progress
 from cyrusquota.cli.run import advised, complain, run
-from cyrusquota.errors import OptionError
+from cyrusquota.errors import OptionError, count_of
 from cyrusquota.maps import KeyForm
 from cyrusquota.maps.header import MapHeader
 from cyrusquota.maps.values import MapValues
@@ -162,11 +162,11 @@ def export(
             before, after = (publisher.summarize(found).keys for found in (old or b"", content))
             change = Change.between(before, after)
             complain(
-                f"{output} {outcome.value}: {change.added} entries added, {change.removed} removed,"
-                f" {change.kept} kept"
+                f"{output} {outcome.value}: {count_of(change.added, 'entry')} added,"
+                f" {change.removed} removed, {change.kept} kept"
             )
     if verbose:
-        complain(f"{builder.summary}, {options.problems.count} problems")
+        complain(f"{builder.summary}, {count_of(options.problems.count, 'problem')}")
 
 
 def _check_follow(raw: RawOptions, output: Optional[str], *, is_single: bool) -> None:
@@ -204,7 +204,8 @@ class _MapBuilder:
         options.check_readable(found.roots)
         entries = self.map_options.entries(map_values.values(found.verdicts))
         name = options.source.name
-        self.summary = f"{found.roots} quota roots read from {name}, {len(entries)} entries"
+        roots, listed = count_of(found.roots, "quota root"), count_of(len(entries), "entry")
+        self.summary = f"{roots} read from {name}, {listed}"
         near = sum(not verdict.over for verdict in found.verdicts)
         header = MapHeader(name, options.policy.name, roots=found.roots, near=near)
         return maps.document(map_values.format, entries, header)
@@ -219,7 +220,7 @@ def _print_changes(
         for line in sorted(lines):
             click.echo(b"%b %b" % (sign, line))
     click.echo(
-        f"{len(after - before)} entries would be added, {len(before - after)} removed,"
+        f"{count_of(len(after - before), 'entry')} would be added, {len(before - after)} removed,"
         f" {len(before & after)} kept"
     )
     rejection = guard(old, content) if old else None

@@ -14,7 +14,7 @@ import click
 
 from cyrusquota import errors
 from cyrusquota.cli.command import command_again
-from cyrusquota.errors import CyrusQuotaError, HeldBack, printable
+from cyrusquota.errors import CyrusQuotaError, HeldBack, count_of, printable
 
 #: Cron mails every line, and more of them would say nothing new.
 MAX_PROBLEMS = 20
@@ -67,7 +67,7 @@ class Problems:
         """Report what waits, and how many more there were."""
         self.release()
         if not self.quiet and self.count > MAX_PROBLEMS:
-            complain(f"... and {self.count - MAX_PROBLEMS} more problems like these")
+            complain(f"... and {count_of(self.count - MAX_PROBLEMS, 'more problem')}")
 
 
 def complain(line: str) -> None:

@@ -6,6 +6,7 @@ from typing import Optional
 
 import attrs
 
+from cyrusquota.errors import count_of
 from cyrusquota.follow.state import FollowState
 from cyrusquota.maps.header import MapHeader
 from cyrusquota.publish.atomic import PublishResult
@@ -35,7 +36,8 @@ class FollowPublisher:
             result = self.maps.put(claim, document.content, guard, document)
         if result is PublishResult.WRITTEN:
             guard.accepted(document.content)
-        self.summary = f"{state.roots} quota roots, {len(state.map_entries)} entries"
+        entries = count_of(len(state.map_entries), "entry")
+        self.summary = f"{count_of(state.roots, 'quota root')}, {entries}"
 
     def _document(self, state: FollowState) -> MapDocument:
         written, found, query = self.maps.format, state.map_entries, state.config.query

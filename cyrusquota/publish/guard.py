@@ -14,7 +14,7 @@ from typing import AbstractSet, Callable, Iterable, Optional
 
 import attrs
 
-from cyrusquota.errors import OptionError, printable
+from cyrusquota.errors import OptionError, count_of, printable
 from cyrusquota.maps import Format
 from cyrusquota.maps.header import MapHeader
 
@@ -145,7 +145,7 @@ def check_change(
         return None
     ceiling = _rounded_up(change.count)
     return Rejection(
-        f"{change.added} entries would be added to the {len(old.keys)} in place and"
+        f"{count_of(change.added, 'entry')} would be added to the {len(old.keys)} in place and"
         f" {change.removed} removed, more than {exceeded} allows{_elsewhere(old, new)};"
         " the map in place stays and is not renewed",
         f"check the quota database, or accept up to {ceiling} changes once",

@@ -195,7 +195,7 @@ def test_many_updates_and_a_repack(needs_cyrus: None, directory: Path) -> None:
 def test_the_service_manager_hears_of_it(needs_cyrus: None, directory: Path) -> None:
     with following("twoskip", directory) as (server, follower):
         follower.hears("READY=1")
-        follower.hears("STATUS=2 quota roots, 1 entries")
+        follower.hears("STATUS=2 quota roots, 1 entry")
         follower.hears("WATCHDOG=1")
         # Another database, as imapd.conf has it then.
         other = server.lib / "other.db"

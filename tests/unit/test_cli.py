@@ -179,7 +179,7 @@ def test_the_mode_may_be_chosen(export_: Cli, tmp_path: Path) -> None:
 def test_verbose_tells_the_numbers(export_: Cli) -> None:
     done = export_(*BAD_VALUES, "-q", "-v")
     assert done.err == (
-        f"cyrusquota-export: 2 quota roots read from {BAD_VALUES[1]}, 1 entries, 4 problems\n"
+        f"cyrusquota-export: 2 quota roots read from {BAD_VALUES[1]}, 1 entry, 4 problems\n"
     )
 
 
@@ -663,7 +663,7 @@ def test_a_dry_run_tells_what_would_change_and_writes_nothing(export_: Cli, tmp_
     assert done.out.splitlines() == [
         f"+ max: {DEFER}",
         f"- old: {DEFER}",
-        "1 entries would be added, 1 removed, 1 kept",
+        "1 entry would be added, 1 removed, 1 kept",
     ]
     assert (target.read_bytes(), target.stat().st_mtime_ns) == before
     assert list(tmp_path.iterdir()) == [target]
@@ -673,7 +673,7 @@ def test_a_dry_run_needs_no_map(export_: Cli, tmp_path: Path) -> None:
     dump = b"user.jane\t2000 1\n"
     for arguments in ((), ("-o", str(tmp_path / "map"))):
         done = export_("--dump", "-", "--dry-run", *arguments, stdin=dump)
-        assert done.out.splitlines()[-1] == "1 entries would be added, 0 removed, 0 kept"
+        assert done.out.splitlines()[-1] == "1 entry would be added, 0 removed, 0 kept"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -182,7 +182,7 @@ def test_only_twenty_problems_are_told(capfd: pytest.CaptureFixture[str]) -> Non
     status, said = run(capfd)
     lines = said.splitlines()
     assert (status, len(lines)) == (0, 21)
-    assert lines[20] == "cyrusquota-export: ... and 5 more problems like these"
+    assert lines[20] == "cyrusquota-export: ... and 5 more problems"
 
 
 def test_a_dry_run_tells_what_the_guard_would_say(capfd: pytest.CaptureFixture[str]) -> None:

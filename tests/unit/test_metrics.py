@@ -196,7 +196,7 @@ def test_the_guard_says_what_the_export_then_does(
     (tmp_path / "dump").write_bytes(SITE)
     found = told(metrics(*source, *options))
     would = export_(*source, *map_options, *options, "--dry-run").out
-    added, removed = re.findall(r"([0-9]+) (?:entries would be added|removed)", would)[:2]
+    added, removed = re.findall(r"([0-9]+) (?:entr(?:y|ies) would be added|removed)", would)[:2]
     changes = {"added": int(added), "removed": int(removed)}
     assert found.by_label("map_pending_entries", "change") == changes
     held = found.value("map_held_back")

@@ -359,7 +359,7 @@ def test_a_dash_is_standard_output(command: str, cli: Cli, tmp_path: Path) -> No
 def test_a_dry_run_for_standard_output_is_one_without_a_map(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "dump").write_bytes(b"user.jane\t2000 1\n")
     done = cli("cyrusquota-export --dump dump -n -o -")
-    assert done.out.splitlines()[-1] == "1 entries would be added, 0 removed, 0 kept"
+    assert done.out.splitlines()[-1] == "1 entry would be added, 0 removed, 0 kept"
 
 
 # Help
