@@ -41,6 +41,12 @@ _OPTIONS = (
         help=f"The imapd.conf to follow.  [default: {imapdconf.DEFAULT_PATH}]",
     ),
     _where(
+        "--service",
+        metavar="NAME",
+        help="The name in cyrus.conf of the lmtpd that the MTA hands its mail to: its options and"
+        " its imapd.conf count.  [default: lmtpunix, lmtp, or else the first]",
+    ),
+    _where(
         "--mailboxes",
         metavar="PATH",
         shell_complete=file_names,
@@ -145,6 +151,7 @@ class RawOptions:
     """
 
     config: Optional[str]
+    service: Optional[str]
     mailboxes: Optional[str]
     no_mailboxes: bool
     db: Optional[str]
@@ -168,6 +175,11 @@ class RawOptions:
             )
         if self.backend is not None:
             cyrusdb.check_backend(self.backend)
+        if self.service is not None and not self._needs_config:
+            raise OptionError(
+                "--service goes with imapd.conf, which is not read here; name it with -C, or leave"
+                " --service out"
+            )
         if self.mailboxes is not None and self.no_mailboxes:
             raise OptionError(
                 "--mailboxes and --no-mailboxes exclude one another; give one of them"
@@ -175,6 +187,10 @@ class RawOptions:
         with reading_as(self.user):
             # Nothing is read: an unknown user is refused now instead of later.
             pass
+
+    @property
+    def _needs_config(self) -> bool:
+        return self.config is not None or not any(path is not None for path in self._sources)
 
     @property
     def _sources(self) -> tuple[Optional[str], ...]:
@@ -197,8 +213,8 @@ class RawOptions:
             import_all()
         with reading_as(self.user):
             conf = None
-            if self.config is not None or not any(path is not None for path in self._sources):
-                conf = imapdconf.load(self.config or imapdconf.DEFAULT_PATH)
+            if self._needs_config:
+                conf = imapdconf.load(self.config or imapdconf.DEFAULT_PATH, self.service)
                 for warning in conf.warnings:
                     self.problems.warn(warning)
             if self.db is not None and self.backend is None:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
-from typing import Mapping, Optional
+from typing import Iterator, Mapping, Optional
 
 import attrs
 
+from cyrusquota.cyrus.cyrusconf import lmtpd_services
 from cyrusquota.cyrus.names import BUILT_IN_DOMAIN, Naming
-from cyrusquota.errors import AnyPath, ConfigError, Place, printable, quote
+from cyrusquota.errors import AnyPath, ConfigError, OptionError, Place, printable, quote
 
 DEFAULT_PATH = "/etc/imapd.conf"
 
 _OPTION = re.compile(r"(?P<name>[A-Za-z0-9_-]+):(?P<value>.*)", re.DOTALL)
-_INCLUDE = re.compile(r"@include:(?P<path>.*)", re.DOTALL)
+_INCLUDE = re.compile(r"@include:(?P<path>.*)", re.DOTALL | re.IGNORECASE)
 #: Leading and trailing white space as C's isspace has it.
 _BLANK = " \t\r\n\v\f"
 _BASE = "{configdirectory}"
@@ -28,9 +30,20 @@ _OFF = re.compile(r"0|n|f|of")
 #: Other spellings of the values of virtdomains (lib/imapoptions).
 _VIRTDOMAINS = {"1": "on", "yes": "on", "t": "on", "true": "on"}
 _VIRTDOMAINS.update({"0": "off", "no": "off", "f": "off", "false": "off"})
-#: The names that lmtpd usually has in cyrus.conf; NAME_option goes before option there.
-_LMTP_SERVICES = ("lmtpunix", "lmtp")
+#: The names that lmtpd usually has in cyrus.conf. NAME_option goes before option there.
+_USUAL_SERVICES = ("lmtpunix", "lmtp")
+#: The options that say where the quotas are and who is over. Services may differ in others.
+_RELEVANT = (
+    *("configdirectory", "quota_db", "quota_db_path", "mboxlist_db", "mboxlist_db_path"),
+    *("conversations_db", "mboxname_userpath", "sql_engine", "sql_database", "sql_hostnames"),
+    *("virtdomains", "defaultdomain", "lmtp_downcase_rcpt", "lmtp_strict_quota"),
+    *("quota_use_conversations", "fulldirhash", "hashimapspool", "metapartition_files"),
+    *("servername", "postuser", "lmtp_catchall_mailbox", "mailbox_maxmessages_email"),
+)
 _CORRECT = "correct the file: Cyrus does not start with it either"
+#: Far more than any site needs, and little enough to be read in no time: bytes of imapd.conf and
+#: all its includes, and of one option; includes within includes.
+_LONGEST, _LONGEST_OPTION, _DEEPEST = 1 << 20, 1 << 16, 100
 
 
 @attrs.frozen
@@ -43,21 +56,22 @@ class ImapdConf:
     path: str
     options: Mapping[str, str]
     warnings: tuple[str, ...] = ()
+    #: The names of the lmtpd in cyrus.conf.
+    services: tuple[str, ...] = _USUAL_SERVICES
 
     def get(self, name: str) -> Optional[str]:
         """Return the value of an option as lmtpd sees it, or None where it is not set.
 
-        `lmtp_NAME` or `lmtpunix_NAME` go before NAME; `{configdirectory}` at the start of a value
-        is replaced.
+        SERVICE_NAME goes before NAME; `{configdirectory}` at the start of a value is replaced.
         """
-        value = None
-        for key in (*(f"{service}_{name}" for service in _LMTP_SERVICES), name):
-            value = self.options.get(key)
-            if value is not None:
-                break
-        if value is not None and value.startswith(_BASE):
+        value = self._value(name)
+        if value is not None and value[: len(_BASE)].lower() == _BASE:
             value = self.configdirectory + value[len(_BASE) :]
         return value
+
+    def _value(self, name: str) -> Optional[str]:
+        keys = (*(f"{service.lower()}_{name}" for service in self.services), name)
+        return next((self.options[key] for key in keys if key in self.options), None)
 
     def switch(self, name: str, default: bool) -> bool:
         """Return whether an option is on; the first letters decide, as in Cyrus.
@@ -76,7 +90,7 @@ class ImapdConf:
     @property
     def configdirectory(self) -> str:
         """Return the directory that all others are found from; raises `ConfigError` without one."""
-        value = self.options.get("configdirectory")
+        value = self._value("configdirectory")
         if value is None:
             raise ConfigError(
                 f"{printable(self.path)}: expected the option configdirectory, found none;"
@@ -138,11 +152,52 @@ class ImapdConf:
         )
 
 
-def load(path: AnyPath = DEFAULT_PATH) -> ImapdConf:
-    """Read an imapd.conf with all that it includes; raises `ConfigError`."""
+def load(path: AnyPath = DEFAULT_PATH, service: Optional[str] = None) -> ImapdConf:
+    """Read an imapd.conf with all that it includes, as lmtpd sees it.
+
+    The cyrus.conf beside it says under which name lmtpd runs, and whether it has another
+    imapd.conf, which is read instead. `service` chooses one of several, by default `lmtpunix`,
+    `lmtp`, or else the first. Raises `ConfigError`, and `OptionError` where there is no such
+    service.
+    """
+    given = _load(os.fspath(path))
+    cyrus_conf = os.path.join(os.path.dirname(given.path), "cyrus.conf")
+    confs = {}
+    for found in lmtpd_services(cyrus_conf):
+        own = given if found.config is None else _load(found.config)
+        # Several servers may have their files in one directory.
+        if own.options.get("configdirectory") == given.options.get("configdirectory"):
+            confs[found.name] = attrs.evolve(own, services=(found.name,))
+    if service is not None and confs and service not in confs:
+        raise OptionError(
+            f"--service: {printable(cyrus_conf)} has no lmtpd called {printable(service)}; choose"
+            f" from {', '.join(confs)}"
+        )
+    if not confs:
+        return given if service is None else attrs.evolve(given, services=(service,))
+    name = service or next((one for one in _USUAL_SERVICES if one in confs), next(iter(confs)))
+    chosen = confs[name]
+    differing = [] if service is not None else _differing(chosen, confs)
+    return attrs.evolve(chosen, warnings=(*chosen.warnings, *differing))
+
+
+def _differing(chosen: ImapdConf, confs: Mapping[str, ImapdConf]) -> Iterator[str]:
+    """Yield a warning for each service that has other values of what counts here."""
+    for name, conf in confs.items():
+        options = [one for one in _RELEVANT if conf._value(one) != chosen._value(one)]
+        if options:
+            (used,) = chosen.services
+            yield (
+                f"{printable(chosen.path)}: the lmtpd services {used} and {name} of cyrus.conf"
+                f" differ in {', '.join(options)}; those of {used} count here, choose the one that"
+                " the MTA hands its mail to with --service"
+            )
+
+
+def _load(path: str) -> ImapdConf:
     reading = _Reading()
-    reading.file(os.fspath(path), included_from=None)
-    return ImapdConf(os.fspath(path), reading.options, tuple(reading.warnings))
+    reading.file(path, included_from=None)
+    return ImapdConf(path, reading.options, tuple(reading.warnings))
 
 
 @attrs.define
@@ -150,21 +205,44 @@ class _Reading:
     options: dict[str, str] = attrs.field(factory=dict)
     warnings: list[str] = attrs.field(factory=list)
     _seen: dict[str, Place] = attrs.field(factory=dict)
-    _files: list[str] = attrs.field(factory=list)
+    _twice: set[str] = attrs.field(factory=set)
+    _files: set[str] = attrs.field(factory=set)
+    _depth: int = 0
+    _size: int = 0
 
     def file(self, path: str, included_from: Optional[Place]) -> None:
         if path in self._files:
             raise ConfigError(
                 f"{included_from}: {printable(path)} is included a second time; {_CORRECT}"
             )
-        self._files.append(path)
-        for number, line in _logical_lines(_contents(path, included_from)):
+        if self._depth > _DEEPEST:
+            raise ConfigError(
+                f"{included_from}: expected at most {_DEEPEST} includes within one another; does a"
+                " file include itself under another name?"
+            )
+        self._files.add(path)
+        content = _contents(path, included_from)
+        self._size += len(content)
+        if self._size > _LONGEST:
+            raise ConfigError(
+                f"{included_from or printable(path)}: expected at most {_LONGEST} bytes in"
+                " imapd.conf and all that it includes; is that the file you mean?"
+            )
+        self._depth += 1
+        for number, line in _logical_lines(content.decode("utf-8", "surrogateescape")):
             self._line(line, Place(path, line=number))
+        self._depth -= 1
 
     def _line(self, line: str, place: Place) -> None:
         line = line.strip(_BLANK)
         if not line or line.startswith("#"):
             return
+        if len(line) > _LONGEST_OPTION:
+            found = quote(line.encode("utf-8", "surrogateescape"))
+            raise ConfigError(
+                f"{place}: expected at most {_LONGEST_OPTION} bytes for one option, found {found};"
+                " is a backslash at the end of a line too much?"
+            )
         include = _INCLUDE.fullmatch(line)
         if include is not None:
             self.file(include["path"].strip(_BLANK), included_from=place)
@@ -177,7 +255,8 @@ class _Reading:
         self._set(option["name"].lower(), value, place)
 
     def _set(self, name: str, value: str, place: Place) -> None:
-        if name in self._seen:
+        if name in self._seen and name not in self._twice:
+            self._twice.add(name)
             self.warnings.append(
                 f"{place}: option {name} was set in {self._seen[name]} already; this one counts"
                 " here, but Cyrus does not start with such a file"
@@ -186,9 +265,14 @@ class _Reading:
         self.options[name] = value
 
 
-def _contents(path: str, included_from: Optional[Place]) -> str:
+def _contents(path: str, included_from: Optional[Place]) -> bytes:
+    """Read a file, and no more of it than `_Reading` can accept."""
     try:
-        return Path(path).read_bytes().decode("utf-8", "surrogateescape")
+        # A FIFO that nobody writes to must not hold the opening up.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ValueError("not a regular file")
+            return file.read(_LONGEST + 1)
     except (OSError, ValueError) as error:
         by = f"{included_from} includes it: " if included_from else ""
         reason = getattr(error, "strerror", None) or str(error)
@@ -198,18 +282,14 @@ def _contents(path: str, included_from: Optional[Place]) -> str:
         ) from error
 
 
-def _logical_lines(text: str) -> list[tuple[int, str]]:
-    """Return lines with the number of their first; a backslash right before LF joins the next."""
-    lines: list[tuple[int, str]] = []
-    joining = False
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield lines with the number of their first; a backslash right before LF joins the next."""
+    pieces: list[str] = []
     raw = text.split("\n")
     for number, line in enumerate(raw, 1):
-        more = line.endswith("\\") and number < len(raw)
-        body = line[:-1] if more else line
-        if joining:
-            first, start = lines[-1]
-            lines[-1] = first, start + body
+        first = number - len(pieces)
+        if line.endswith("\\") and number < len(raw):
+            pieces.append(line[:-1])
         else:
-            lines.append((number, body))
-        joining = more
-    return lines
+            yield first, "".join((*pieces, line))
+            pieces = []

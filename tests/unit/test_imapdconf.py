@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Optional
 
 import pytest
 
 from cyrusquota.cyrus.imapdconf import ImapdConf, load
 from cyrusquota.cyrus.names import Naming
-from cyrusquota.errors import ConfigError
+from cyrusquota.errors import ConfigError, OptionError
 
 Write = Callable[..., ImapdConf]
 
@@ -244,3 +245,161 @@ def test_without_configdirectory_nothing_can_be_found(conf: Write) -> None:
     found = conf("virtdomains: on", first="")
     with pytest.raises(ConfigError, match="expected the option configdirectory"):
         _ = found.quota_path
+
+
+# What may not take long, or much memory
+
+
+@pytest.mark.parametrize("depth", [101, 900])
+def test_includes_within_includes_have_a_limit(tmp_path: Path, depth: int) -> None:
+    for number in range(depth):
+        (tmp_path / f"{number}.conf").write_text(f"@include: {tmp_path}/{number + 1}.conf\n")
+    (tmp_path / f"{depth}.conf").write_text("configdirectory: /x\n")
+    with pytest.raises(ConfigError, match=r"/100\.conf, line 1: expected at most 100 includes"):
+        load(tmp_path / "0.conf")
+
+
+def test_a_hundred_includes_within_one_another_are_read(tmp_path: Path) -> None:
+    for number in range(100):
+        (tmp_path / f"{number}.conf").write_text(f"@include: {tmp_path}/{number + 1}.conf\n")
+    (tmp_path / "100.conf").write_text("configdirectory: /x\n")
+    assert load(tmp_path / "0.conf").configdirectory == "/x"
+
+
+def test_one_file_under_many_names_is_too_much(tmp_path: Path) -> None:
+    (tmp_path / "big.conf").write_text("".join(f"option{n}: x\n" for n in range(20_000)))
+    includes = (f"@include: {tmp_path}{'/' * n}/big.conf\n" for n in range(1, 200))
+    (tmp_path / "imapd.conf").write_text("configdirectory: /x\n" + "".join(includes))
+    with pytest.raises(ConfigError, match=r"imapd.conf, line [45]: expected at most 1048576 bytes"):
+        load(tmp_path / "imapd.conf")
+
+
+@pytest.mark.parametrize("text", ["x" * 70_000, "x\\\n" * 70_000, "\\\n" * 70_000 + "x" * 70_000])
+def test_an_option_has_a_longest_value_and_is_not_quoted_in_full(conf: Write, text: str) -> None:
+    with pytest.raises(ConfigError, match="line 2: expected at most 65536 bytes") as caught:
+        conf(f"postuser: {text}")
+    assert len(str(caught.value)) < 400
+
+
+def test_an_option_given_over_and_over_is_one_warning(conf: Write) -> None:
+    found = conf(*["postuser: a"] * 1000)
+    assert len(found.warnings) == 1
+    assert "line 2 already" in found.warnings[0]
+
+
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in ("/dev/zero", str(tmp_path / "fifo")):
+        with pytest.raises(ConfigError, match="not a regular file"):
+            load(path)
+
+
+# The names of directives and placeholders
+
+
+@pytest.mark.parametrize("word", ["@include", "@INCLUDE", "@Include"])
+@pytest.mark.parametrize("base", ["{configdirectory}", "{ConfigDirectory}", "{CONFIGDIRECTORY}"])
+def test_directives_and_placeholders_are_caseless(
+    conf: Write, tmp_path: Path, word: str, base: str
+) -> None:
+    (tmp_path / "more.conf").write_text(f"quota_db_path: {base}/limits.db\n")
+    found = conf(f"{word}: {tmp_path}/more.conf")
+    assert str(found.quota_path) == "/var/lib/cyrus/limits.db"
+
+
+# The lmtpd services of cyrus.conf
+
+STRICT = "lmtplocal_lmtp_strict_quota: yes\nlmtp_lmtp_strict_quota: no\n"
+
+
+@pytest.fixture
+def services(tmp_path: Path) -> Callable[..., ImapdConf]:
+    """Load an imapd.conf beside a cyrus.conf."""
+
+    def write(cyrus_conf: str, options: str = STRICT, service: Optional[str] = None) -> ImapdConf:
+        (tmp_path / "imapd.conf").write_text("configdirectory: /var/lib/cyrus\n" + options)
+        (tmp_path / "cyrus.conf").write_text(cyrus_conf)
+        return load(tmp_path / "imapd.conf", service)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("entries", "names", "strict"),
+    [
+        ('lmtplocal cmd="lmtpd" listen="/run/lmtp"', ("lmtplocal",), True),
+        ('LmtpLocal\tcmd="/usr/lib/cyrus/bin/lmtpd -a -T 60" prefork=0', ("LmtpLocal",), True),
+        ("lmtplocal listen=lmtp cmd=lmtpd", ("lmtplocal",), True),
+        ('lmtp cmd="lmtpd"', ("lmtp",), False),
+        ('#lmtp cmd="lmtpd"\n lmtplocal cmd="lmtpd" # listen=1', ("lmtplocal",), True),
+        # Without an lmtpd the usual names count.
+        ('imap cmd="imapd"\n lmtplocal cmd="lmtpproxyd"', ("lmtpunix", "lmtp"), False),
+        ("", ("lmtpunix", "lmtp"), False),
+    ],
+)
+def test_the_name_of_the_service_decides_which_options_count(
+    services: Callable[..., ImapdConf], entries: str, names: tuple[str, ...], strict: bool
+) -> None:
+    text = f'START {{\n lmtp cmd="lmtpd"\n}}\n\nSERVICES {{\n {entries}\n}}\nEVENTS {{\n}}\n'
+    found = services(text)
+    assert found.services == names
+    assert found.switch("lmtp_strict_quota", False) is strict
+    assert found.warnings == ()
+
+
+TWO = 'SERVICES {\n lmtplocal cmd="lmtpd"\n lmtp cmd="lmtpd -a"\n}\n'
+
+
+def test_services_that_disagree_are_named_and_one_can_be_chosen(
+    services: Callable[..., ImapdConf],
+) -> None:
+    found = services(TWO)
+    assert found.services == ("lmtp",)
+    (warning,) = found.warnings
+    assert "lmtp and lmtplocal of cyrus.conf differ in lmtp_strict_quota" in warning
+    assert "--service" in warning
+
+    chosen = services(TWO, service="lmtplocal")
+    assert (chosen.services, chosen.warnings) == (("lmtplocal",), ())
+    with pytest.raises(OptionError, match="has no lmtpd called lmtpx; choose from lmtplocal, lmtp"):
+        services(TWO, service="lmtpx")
+
+
+def test_services_may_differ_in_what_does_not_matter_here(
+    services: Callable[..., ImapdConf],
+) -> None:
+    options = "lmtplocal_syslog_prefix: local\nlmtplocal_lmtp_strict_quota: no\n"
+    options += "lmtp_strict_quota: no\n"
+    assert services(TWO, options).warnings == ()
+
+
+def test_without_a_cyrus_conf_a_service_can_be_named(conf: Write, tmp_path: Path) -> None:
+    conf(STRICT)
+    assert load(tmp_path / "imapd.conf", "lmtplocal").switch("lmtp_strict_quota", False) is True
+
+
+def test_a_service_may_have_an_imapd_conf_of_its_own(
+    services: Callable[..., ImapdConf], tmp_path: Path
+) -> None:
+    own = tmp_path / "lmtpd.conf"
+    own.write_text("configdirectory: /var/lib/cyrus\nlmtp_strict_quota: yes\n")
+    text = f'SERVICES {{\n lmtp cmd="lmtpd -C {own}"\n}}\n'
+    found = services(text, "")
+    assert (found.path, found.switch("lmtp_strict_quota", False)) == (str(own), True)
+
+
+def test_the_services_of_another_server_are_not_ours(
+    services: Callable[..., ImapdConf], tmp_path: Path
+) -> None:
+    other = tmp_path / "other.conf"
+    other.write_text("configdirectory: /srv/other\nlmtp_strict_quota: yes\n")
+    found = services(f'SERVICES {{\n lmtp cmd="lmtpd -C {other}"\n}}\n', "")
+    assert (found.configdirectory, found.services) == ("/var/lib/cyrus", ("lmtpunix", "lmtp"))
+
+
+def test_a_cyrus_conf_that_is_no_file_is_left_alone(conf: Write, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cyrus.conf")
+    assert conf().services == ("lmtpunix", "lmtp")
+    (tmp_path / "cyrus.conf").unlink()
+    (tmp_path / "cyrus.conf").symlink_to("/dev/zero")
+    assert conf().services == ("lmtpunix", "lmtp")
