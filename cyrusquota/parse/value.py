@@ -25,9 +25,11 @@ CANONICAL = re.compile(
     rb"(?: MODSEQ [0-9]+)?\)"
 )
 _WORD = re.compile(rb"[^ \t\r\n]+")
-_OLD_NUMBER = re.compile(rb"[+-]?[0-9]+")
+#: As scanf's %lld: behind white space that does not divide words, a sign, digits, and any junk.
+_OLD_NUMBER = re.compile(rb"[\v\f]*([+-]?[0-9]+)")
 _BY_CODE = {resource.code: resource for resource in Resource}
 _OLD_ADVICE = "Cyrus answers 'invalid format' for this root; `quota -f` or SETQUOTA repairs it"
+_DAMAGED_ADVICE = "Cyrus does not write such a value; restore it from a backup"
 _CUT_ADVICE = "Cyrus takes such a root for unlimited; `quota -f` or SETQUOTA repairs it"
 
 
@@ -59,6 +61,10 @@ def usages(value: bytes, *, on_problem: OnProblem = raise_problem) -> Optional[U
     if canonical is not None:
         return _from_canonical(canonical.groups())
     if not value or value[:1] == b"\0":
+        return None
+    if len(value) > dlist.LONGEST:
+        expected = f"a value of at most {dlist.LONGEST} bytes"
+        on_problem(_bad(value, expected, advice=_DAMAGED_ADVICE))
         return None
     return (_from_dlist if value[:1] == b"%" else _from_numbers)(value, on_problem)
 
@@ -102,9 +108,9 @@ def _old_number(words: list[bytes], at: int) -> Optional[int]:
     match = _OLD_NUMBER.match(words[at]) if at < len(words) else None
     if match is None:
         return None
-    digits = match.group().lstrip(b"+-").lstrip(b"0")[:20]
+    digits = match[1].lstrip(b"+-").lstrip(b"0")[:20]
     number = int(digits or b"0")
-    number = -number if match.group().startswith(b"-") else number
+    number = -number if match[1].startswith(b"-") else number
     return max(-(1 << 63), min(number, (1 << 63) - 1))
 
 
@@ -112,7 +118,7 @@ def _old_number(words: list[bytes], at: int) -> Optional[int]:
 
 
 def _from_dlist(value: bytes, on_problem: OnProblem) -> Optional[Usages]:
-    end, pairs = dlist.parse(value)
+    end, pairs = dlist.parse(value, signed=True)
     if pairs is None:
         expected = "a complete dlist, %(S (USED LIMIT) ...)"
         on_problem(_bad(value, expected, at=end, advice=_CUT_ADVICE))

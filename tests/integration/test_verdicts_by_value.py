@@ -63,6 +63,48 @@ _NUMBER = st.sampled_from(
 )
 
 
+#: What the parser of lists reads otherwise than one would guess: a percent sign where a key should
+#: be, 0xFF where an item starts, NUL within an item, line breaks behind a backslash. (Other bytes
+#: above 0x7F where an item starts make lmtpd 3.6.1 drop the connection.)
+_QUIRKS = st.sampled_from(
+    [
+        b"%(S 5)",
+        b"%S (9 1)",
+        b"%",
+        b"(",
+        b"\xff",
+        b"\xff ",
+        b" \xff",
+        b"\xff\xff",
+        b"\xff\t",
+        b"\xff\v",
+    ]
+    + [
+        b"\0",
+        b"S\0x (5 1)",
+        b'"S\0x" (5 1)',
+        b'"\\\n" (9)',
+        b'"\n" (9)',
+        b"\v",
+        b"\f",
+        b"\\Seen (9)",
+    ]
+    + [b"{1+}\r\nS (99999 1)", b"{2+}\r\nS\0 (99999 1)", b"x\xe9y (9)", b"%{x", b"NIL", b"{ ", b'"']
+)
+
+
+@st.composite
+def _quirky(draw: st.DrawFn) -> bytes:
+    """A canonical value with up to two quirks put between its items, or into its numbers."""
+    value = draw(_canonical())
+    for _ in range(draw(st.integers(1, 2))):
+        quirk = draw(_QUIRKS)
+        edges = [at for at in range(2, len(value)) if value[at : at + 1] in b" ()"]
+        at = draw(st.sampled_from(edges) | st.integers(2, len(value)))
+        value = value[: at + draw(st.integers(0, 1))] + quirk + value[at:]
+    return value
+
+
 @st.composite
 def _odd(draw: st.DrawFn) -> bytes:
     """A value of the new grammar that Cyrus would not write itself."""
@@ -81,7 +123,19 @@ def _odd(draw: st.DrawFn) -> bytes:
 def _old(draw: st.DrawFn) -> bytes:
     """A value of the old grammar, right or wrong."""
     plain = st.sampled_from(
-        [b"0", b"5", b"-1", b"-17", b"10", b"10240", b"10241", b"2048\r", b"+7"]
+        [
+            b"0",
+            b"5",
+            b"-1",
+            b"-17",
+            b"10",
+            b"10240",
+            b"10241",
+            b"2048\r",
+            b"+7",
+            b"\v9999999",
+            b"\f5",
+        ]
     )
     number = plain | st.sampled_from([b"%d" % edge for edge in _EDGES]) | st.just(b"x1")
     words = [draw(number), draw(number)]
@@ -107,7 +161,7 @@ _NASTY = st.sampled_from(
         b"5 1 XX 3 4",
     ]
 )
-VALUES = st.one_of(_canonical(), _canonical(), _odd(), _old(), _NASTY)
+VALUES = st.one_of(_canonical(), _quirky(), _quirky(), _odd(), _old(), _NASTY)
 
 
 @pytest.fixture(scope="module")

@@ -98,6 +98,25 @@ GOOD: list[tuple[bytes, Figures]] = [
     (b"%(S (5 9007199254740992))", {S: (5, -9223372036854775808)}),
     (b"%(S (5 18014398509481984))", {S: (5, 0)}),
     (b"%(M (5 9007199254740992))", {M: (5, 9007199254740992)}),
+    # A percent sign is a key, too
+    (b"%(% (7 7) S (5 1))", {S: (5, 1024)}),
+    (b"%(%(7 7) S (5 1))", {S: (5, 1024)}),
+    # 0xFF where an item starts is skipped behind an opening parenthesis...
+    (b"%(\xffS (5 1))", {S: (5, 1024)}),
+    (b"%(S (\xff5 1))", {S: (5, 1024)}),
+    (b"%(S ( \xff5 1))", {S: (5, 1024)}),
+    (b"%(S (\xff\xff5 1))", {S: (0, 1024)}),
+    # ... where a TAB behind it is an empty item, and a blank an error
+    (b"%(S (\xff\t1))", {S: (0, 1024)}),
+    # NUL ends an atom or a string, but not a literal
+    (b"%(S (5\x009 1))", {S: (5, 1024)}),
+    (b'%(S ("5\x009" 1))', {S: (5, 1024)}),
+    (b"%(S\0x (5 1))", {S: (5, 1024)}),
+    (b"%(S ({2+}\r\n5\x00 1))", {S: (0, 1024)}),
+    # A backslash in a string takes any byte
+    (b'%(S (5 1) X "a\\\nb")', {S: (5, 1024)}),
+    # VT and FF are blanks of scanf, which do not divide words
+    (b"\v5 \f1", {S: (5, 1024)}),
 ]
 
 BAD_FORMAT = [
@@ -137,6 +156,13 @@ SETS_NOTHING = [
     b'%(S ("5\n" 1))',
     b"%(S ({9}\r\n5",
     b"%(S ({99999999999999999999}\r\n5))",
+    # 0xFF where an item starts, but not right behind an opening parenthesis
+    b"%(S (5 1)\xff M (1 1))",
+    b"%(S \xff(5 1))",
+    b"%(S (5 \xff1))",
+    b"%(S (\xff 5 1))",
+    b"%({2+}\r\nS\0 (5 1))",
+    b"%(S %5)",
 ]
 
 
@@ -172,7 +198,7 @@ def test_an_empty_value_is_no_root_and_no_problem(raw: bytes) -> None:
     assert value.quota_root(b"user.jane", raw) is None
 
 
-@pytest.mark.parametrize("raw", [b"5\v1", b"5\f1"])
+@pytest.mark.parametrize("raw", [b"5\v1", b"5\f1", b"\v 1", b"5 \v"])
 def test_only_space_tab_cr_and_lf_separate_old_numbers(raw: bytes) -> None:
     with pytest.raises(BadValue):
         value.usages(raw)
@@ -197,6 +223,24 @@ def test_a_problem_names_the_root_and_the_column() -> None:
     assert caught.value.place.column == 11
     assert "user.bad3" in str(caught.value)
     assert caught.value.caret == "%(S (5 1)) \n          ^"
+
+
+@pytest.mark.parametrize("byte", [b"\x80", b"\xc3", b"\xfe"])
+def test_where_lmtpd_aborts_nothing_is_set(byte: bytes) -> None:
+    """It takes the byte for a negative number and dies; the MTA gets no answer to go by."""
+    for raw in (b"%%(%bS (9999 1))", b"%%(S (9999 1) %b)", b"%%(S %b(9999 1))", b"%%(S (%b 1))"):
+        problems: list[CyrusQuotaError] = []
+        assert value.usages(raw % byte, on_problem=problems.append) == {}
+        assert len(problems) == 1
+
+
+@pytest.mark.parametrize(
+    "raw", [b"9999 1" + b" 7" * (1 << 20), b"%(S (9999 1) X (" + b"()" * (1 << 20)]
+)
+def test_a_value_of_megabytes_is_not_read(raw: bytes) -> None:
+    problems: list[CyrusQuotaError] = []
+    assert value.usages(raw, on_problem=problems.append) is None
+    assert "a value of at most 1048576 bytes" in str(problems[0])
 
 
 def test_nesting_has_no_limit() -> None:
