@@ -74,12 +74,15 @@ _MAGIC = (
     (0, TWOSKIP_MAGIC, "twoskip"),
     (0, TWOM_MAGIC, "twom"),
     (0, SQLITE_MAGIC, "sql"),
+    (16, b"\xde\xc0\xef\xbe", "lmdb"),
     (12, b"\x00\x05\x31\x62", "berkeley"),
     (12, b"\x62\x31\x05\x00", "berkeley"),
     (12, b"\x00\x06\x15\x61", "berkeley-hash"),
     (12, b"\x61\x15\x06\x00", "berkeley-hash"),
 )
 _ENOUGH = 32
+#: What a zeroskip database, which is a directory, has in it.
+_ZEROSKIP = ".zsdb"
 
 
 def open(  # noqa: A001 - the name that callers know from dbm and gzip
@@ -145,7 +148,7 @@ def guess(path: AnyPath) -> Optional[str]:
     `NoSuchSource`, `SourceForbidden` or `SourceError`.
     """
     if os.path.isdir(path):
-        return "quotalegacy"
+        return "zeroskip" if os.path.exists(os.path.join(path, _ZEROSKIP)) else "quotalegacy"
     try:
         with Path(path).open("rb") as file:
             start = file.read(_ENOUGH)
@@ -173,7 +176,7 @@ def _unsupported(path: AnyPath, backend: str) -> UnsupportedBackend:
             " still be in the log there)"
         )
     return UnsupportedBackend(
-        f"{where}: a {backend} database, and this version reads {', '.join(BACKENDS)};"
+        f"{where}: data in the format {backend}, and this version reads {', '.join(BACKENDS)};"
         f" dump it with: cyr_dbtool {where} {backend} show | cyrusquota-export --dump - ..."
     )
 

@@ -15,6 +15,35 @@ from cyrusquota.errors import AnyPath, NoSuchSource, OnProblem, printable, sourc
 
 
 @attrs.frozen
+class TablePath(os.PathLike[str]):
+    """The path of a database file, with the name of its table where it is a SQLite file.
+
+    With `is_only` no other table will do; otherwise one that is called like the file goes before
+    it, and the only one that there is will do.
+    """
+
+    file: str
+    table: str
+    is_only: bool = False
+
+    @classmethod
+    def instead_of(cls, path: AnyPath, database: str) -> TablePath:
+        """Return the table of `database` that takes the place of the file at `path` in Cyrus."""
+        return cls(database, table_name(path), is_only=True)
+
+    def __fspath__(self) -> str:
+        return self.file
+
+    def __str__(self) -> str:
+        return self.file
+
+
+def table_name(path: AnyPath) -> str:
+    """Return what Cyrus calls the table of a database (myopen in lib/cyrusdb_sql.c)."""
+    return "_".join(os.path.basename(os.path.abspath(path)).rsplit(".", 1))
+
+
+@attrs.frozen
 class Snapshot:
     """What was read: the backend, the bytes that counted, and the live records where known.
 

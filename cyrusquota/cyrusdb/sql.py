@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import TYPE_CHECKING, Iterator, Optional
+from typing import TYPE_CHECKING, Iterator
 from urllib.parse import quote
 
 from cyrusquota.cyrusdb.database import (
@@ -23,8 +23,10 @@ from cyrusquota.cyrusdb.database import (
     Database,
     Identity,
     Snapshot,
+    TablePath,
     differs,
     identity,
+    table_name,
 )
 from cyrusquota.errors import (
     AnyPath,
@@ -63,18 +65,19 @@ _RESTORE = "check it with `sqlite3 FILE 'PRAGMA integrity_check'`, or restore it
 class Sql(Database):
     """A table of a SQLite file as it was at one commit.
 
-    `table` is the one Cyrus would take: what the last component of its quota_db_path is called,
-    with `_` for the last `.`; by default that of `path`, or else the only one that has the columns.
+    `path` may be a `TablePath`. By default the table is the one that Cyrus would take, which is
+    called like the file, or else the only one that has the columns.
     """
 
     backend = "sql"
 
-    def __init__(
-        self, path: AnyPath, on_problem: OnProblem, *, table: Optional[str] = None
-    ) -> None:
+    def __init__(self, path: AnyPath, on_problem: OnProblem) -> None:
         super().__init__(path, on_problem)
-        name = os.path.basename(os.path.abspath(path))
-        self._table = os.fsencode("_".join(name.rsplit(".", 1)) if table is None else table)
+        named = [path.table] if isinstance(path, TablePath) else []
+        self._is_only = isinstance(path, TablePath) and path.is_only
+        self._tables = list(
+            map(os.fsencode, named if self._is_only else [table_name(path), *named])
+        )
         self._identity, header = _state(path)
         self._size = self._identity[2]
         self._records: dict[bytes, bytes] = {}
@@ -159,16 +162,17 @@ class Sql(Database):
 
     def _found_table(self, source: sqlite3.Connection) -> bytes:
         tables = [name for (name,) in source.execute(_TABLES)]
-        for name in tables:
-            if name.lower() == self._table.lower():
-                return bytes(name)
+        for wanted in self._tables:
+            for name in tables:
+                if name.lower() == wanted.lower():
+                    return bytes(name)
         fitting = [name for name in tables if self._columns(source, name) == _COLUMNS]
-        if len(fitting) == 1:
+        if len(fitting) == 1 and not self._is_only:
             return bytes(fitting[0])
         names = ", ".join(printable(name) for name in tables) or "none"
         raise NoSuchSource(
-            f"{printable(str(self.path))}: expected a table {printable(self._table)} with the"
-            f" columns dbkey and data, found {names}; name the file that quota_db_path names"
+            f"{printable(str(self.path))}: expected a table {printable(self._tables[-1])} with the"
+            f" columns dbkey and data, found {names}; name the file that imapd.conf names"
         )
 
     def _columns(self, source: sqlite3.Connection, table: bytes) -> list[bytes]:

@@ -15,7 +15,7 @@ import attrs
 
 from cyrusquota import cyrusdb
 from cyrusquota.cyrus.names import inbox_owner
-from cyrusquota.errors import NoSuchSource
+from cyrusquota.errors import AnyPath, NoSuchSource
 from cyrusquota.site.mailboxes import Inbox, directory_letter
 
 _KEY = b"Q"
@@ -46,7 +46,7 @@ def path(name: str, inbox: Optional[Inbox], base: str, *, full: bool) -> Path:
     return Path(base, *within, "user", directory_letter(local, full=full), f"{local}.conversations")
 
 
-def totals(file: Path) -> Totals:
+def totals(file: AnyPath) -> Totals:
     """Return the totals in `file`; 0 without a file, without a record, or for a malformed record.
 
     Raises a `CyrusQuotaError` for a database that exists but cannot be read, or is damaged.

@@ -15,6 +15,7 @@ import attrs
 
 from cyrusquota import cyrusdb
 from cyrusquota.cyrus.imapdconf import ImapdConf
+from cyrusquota.cyrusdb.database import TablePath
 from cyrusquota.errors import (
     AnyPath,
     CyrusQuotaError,
@@ -29,6 +30,7 @@ from cyrusquota.errors import (
 )
 from cyrusquota.site import conversations, mailbox_list, threads
 from cyrusquota.site.conversations import Totals
+from cyrusquota.site.databases import check_readable, database_path
 from cyrusquota.site.mailboxes import (
     INDEX_SIZE,
     Inbox,
@@ -41,6 +43,9 @@ from cyrusquota.site.mailboxes import (
 )
 
 T = TypeVar("T")
+
+#: The table of mailboxes where a SQLite file has several.
+_TABLE = "mailboxes_db"
 
 
 @attrs.define
@@ -55,7 +60,8 @@ class Site:
     #: Where the mailboxes are; None where only the list of them is known.
     _layout: Optional[Layout] = None
     uses_totals: bool = False
-    _configdirectory: str = ""
+    #: Return the conversations database of a user, by the name of their INBOX and its row.
+    _totals_path: Optional[Callable[[str, Optional[Inbox]], AnyPath]] = None
     #: The list of mailboxes, and the server's own name for itself.
     path: Optional[AnyPath] = None
     servername: Optional[str] = None
@@ -76,12 +82,24 @@ class Site:
             full=conf.switch("fulldirhash", False),
         )
         servername = conf.get("servername") or socket.gethostname()
-        path = mailboxes if mailboxes is not None else conf.mailboxes_path
+        if mailboxes is None:
+            path = database_path(conf, "mboxlist_db", conf.mailboxes_path)
+            check_readable(conf, "mboxlist_db", conf.mailboxes_path)
+        else:
+            path = TablePath(os.fspath(mailboxes), _TABLE)
+        base = conf.get("mboxname_userpath") or conf.configdirectory
+
+        def totals_path(name: str, inbox: Optional[Inbox]) -> AnyPath:
+            file = conversations.path(name, inbox, base, full=layout.full)
+            path = database_path(conf, "conversations_db", file)
+            check_readable(conf, "conversations_db", file)
+            return path
+
         return cls(
             _reader(path),
             layout,
             uses_totals=conf.switch("quota_use_conversations", False),
-            configdirectory=conf.configdirectory,
+            totals_path=totals_path,
             path=path,
             servername=servername,
         )
@@ -89,7 +107,8 @@ class Site:
     @classmethod
     def from_mailboxes(cls, mailboxes: AnyPath) -> Site:
         """Return a site of which only the list of mailboxes is known."""
-        return cls(_reader(mailboxes), path=mailboxes)
+        path = TablePath(os.fspath(mailboxes), _TABLE)
+        return cls(_reader(path), path=path)
 
     def inboxes(self, on_problem: OnProblem = raise_problem) -> Iterator[Inbox]:
         """Return every INBOX, live or not.
@@ -184,14 +203,16 @@ class Site:
         """
         return conversations.totals(self.totals_path(name, on_problem))
 
-    def totals_path(self, name: str, on_problem: OnProblem = raise_problem) -> Path:
-        """Return the conversations database of the user whose INBOX is `name`."""
+    def totals_path(self, name: str, on_problem: OnProblem = raise_problem) -> AnyPath:
+        """Return the conversations database of the user whose INBOX is `name`.
+
+        Raises `UnsupportedBackend` for a backend that cannot be read.
+        """
+        assert self._totals_path is not None
         if self._rows is None:
             # Rows are looked up by name only here, so only sites with totals keep them all.
             self._rows = {inbox.name: inbox for inbox in self.inboxes(on_problem)}
-        inbox = self._rows.get(name)
-        full = self._layout is not None and self._layout.full
-        return conversations.path(name, inbox, self._configdirectory, full=full)
+        return self._totals_path(name, self._rows.get(name))
 
 
 def _reader(path: AnyPath) -> Callable[[OnProblem], Iterator[Inbox]]:

@@ -6,6 +6,8 @@ read as a whole raises; single records that cannot be read go to `on_problem` an
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from typing import BinaryIO, Callable, Iterable, Iterator, Optional
 
 import attrs
@@ -13,21 +15,23 @@ import attrs
 from cyrusquota import cyrusdb
 from cyrusquota.cyrus.imapdconf import ImapdConf
 from cyrusquota.cyrus.names import Naming
+from cyrusquota.cyrusdb.database import TablePath
 from cyrusquota.errors import (
     AnyPath,
-    ConfigError,
     CyrusQuotaError,
     DataError,
     OnProblem,
     Place,
     printable,
-    quote,
     raise_problem,
 )
 from cyrusquota.parse import value
 from cyrusquota.parse.prefilter import Prefilter
 from cyrusquota.quota import QuotaRoot
+from cyrusquota.site.databases import check_readable, database_path
 
+#: The table of quotas where a SQLite file has several.
+_TABLE = "quotas_db"
 #: Takes the number of quota roots that were read and not selected.
 Passed = Callable[[int], None]
 
@@ -107,8 +111,17 @@ def from_database(
     path: AnyPath, backend: Optional[str] = None, naming: Optional[Naming] = None
 ) -> Source:
     """Return the database at `path` as a source; nothing is read yet."""
+    return _from_file(TablePath(os.fspath(path), _TABLE), backend, naming or Naming())
 
+
+def _from_file(
+    path: AnyPath,
+    backend: Optional[str],
+    naming: Naming,
+    check: Callable[[], None] = lambda: None,
+) -> Source:
     def opened(on_problem: OnProblem) -> cyrusdb.Database:
+        check()
         return cyrusdb.open(path, backend, on_problem=on_problem)
 
     def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
@@ -116,12 +129,13 @@ def from_database(
             yield from _roots(db, str(path), on_problem)
 
     def wanted(prefilter: Prefilter, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
+        check()
         found = cyrusdb.select(path, prefilter, backend, on_problem=on_problem)
         passed(found.records - len(found.kept))
         yield from _roots(found.kept, str(path), on_problem)
 
     name = printable(str(path))
-    return Source(name, naming or Naming(), roots, wanted, opened=opened, path=path)
+    return Source(name, naming, roots, wanted, opened=opened, path=path)
 
 
 def from_config(conf: ImapdConf) -> Source:
@@ -132,14 +146,9 @@ def from_config(conf: ImapdConf) -> Source:
     """
     backend, naming = conf.quota_backend, conf.naming
     if backend != "quotalegacy":
-        if backend not in cyrusdb.CYRUS_BACKENDS:
-            names = ", ".join(sorted(cyrusdb.CYRUS_BACKENDS))
-            found = quote(backend.encode("utf-8", "surrogateescape"))
-            raise ConfigError(
-                f"{printable(conf.path)}: option quota_db: expected one of {names}, found {found};"
-                " correct the file"
-            )
-        return from_database(conf.quota_path, backend, naming)
+        path = database_path(conf, "quota_db", conf.quota_path)
+        check = partial(check_readable, conf, "quota_db", conf.quota_path)
+        return _from_file(path, backend, naming, check)
     from cyrusquota.cyrusdb.quotalegacy import reader, scan
 
     base, full = conf.quotalegacy_base, conf.switch("fulldirhash", False)

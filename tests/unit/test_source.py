@@ -114,7 +114,7 @@ def test_a_backend_that_cannot_be_read_is_unsupported(
 ) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "quotas.db").write_bytes(b"something")
-    with pytest.raises(UnsupportedBackend, match="a zeroskip database"):
+    with pytest.raises(UnsupportedBackend, match="quota_db: zeroskip has the data"):
         list(configured("quota_db: zeroskip").roots())
 
 

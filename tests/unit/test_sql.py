@@ -12,6 +12,7 @@ import pytest
 
 from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb import sql
+from cyrusquota.cyrusdb.database import TablePath
 from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, NoSuchSource, SourceError
 from cyrusquota.strategies.writers.sqlite import SqliteWriter
 
@@ -111,7 +112,8 @@ def test_the_table_is_called_like_the_file_with_the_last_dot_replaced(tmp_path: 
         "INSERT INTO \"quotas.old_db\" VALUES ('user.a', '1 2')",
     )
     assert _read(path) == {b"user.a": b"1 2"}
-    with sql.Sql(path, lambda problem: None, table="quotas_old_db") as db:
+    table = TablePath(str(path), "quotas_old_db", is_only=True)
+    with sql.Sql(table, lambda problem: None) as db:
         assert dict(db) == {}
 
 

@@ -1,0 +1,69 @@
+"""Where an imapd.conf puts a database, and whether it is of a kind that can be read.
+
+With the backend `sql`, Cyrus takes a table of `sql_database` instead of the file, or for PostgreSQL
+and MySQL one on a server (lib/cyrusdb_sql.c). Such data has to be dumped by Cyrus's own tools, as
+that of the backends that no reader is here for.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import Optional
+
+from cyrusquota import cyrusdb
+from cyrusquota.cyrus.imapdconf import ImapdConf
+from cyrusquota.cyrusdb.database import TablePath
+from cyrusquota.errors import AnyPath, ConfigError, UnsupportedBackend, printable, quote
+
+#: What takes the place of a database that cannot be read, by the option that names its backend.
+_INSTEAD = {
+    "quota_db": "dump it with: cyr_dbtool {path} {backend} show | cyrusquota-export --dump - ...",
+    "mboxlist_db": "list it with: ctl_mboxlist -d >FILE, and name that with --mailboxes FILE",
+    "conversations_db": "convert it with cvt_cyrusdb, and change the option",
+}
+
+
+def database_path(conf: ImapdConf, option: str, file: AnyPath) -> AnyPath:
+    """Return where the database is whose backend `option` names, and which as a file is `file`.
+
+    Raises `ConfigError` for a backend that no version of Cyrus has.
+    """
+    backend, database = conf.get(option), conf.get("sql_database")
+    if backend is not None and backend not in cyrusdb.CYRUS_BACKENDS:
+        names = ", ".join(sorted(cyrusdb.CYRUS_BACKENDS))
+        found = quote(backend.encode("utf-8", "surrogateescape"))
+        raise ConfigError(
+            f"{printable(conf.path)}: option {option}: expected one of {names}, found {found};"
+            " correct the file"
+        )
+    if backend == "sql" and database is not None:
+        return TablePath.instead_of(file, database)
+    return file
+
+
+def check_readable(conf: ImapdConf, option: str, file: AnyPath) -> None:
+    """Raise `UnsupportedBackend` where there is no reader for the backend that `option` names.
+
+    A file that lies where another backend would have it says nothing.
+    """
+    backend = conf.get(option) or ""
+    server = _server(conf) if backend == "sql" else None
+    if server is None and backend in ("", *cyrusdb.BACKENDS):
+        return
+    path = os.path.abspath(file)
+    instead = _INSTEAD[option].format(path=shlex.quote(path), backend=backend)
+    if option == "quota_db" and backend.startswith("berkeley"):
+        instead += f" (or with db_dump -p -h configdirectory/db {shlex.quote(path)})"
+    raise UnsupportedBackend(
+        f"{printable(conf.path)}: option {option}: {printable(server or backend)} has the data, and"
+        f" this version reads {', '.join(cyrusdb.BACKENDS)}; {printable(instead)}"
+    )
+
+
+def _server(conf: ImapdConf) -> Optional[str]:
+    """Return the kind of SQL server that the databases are on, None for SQLite files."""
+    engine, database = conf.get("sql_engine"), conf.get("sql_database")
+    if engine is None and database is not None and not os.path.isabs(database):
+        return "an SQL server"
+    return None if engine in (None, "sqlite") else engine
