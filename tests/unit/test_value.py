@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Optional
+import json
+from typing import Any, Optional
 
 import pytest
 
+from cyrusquota.cyrusdb.quotalegacy import layout
 from cyrusquota.errors import BadValue, CyrusQuotaError
 from cyrusquota.parse import value
 from cyrusquota.quota import QuotaRoot, Resource, Usage
+from tests.recorded import FIXTURES
 
+RECORDED = [
+    json.loads(line) for line in (FIXTURES / "values" / "answers.jsonl").read_text().splitlines()
+]
 S, M, AS, NF = Resource
 U64 = 1 << 64
 
@@ -241,6 +247,18 @@ def test_a_value_of_megabytes_is_not_read(raw: bytes) -> None:
     problems: list[CyrusQuotaError] = []
     assert value.usages(raw, on_problem=problems.append) is None
     assert "a value of at most 1048576 bytes" in str(problems[0])
+
+
+@pytest.mark.parametrize("case", RECORDED, ids=lambda case: repr(case["value"]))
+def test_recorded_values_are_read_as_lmtpd_reads_them(case: dict[str, Any]) -> None:
+    """By what it answered: 452 over quota, 250 not, 451 bad format."""
+    raw = case["value"].encode("latin-1")
+    # Of a quotalegacy file nothing counts behind a NUL.
+    for backend, found in (("twoskip", raw), ("quotalegacy", layout.value(raw + b"\n"))):
+        root = value.quota_root(b"user.jane", found, on_problem=lambda problem: None)
+        is_over = root is not None and any(usage.is_over() for _, usage in root.usages())
+        code = 451 if root is None else 452 if is_over else 250
+        assert code == case["lmtpd"][backend]
 
 
 def test_nesting_has_no_limit() -> None:

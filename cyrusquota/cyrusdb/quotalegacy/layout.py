@@ -22,7 +22,7 @@ UNFINISHED = b".NEW"
 PLAIN = frozenset(letter.encode() for letter in string.ascii_lowercase)
 FULL = frozenset(letter.encode() for letter in string.ascii_uppercase[:23])
 #: What ends a file, and what a value starts with since 2.5.
-LINE_BREAK, DLIST = b"\n", b"%"
+LINE_BREAK, DLIST, NUL = b"\n", b"%", b"\0"
 
 
 def letters(fulldirhash: Optional[bool]) -> frozenset[bytes]:
@@ -51,5 +51,11 @@ def letter(text: bytes, *, full: bool) -> bytes:
 
 
 def value(raw: bytes) -> bytes:
-    """Return the value that a file has: up to 2.4, used and limit had a line each."""
-    return raw[:-1] if raw.startswith(DLIST) else raw[:-1].replace(LINE_BREAK, b" ", 1)
+    """Return the value that a file has: up to 2.4, used and limit had a line each.
+
+    Cyrus copies a C string, and so nothing behind a NUL, but keeps the length.
+    """
+    value = raw[:-1]
+    if NUL in value:
+        value = value.partition(NUL)[0].ljust(len(value), NUL)
+    return value if value.startswith(DLIST) else value.replace(LINE_BREAK, b" ", 1)
