@@ -24,8 +24,8 @@ FIRST_LINE = b"VERSION=3\n"
 _HEADER_END, _DATA_END = b"HEADER=END", b"DATA=END"
 _TYPES = (b"btree", b"hash")
 _ESCAPE = re.compile(rb"\\(?:([0-9a-fA-F]{2})|\\)")
-_PRINTED = re.compile(rb"(?:[^\\]|\\\\|\\[0-9a-fA-F]{2})*", re.DOTALL)
-_HEX = re.compile(rb"(?:[0-9a-fA-F]{2})*")
+_BACKSLASH = b"\\"
+_HEX = re.compile(rb"[0-9a-fA-F]*")
 _CUT = "the dump was not kept whole; make it again"
 _AGAIN = "make it again with: db_dump -p FILE"
 
@@ -94,7 +94,7 @@ def _until(last: bytes, lines: _Lines, source: str) -> Iterator[tuple[Place, byt
 
 
 def _from_print(text: bytes) -> Optional[bytes]:
-    return _ESCAPE.sub(_unescaped, text) if _PRINTED.fullmatch(text) else None
+    return None if _BACKSLASH in _ESCAPE.sub(b"", text) else _ESCAPE.sub(_unescaped, text)
 
 
 def _unescaped(match: re.Match[bytes]) -> bytes:
@@ -102,4 +102,5 @@ def _unescaped(match: re.Match[bytes]) -> bytes:
 
 
 def _from_hex(text: bytes) -> Optional[bytes]:
-    return bytes.fromhex(text.decode()) if _HEX.fullmatch(text) else None
+    is_hex = len(text) % 2 == 0 and _HEX.fullmatch(text)
+    return bytes.fromhex(text.decode()) if is_hex else None

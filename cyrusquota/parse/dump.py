@@ -12,29 +12,52 @@ from __future__ import annotations
 import base64
 import binascii
 import io
+import itertools
 import re
-from typing import BinaryIO, Callable, Iterable, Iterator, Optional
+from typing import BinaryIO, Callable, Iterator, Optional
 
 from cyrusquota.cyrusdb import Predicate, columns
 from cyrusquota.cyrusdb.flat import unescaped
 from cyrusquota.errors import BadDump, OnProblem, Place, raise_problem
 from cyrusquota.parse import db_dump
+from cyrusquota.parse.text_stream import DUMP, LONGEST_LINE, TextStream, kind_of
 
-_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
 _LOOKS_LIKE_VALUE = re.compile(rb"%\(|[+-]?[0-9]+[ \t\n]")
 _CUT = "the dump was not kept whole; make it again"
 _LEFT_OUT = "the line is left out; make the dump again"
 
 
 def records(
-    stream: Iterable[bytes], *, source: str = "-", on_problem: OnProblem = raise_problem
+    stream: BinaryIO, *, source: str = "-", on_problem: OnProblem = raise_problem
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Yield every (key, value) of a dump (its lines, or a file of them), in its order.
+    """Yield every (key, value) of a dump, in its order.
 
     A line without a TAB goes to `on_problem` as `BadDump` and is left out. A last line without a
-    line break raises it: the dump was cut there, and what is missing is not known.
+    line break raises it: the dump was cut there, and what is missing is not known. So does a first
+    line that shows that this is no dump.
     """
-    return _records(enumerate(stream, 1), source, on_problem)
+    text = TextStream(stream, BadDump, source)
+    yield from records_from(text.start(), text, source=source, on_problem=on_problem)
+
+
+def records_from(
+    first: bytes, text: TextStream, *, source: str, on_problem: OnProblem
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the same as `records`, of a dump whose first line has been read."""
+    _check_first(first, text, source)
+    lines = enumerate(itertools.chain([first] if first else [], text), 1)
+    yield from _records(lines, source, on_problem)
+
+
+def _check_first(line: bytes, text: TextStream, source: str) -> None:
+    """Raise `BadDump` for the first line of anything but a dump."""
+    if len(line) > LONGEST_LINE:
+        raise text.too_long(line)
+    kind = kind_of(line)
+    if kind is not None and kind != DUMP:
+        place, advice = Place(source, line=1), f"this is {kind}"
+        raise BadDump("a dump of a database", place=place, found=line.rstrip(), advice=advice)
 
 
 def _records(
@@ -66,7 +89,7 @@ def _plain(key: bytes, value: bytes) -> tuple[bytes, bytes]:
 
 
 def _decoded(text: bytes) -> Optional[bytes]:
-    if not text or not _BASE64.fullmatch(text):
+    if not text or len(text) % 4 or not _BASE64.fullmatch(text):
         return None
     try:
         return base64.b64decode(text, validate=True)
@@ -94,18 +117,22 @@ def selected(
     `db_dump` wrote. `predicate` has to want every value that is no plain text of digits, blanks and
     parentheses, because it sees them before anything is decoded.
     """
-    rest, done = stream.readline(), 0
+    text = TextStream(stream, BadDump, source)
+    rest, done = text.start(), 0
+    _check_first(rest, text, source)
     if rest == db_dump.FIRST_LINE:
-        lines = enumerate(stream, 2)
+        lines = enumerate(text, 2)
         yield from db_dump.records(lines, source=source, on_problem=on_problem)
         return
     read = rest
     while read:
         # More at a time while a line does not end, or its pieces would be copied ever again.
-        read = stream.read(max(_PIECE, len(rest)))
+        read = text.read(max(_PIECE, len(rest)))
         data = rest + read
         cut = data.rfind(b"\n") + 1 if read else len(data)
         whole, rest = data[:cut], data[cut:]
+        if len(rest) > LONGEST_LINE:
+            raise text.too_long(rest)
         found = columns(whole)
         if found is None:
             yield from _records(enumerate(io.BytesIO(whole), done + 1), source, on_problem)

@@ -13,6 +13,8 @@ from typing import BinaryIO, Iterator, NoReturn
 from cyrusquota.errors import BadReport, Place
 
 _CHUNK = 1 << 16
+#: Characters of one member. More, as JSON as a value, would take much memory.
+_LONGEST = 1 << 23
 _BLANK = " \t\r\n"
 _TOO_BIG = 1 << 64
 _NOT_UTF8 = "read the database itself instead, or the text that the command prints without JSON"
@@ -100,6 +102,8 @@ class _Members:
         """
         if self._ended:
             return False
+        if len(self._text) - self._at > _LONGEST:
+            self._fail(f"members of at most {_LONGEST} characters")
         chunk = self._stream.read(max(_CHUNK, len(self._text) - self._at))
         self._ended = not chunk
         self._gone += self._at

@@ -20,6 +20,7 @@ import attrs
 from cyrusquota.cyrus.names import internal_name
 from cyrusquota.errors import BadReport, OnProblem, Place, raise_problem
 from cyrusquota.parse.prefilter import Prefilter
+from cyrusquota.parse.text_stream import LONGEST_LINE, REPORT, TextStream, kind_of
 from cyrusquota.quota import KIB, PRINTED_NAMES, QuotaRoot, Resource, Usage
 
 _HEADER = re.compile(rb" *Quota +% Used +Used +(?P<resource>Resource +)?Root\s*")
@@ -31,6 +32,8 @@ _OLD_ROW = re.compile(
     rb" +(?P<used>-?[0-9]{1,19}) (?P<root>.+)",
     re.DOTALL,
 )
+#: From so many KiB on, usage that 2.2 to 2.4 print is negative to others.
+_UNSIGNED_FROM = (1 << 63) // KIB
 _USAGE_NOISE = re.compile(rb": (?:[A-Z-]+ )?usage was -?[0-9]+, now -?[0-9]+\Z")
 _NO_NAME = b"(null)"
 _RESOURCES = {name.encode(): resource for name, resource in PRINTED_NAMES.items()}
@@ -46,33 +49,30 @@ def roots(
     Raises `BadReport` for what is no report or a cut one; a single row that cannot be read goes to
     `on_problem` as `BadReport`, and its root is left out.
     """
-    return _from(_first(stream), stream, source, on_problem)
+    text = TextStream(stream, BadReport, source)
+    return _from(_first(text), text, source, on_problem)
 
 
-def _first(stream: BinaryIO) -> bytes:
-    """Return the first line that is not blank."""
-    line = stream.readline()
+def _first(text: TextStream) -> bytes:
+    """Return the first line that is not blank, or the start of one that may be JSON."""
+    line = text.start()
     while line and not line.strip():
-        line = stream.readline()
+        line = text.start()
     return line
 
 
 def _from(
-    first: bytes, stream: BinaryIO, source: str, on_problem: OnProblem
+    first: bytes, text: TextStream, source: str, on_problem: OnProblem
 ) -> Iterator[QuotaRoot]:
     if first.lstrip().startswith(b"{"):
         from cyrusquota.parse import report_json
 
-        return report_json.roots(first, stream, source=source, on_problem=on_problem)
-    return _text(first, stream, source, on_problem)
-
-
-def _text(
-    first: bytes, stream: BinaryIO, source: str, on_problem: OnProblem
-) -> Iterator[QuotaRoot]:
+        return report_json.roots(first, text.raw, source=source, on_problem=on_problem)
+    if len(first) > LONGEST_LINE:
+        raise text.too_long(first)
     lines = _Lines(source, on_problem)
-    modern = _header(first, stream, lines)
-    rows = _rows(stream, lines)
+    modern = _header(first, text, lines)
+    rows = _rows(text, lines)
     return _grouped(rows, lines) if modern else _single(rows, lines)
 
 
@@ -93,7 +93,7 @@ class _Lines:
             raise self.bad(line, "a line break at the end of the last line", _CUT)
 
 
-def _header(first: bytes, stream: BinaryIO, lines: _Lines) -> bool:
+def _header(first: bytes, text: TextStream, lines: _Lines) -> bool:
     """Read up to the header line; return whether it is the one of Cyrus 2.5 and later."""
     line = first
     while line:
@@ -103,9 +103,12 @@ def _header(first: bytes, stream: BinaryIO, lines: _Lines) -> bool:
             lines.check_whole(line)
             return match["resource"] is not None
         if not _is_noise(line.rstrip(b"\n")):
-            advice = "this is not what `quota` prints (a database dump goes to --dump)"
+            kind = kind_of(line)
+            if kind in (None, REPORT):
+                kind = "not what `quota` of Cyrus prints"
+            advice = f"this is {kind}"
             raise lines.bad(line.rstrip(b"\n"), "the header line of `quota`", advice)
-        line = stream.readline()
+        line = text.readline()
     raise lines.bad(None, "the output of `quota`, found nothing", "`quota` failed; see its stderr")
 
 
@@ -134,7 +137,11 @@ def _single(rows: Iterator[bytes], lines: _Lines) -> Iterator[QuotaRoot]:
         usage = None
         if match is not None:
             limit = match["zero"] or match["limit"]
-            usage = _usage(Resource.STORAGE, match["used"], limit)
+            used = match["used"]
+            if _UNSIGNED_FROM <= int(used) < 2 * _UNSIGNED_FROM:
+                # Below 0 in a variable without a sign, which is over any limit.
+                used = b"%d" % (_UNSIGNED_FROM - 1)
+            usage = _usage(Resource.STORAGE, used, limit)
         if match is None or usage is None:
             lines.on_problem(lines.bad(row, "QUOTA %USED USED ROOT", _LEFT_OUT))
         elif match["root"] != _NO_NAME:
@@ -238,15 +245,16 @@ def selected(
 
     Rows that are not the ordinary four of a root go the way of `roots`.
     """
-    first = _first(stream)
+    text = TextStream(stream, BadReport, source)
+    first = _first(text)
     header = _HEADER.fullmatch(first)
     if header is None or not header["resource"] or not first.endswith(b"\n"):
-        yield from _from(first, stream, source, on_problem)
+        yield from _from(first, text, source, on_problem)
         return
     lines = _Lines(source, on_problem, number=1)
     rest = b""
     while len(rest) < _MANY_OTHERS:
-        read = stream.read(_PIECE)
+        read = text.read(_PIECE)
         if not read:
             break
         data = rest + read
@@ -257,12 +265,12 @@ def selected(
         for start, end in zip(bounds, bounds[1:]):
             if not _is_closed(others[start]):
                 # What belongs together there is for the plain reader to say, to the end.
-                yield from _grouped(_rows(_tail(data, start, stream), lines), lines)
+                yield from _grouped(_rows(_tail(data, start, text), lines), lines)
                 return
             yield from _grouped(_rows(io.BytesIO(others[start]), lines), lines)
             yield from _wanted(parts[start * _STEP : end * _STEP], prefilter, passed)
             lines.number += len(Resource) * (end - start)
-    yield from _grouped(_rows(_continued(rest, stream), lines), lines)
+    yield from _grouped(_rows(_continued(rest, text), lines), lines)
 
 
 def _is_closed(rows: bytes) -> bool:
@@ -276,15 +284,15 @@ def _is_closed(rows: bytes) -> bool:
     return True
 
 
-def _tail(data: bytes, roots_before: int, stream: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines after the first so many roots of `data`, then those of `stream`."""
+def _tail(data: bytes, roots_before: int, text: TextStream) -> Iterator[bytes]:
+    """Yield the lines after the first so many roots of `data`, then those of `text`."""
     ends = [0, *(match.end() for match in _FOUR_ROWS.finditer(data))]
-    return _continued(data[ends[roots_before] :], stream)
+    return _continued(data[ends[roots_before] :], text)
 
 
-def _continued(rest: bytes, stream: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines of `rest`, which may end within one, then those of `stream`."""
-    return itertools.chain(io.BytesIO(rest + stream.readline()), stream)
+def _continued(rest: bytes, text: TextStream) -> Iterator[bytes]:
+    """Yield the lines of `rest`, which may end within one, then those of `text`."""
+    return itertools.chain(io.BytesIO(rest + text.readline()), text)
 
 
 def _wanted(

@@ -6,13 +6,13 @@ has it; 2.2 leaves the type out. Names are internal in both.
 
 from __future__ import annotations
 
-import itertools
 import re
 from typing import BinaryIO, Iterator
 
 from cyrusquota.cyrus.names import inbox_owner
 from cyrusquota.errors import BadDump, OnProblem, Place, raise_problem
 from cyrusquota.parse import dump, json_members
+from cyrusquota.parse.text_stream import TextStream
 from cyrusquota.site.mailboxes import LEGACY, MAIL, Inbox, inboxes
 
 #: 2.2: `NAME TAB PARTITION TAB ACL`.
@@ -31,12 +31,12 @@ def from_dump(
     A line or row in bad format goes to `on_problem` as `BadDump`. Raises `BadDump` where the JSON
     as a whole cannot be read.
     """
-    first = stream.readline()
+    text = TextStream(stream, BadDump, source)
+    first = text.start()
     if first.lstrip().startswith(b"{"):
         yield from _from_json(first, stream, source, on_problem)
         return
-    lines = itertools.chain([first] if first else [], stream)
-    records = dump.records(lines, source=source, on_problem=on_problem)
+    records = dump.records_from(first, text, source=source, on_problem=on_problem)
     typed = ((key, b"0 " + value if _UNTYPED.match(value) else value) for key, value in records)
     yield from inboxes(typed)
 

@@ -106,8 +106,8 @@ def dumps(
     """Draw a dump in one of the `DUMPS`, with the records in it; by default in any of them.
 
     `contents` may draw other records than those of a quota database. In the output of `show` a TAB
-    in a key, a line break, and in some cases a byte 0xFF are ambiguous, so records with these are
-    left out there.
+    in a key, a line break, a CR at the end, and in some cases a byte 0xFF are ambiguous, so records
+    with these are left out there.
     """
     forms = st.sampled_from(DUMPS) if form is None else st.just(form)
 
@@ -116,7 +116,9 @@ def dumps(
             drawn = {
                 key: value
                 for key, value in drawn.items()
-                if not set(key) & set(b"\t\n\xff") and not set(value) & set(b"\n\xff")
+                if not set(key) & set(b"\t\n\xff")
+                and not set(value) & set(b"\n\xff")
+                and not value.endswith(b"\r")
             }
         return _WRITERS[form](drawn), drawn
 

@@ -55,6 +55,10 @@ def test_any_bytes_give_records_or_the_documented_error(raw: bytes) -> None:
             found += 1
     except BadDump as error:
         problems.append(error)
+        if "this is" in error.advice:
+            # The first line shows that it is something else.
+            assert (found, len(problems)) == (0, 1)
+            return
     assert all(isinstance(problem, BadDump) for problem in problems)
     assert found + len(problems) == raw.count(b"\n") + (raw[-1:] not in (b"", b"\n"))
     assert all("\n" not in str(problem) for problem in problems)

@@ -34,7 +34,7 @@ def test_recorded_dumps_give_every_root(name: str) -> None:
         (b"\t5 1\n", (b"", b"5 1")),
         (b"user.jane.my folder\t5 1\n", (b"user.jane.my folder", b"5 1")),
         (b"user.jane\t5\t1\n", (b"user.jane", b"5\t1")),
-        (b"user.jane\t5 1\r\n", (b"user.jane", b"5 1\r")),
+        (b"user.jane\t5 1\r\n", (b"user.jane", b"5 1")),
         # Raw 8-bit bytes of `show`
         (b"user.m\xfcller\t5 1\n", (b"user.m\xfcller", b"5 1")),
         (b"user.\xffa\t5 1\n", (b"user.\xffa", b"5 1")),
