@@ -8,13 +8,23 @@ that of the backends that no reader is here for.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from typing import Optional
 
 from cyrusquota import cyrusdb
+from cyrusquota.cyrus import dlist
 from cyrusquota.cyrus.imapdconf import ImapdConf
 from cyrusquota.cyrusdb.database import TablePath
-from cyrusquota.errors import AnyPath, ConfigError, UnsupportedBackend, printable, quote
+from cyrusquota.errors import (
+    AnyPath,
+    ConfigError,
+    DataError,
+    Place,
+    UnsupportedBackend,
+    printable,
+    quote,
+)
 
 #: What takes the place of a database that cannot be read, by the option that names its backend.
 _INSTEAD = {
@@ -59,6 +69,42 @@ def check_readable(conf: ImapdConf, option: str, file: AnyPath) -> None:
         f"{printable(conf.path)}: option {option}: {printable(server or backend)} has the data, and"
         f" this version reads {', '.join(cyrusdb.BACKENDS)}; {printable(instead)}"
     )
+
+
+#: A name of 3.6 or later, or a reverse ACL; what a mailbox has that a quota root has not.
+_MAILBOX_KEY = re.compile(rb"N.*\x1f|A[SU]?\x1e|\$RACL", re.DOTALL)
+_MAILBOX_FIELDS = frozenset((b"T", b"I", b"P", b"A"))
+#: `TYPE PARTITION ACL` of 2.x.
+_MAILBOX_VALUE = re.compile(rb"[0-9]+ [^ \t]+ [^\t]+\t", re.DOTALL)
+#: A value of a quota root, of 2.5 and later or of 2.4.
+_QUOTA_VALUE = re.compile(rb"%\(S \(|[+-]?[0-9]+ -?[0-9]+\Z")
+_NUL = b"\0"
+
+
+def check_quotas(key: bytes, value: bytes, source: str) -> None:
+    """Raise `DataError` where a record is not one of quotas but of another database of Cyrus."""
+    if _NUL in key:
+        found = "the keys are those of annotations or deliveries; name the quota database"
+    elif _is_mailbox(key, value):
+        found = "this is a list of mailboxes, for --mailboxes; name the quota database"
+    else:
+        return
+    advice = f"{found}, often quotas.db, with --db, or in imapd.conf"
+    raise DataError("quota roots", place=Place(source), found=key, advice=advice)
+
+
+def check_mailboxes(key: bytes, value: bytes, source: str) -> None:
+    """Raise `DataError` where a record is one of quotas and not of a mailbox."""
+    if _QUOTA_VALUE.match(value):
+        advice = "this is a quota database, for --db; name the list of mailboxes with --mailboxes"
+        raise DataError("mailboxes", place=Place(source), found=key, advice=advice)
+
+
+def _is_mailbox(key: bytes, value: bytes) -> bool:
+    if _MAILBOX_KEY.match(key) or _MAILBOX_VALUE.match(value):
+        return True
+    _, pairs = dlist.parse(value)
+    return len(_MAILBOX_FIELDS.intersection(name for name, _ in pairs or ())) > 1
 
 
 def _server(conf: ImapdConf) -> Optional[str]:

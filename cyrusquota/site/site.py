@@ -30,7 +30,7 @@ from cyrusquota.errors import (
 )
 from cyrusquota.site import conversations, mailbox_list, threads
 from cyrusquota.site.conversations import Totals
-from cyrusquota.site.databases import check_readable, database_path
+from cyrusquota.site.databases import check_mailboxes, check_readable, database_path
 from cyrusquota.site.mailboxes import (
     INDEX_SIZE,
     Inbox,
@@ -215,6 +215,16 @@ class Site:
         return self._totals_path(name, self._rows.get(name))
 
 
+def _checked(records: Iterable[tuple[bytes, bytes]], name: str) -> Iterator[tuple[bytes, bytes]]:
+    """Yield records of mailboxes; raises `DataError` where the first is one of quotas."""
+    is_first = True
+    for key, value in records:
+        if is_first:
+            check_mailboxes(key, value, name)
+            is_first = False
+        yield key, value
+
+
 def _reader(path: AnyPath) -> Callable[[OnProblem], Iterator[Inbox]]:
     """Return a function that reads mailboxes.db, or a dump by `ctl_mboxlist -d`, at each call.
 
@@ -229,7 +239,7 @@ def _reader(path: AnyPath) -> Callable[[OnProblem], Iterator[Inbox]]:
             )
         if cyrusdb.guess(path) is not None:
             with cyrusdb.open(path, on_problem=on_problem) as db:
-                yield from inboxes(db)
+                yield from inboxes(_checked(db, str(path)))
             return
         with Path(path).open("rb") as stream:
             yield from mailbox_list.from_dump(stream, source=str(path), on_problem=on_problem)

@@ -28,7 +28,7 @@ from cyrusquota.errors import (
 from cyrusquota.parse import value
 from cyrusquota.parse.prefilter import Prefilter
 from cyrusquota.quota import QuotaRoot
-from cyrusquota.site.databases import check_readable, database_path
+from cyrusquota.site.databases import check_quotas, check_readable, database_path
 
 #: The table of quotas where a SQLite file has several.
 _TABLE = "quotas_db"
@@ -218,7 +218,11 @@ def _roots(
     def named(problem: CyrusQuotaError) -> None:
         on_problem(problem.at(Place(name)) if isinstance(problem, DataError) else problem)
 
+    is_first = True
     for key, data in records:
+        if is_first:
+            check_quotas(key, data, name)
+            is_first = False
         root = value.quota_root(key, data, on_problem=named)
         if root is not None:
             yield root
