@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cyrusquota.errors import ConfigError
+from cyrusquota.errors import ConfigError, OptionError
 from tests.error_cases.case import ErrorCase
 
 CASES = (
@@ -22,6 +22,41 @@ CASES = (
         ConfigError,
         "cyrusquota-export -C imapd.conf",
         files={"imapd.conf": b"@include: imapd.conf\n"},
+    ),
+    ErrorCase(
+        "imapd.conf that is no file",
+        ConfigError,
+        "cyrusquota-export -C /dev/zero",
+    ),
+    ErrorCase(
+        "includes without end",
+        ConfigError,
+        "cyrusquota-export -C imapd.conf",
+        files={
+            "imapd.conf": b"@include: 0\n",
+            **{str(number): b"@include: %d\n" % (number + 1) for number in range(200)},
+        },
+    ),
+    ErrorCase(
+        "an imapd.conf of megabytes",
+        ConfigError,
+        "cyrusquota-export -C imapd.conf",
+        files={"imapd.conf": b"#\n" * 600_000},
+    ),
+    ErrorCase(
+        "an option of megabytes",
+        ConfigError,
+        "cyrusquota-export -C imapd.conf",
+        files={"imapd.conf": b"configdirectory: " + b"x" * 100_000 + b"\n"},
+    ),
+    ErrorCase(
+        "no such service",
+        OptionError,
+        "cyrusquota-export -C imapd.conf --service lmtp",
+        files={
+            "imapd.conf": b"configdirectory: /x\n",
+            "cyrus.conf": b'SERVICES {\n lmtplocal cmd="lmtpd"\n}\n',
+        },
     ),
     ErrorCase(
         "no configdirectory",

@@ -105,6 +105,35 @@ CASES = (
         files={"report": b"user.jane\t2000 1\n"},
     ),
     ErrorCase(
+        "a report given as a dump",
+        BadDump,
+        "cyrusquota-export --dump dump",
+        files={"dump": b"   Quota   % Used     Used             Resource Root\n"},
+    ),
+    ErrorCase(
+        "no text at all",
+        BadDump,
+        "cyrusquota-export --dump /dev/zero",
+    ),
+    ErrorCase(
+        "JSON of megabytes",
+        BadReport,
+        "cyrusquota-export --quota-output report",
+        files={"report": b'{"user/jane": "' + b"x" * 10_000_000 + b'"}'},
+    ),
+    ErrorCase(
+        "a list of mailboxes given as the quota database",
+        DataError,
+        "cyrusquota-export --db mailboxes.db",
+        files={"mailboxes.db": FIXTURES / "mailboxes" / "mailboxes-3.6.1" / "mailboxes.db"},
+    ),
+    ErrorCase(
+        "a quota database given as the list of mailboxes",
+        DataError,
+        "cyrusquota-export --db quotas.db --mailboxes quotas.db",
+        files={"quotas.db": FIXTURES / "main" / "twoskip" / "quotas.db"},
+    ),
+    ErrorCase(
         "an empty report",
         BadReport,
         "cyrusquota-export --quota-output report",

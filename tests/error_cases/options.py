@@ -123,6 +123,11 @@ CASES = (
         "cyrusquota-export --dump - -o map --owner 99999999999",
     ),
     ErrorCase(
+        "--service without an imapd.conf",
+        OptionError,
+        "cyrusquota-export --dump - --service lmtp",
+    ),
+    ErrorCase(
         "--user without root",
         OptionError,
         "cyrusquota-export --dump - --user 0",

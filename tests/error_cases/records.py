@@ -129,6 +129,12 @@ CASES = (
         files={"dump": _GOOD, "mailboxes": b'{"user.jane": 1}'},
     ),
     ErrorCase(
+        "a value of megabytes",
+        BadValue,
+        "cyrusquota-export --db quotas.db",
+        files={"quotas.db": _GOOD + b"user.jane\t%(S " + b"(" * 2_000_000 + b"\n"},
+    ),
+    ErrorCase(
         "a full root above unknown users",
         Unresolved,
         "cyrusquota-export --dump dump",

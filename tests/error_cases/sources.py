@@ -43,6 +43,14 @@ def _being_written() -> ContextManager[object]:
 
 CASES = (
     ErrorCase(
+        "quotas on an SQL server",
+        UnsupportedBackend,
+        "cyrusquota-export -C imapd.conf",
+        files={
+            "imapd.conf": b"configdirectory: /x\nquota_db: sql\nsql_engine: pgsql\n",
+        },
+    ),
+    ErrorCase(
         "no quota database",
         NoSuchSource,
         "cyrusquota-export --db lib/quotas.db",
