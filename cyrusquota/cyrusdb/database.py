@@ -48,15 +48,15 @@ class Snapshot:
     """What was read: the backend, the bytes that counted, and the live records where known.
 
     `generation` changes whenever the file is rewritten; None where the format has nothing like it.
-    `inode` is the device and inode of the file, where following it (`cyrusdb.follow`) can go on
-    from here.
+    `identity` is that of the file from before it was read, where following it (`cyrusdb.follow`)
+    can go on from here.
     """
 
     backend: str
     size: int
     records: Optional[int] = None
     generation: Optional[int] = None
-    inode: Optional[tuple[int, int]] = attrs.field(default=None, eq=False)
+    identity: Optional[Identity] = attrs.field(default=None, eq=False)
 
 
 class Database(abc.ABC):

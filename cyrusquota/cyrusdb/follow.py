@@ -211,12 +211,15 @@ class FollowedLog(Followed):
             self._fd = os.open(path, os.O_RDONLY)
         except OSError as error:
             raise source_error(error, path) from error
-        status = os.fstat(self._fd)
-        self._inode = status.st_dev, status.st_ino
+        #: As it was when it was last looked at, and whether nothing then explained its new time.
+        self._identity = identity(os.fstat(self._fd))
+        self._is_doubtful = False
 
     def begin(self, snapshot: Snapshot) -> None:
-        if snapshot.inode != self._inode or not snapshot.size:
+        then = snapshot.identity
+        if then is None or then[:2] != self._identity[:2] or not snapshot.size:
             raise NeedsRescan("replaced while it was read")
+        self._identity = then
         self._generation = snapshot.generation or 0
         self._at = snapshot.size
 
@@ -228,15 +231,30 @@ class FollowedLog(Followed):
     def changes(self) -> Changes:
         try:
             # The path first: what is renamed there later is seen next time.
-            status = os.stat(self._path)
+            now, at = identity(os.stat(self._path)), self._at
             found = self._changes()
-            if (status.st_dev, status.st_ino) == self._inode:
-                return found
-            return self._taken_over(found)
+            if now[:2] != self._identity[:2]:
+                return self._taken_over(found)
+            if self._is_overwritten(now, is_appended=self._at != at):
+                return attrs.evolve(found, is_complete=False)
+            return found
         except OSError as error:
             raise source_error(error, self._path) from error
         except (struct.error, IndexError) as error:
             raise NeedsRescan("the end of the file cannot be read") from error
+
+    def _is_overwritten(self, now: Identity, *, is_appended: bool) -> bool:
+        """Return whether the file was written to and nothing was committed, as by `cp` over it.
+
+        A transaction that is not committed yet looks the same. So nothing may come of it by the
+        next look.
+        """
+        is_written, self._identity = now != self._identity, now
+        if is_written or is_appended:
+            self._is_doubtful = is_written and not is_appended
+            return False
+        is_doubtful, self._is_doubtful = self._is_doubtful, False
+        return is_doubtful
 
     def _changes(self) -> Changes:
         header = self.header(self._fd)
@@ -289,7 +307,7 @@ class FollowedLog(Followed):
             os.close(fd)
             raise
         self.close()
-        self._fd, self._inode = fd, (status.st_dev, status.st_ino)
+        self._fd, self._identity, self._is_doubtful = fd, identity(status), False
         return Changes({**before.by_key, **after.by_key}, after.records, is_complete=False)
 
     @abc.abstractmethod

@@ -137,6 +137,36 @@ def test_a_copy_in_its_place_is_lost(writer: Writer, followed: Followed) -> None
         followed.changes()
 
 
+def test_a_file_overwritten_in_place_is_to_be_read_again(
+    writer: Writer, followed: Followed, tmp_path: Path
+) -> None:
+    """By cp, with a file of the same generation and size."""
+    other = type(writer)(tmp_path / "other.db")
+    commit(other, {b"user.a": V1, b"user.b": V3})
+    before = writer.path.stat()
+    assert other.path.stat().st_size == before.st_size
+    while database.identity(writer.path.stat()) == database.identity(before):
+        shutil.copyfile(other.path, writer.path)
+    assert [followed.changes().is_complete for _ in range(4)] == [True, False, True, True]
+
+
+def test_a_transaction_that_takes_several_looks_is_no_overwriting(
+    writer: Writer, followed: Followed
+) -> None:
+    writer.begin()
+    found = []
+    for key in (b"user.a", b"user.b", b"user.a"):
+        before = writer.path.stat()
+        while database.identity(writer.path.stat()) == database.identity(before):
+            writer.set(key, V2)
+            os.utime(writer.path)
+        found.append(followed.changes())
+    writer.commit()
+    found.append(followed.changes())
+    assert all(changes.is_complete for changes in found)
+    assert found[-1].by_key == {b"user.a": V2, b"user.b": V2}
+
+
 def test_a_missing_file_is_an_error(writer: Writer, followed: Followed) -> None:
     writer.path.unlink()
     with pytest.raises(NoSuchSource):

@@ -72,8 +72,8 @@ class Skiplist(Database):
 
     def snapshot(self) -> Snapshot:
         log = self._log
-        inode = self._identity[:2]
-        return Snapshot(self.backend, log.committed, len(log.live), log.last_recovery, inode)
+        live, identity = len(log.live), self._identity
+        return Snapshot(self.backend, log.committed, live, log.last_recovery, identity)
 
     def has_changed(self) -> bool:
         return differs(self.path, self._identity)

@@ -71,8 +71,8 @@ class Twoskip(Database):
 
     def snapshot(self) -> Snapshot:
         header = self._header
-        live, inode = len(self._live), self._identity[:2]
-        return Snapshot(self.backend, header.current_size, live, header.generation, inode)
+        live, size = len(self._live), header.current_size
+        return Snapshot(self.backend, size, live, header.generation, self._identity)
 
     def has_changed(self) -> bool:
         return differs(self.path, self._identity)
