@@ -1,7 +1,8 @@
-"""Stay running, and let the map say within a second who is full.
+"""Stay running and publish within a second of the change.
 
-`loop.Follower` is the whole; `scan` reads everything once, `state` keeps it up to date with the
-changes that `cyrusquota.cyrusdb.follow` finds, `map_entries` has the entries of the map.
+`loop.Follower` is the whole. `scan` reads everything once, `state` keeps that up to date with the
+changes that `cyrusquota.cyrusdb.follow` finds, `map_entries` has the entries of the map, and
+`publisher` puts it in place.
 """
 
 from __future__ import annotations

@@ -8,16 +8,16 @@ from hashlib import blake2b
 from typing import Iterable
 
 _SIZE = 16
-#: Nobody who chooses names can make two of them meet.
+#: Keyed, so that collisions cannot be crafted.
 _KEY = os.urandom(_SIZE)
 
 
 class DigestSet:
-    """A set that holds digests, for a million names of which few ever change."""
+    """A set of names that holds only digests, for a million names of which few ever change."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._sorted = b"".join(sorted({_digest(name) for name in names}))
-        #: What became of names since.
+        #: Digests that were added (True) or removed since.
         self._changed: dict[bytes, bool] = {}
 
     def __contains__(self, name: str) -> bool:
@@ -37,7 +37,7 @@ class DigestSet:
 
 
 class _Rows:
-    """Sorted digests, one after the other, as a sequence."""
+    """The sequence of sorted digests in a string of bytes."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

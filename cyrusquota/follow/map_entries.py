@@ -1,4 +1,4 @@
-"""The entries of a map, kept in order while users come and go."""
+"""Keep the entries of a map while users come and go."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 from cyrusquota.cyrus.names import Recipient
 from cyrusquota.maps import Entry, Row
 
-#: The entries that give a recipient a value: one, or none for somebody who is never listed.
+#: Returns the entries that give a recipient a value: one, or none for exempt recipients.
 Entries = Callable[[Recipient, bytes], Iterable[Entry]]
 
 
@@ -20,30 +20,29 @@ class _Listed:
 
 
 class MapEntries:
-    """What a map says, by the name of the user whom it is about.
+    """The entries of a map, by the names of the users.
 
-    Users whose mail goes by one key share an entry as long as the same is to be said of all of
-    them; otherwise none of them has one, as in `maps.entries`. `row` is what the format makes of
-    an entry.
+    Users with the same key share an entry while they have the same value; otherwise none of them
+    has an entry, as in `maps.entries`. `row` is that of the format.
     """
 
     def __init__(self, entries: Entries, row: Callable[[Entry], Optional[Row]]) -> None:
         self._entries = entries
         self._row = row
         self._keys_of: dict[str, tuple[tuple[bytes, ...], bool]] = {}
-        #: What is to be said under a key, by the user.
+        #: The values for a key, by user.
         self._values: dict[bytes, dict[str, bytes]] = {}
         self._listed: dict[bytes, _Listed] = {}
         self._sorted: Optional[list[bytes]] = []
         self.near = 0
-        #: Goes up with every change of what `body` gives.
+        #: Goes up with every change of `body`.
         self.version = 0
 
     def __len__(self) -> int:
         return len(self._listed)
 
     def put(self, name: str, to: Recipient, value: bytes, *, over: bool) -> None:
-        """Say `value` of the user `name`, under what `to` is called; not `over` is only near."""
+        """List the user `name` under the key of `to`; without `over` they are only nearly full."""
         entries = tuple(self._entries(to, value))
         keys = tuple(entry.key for entry in entries)
         before, was_over = self._keys_of.get(name, ((), True))
@@ -57,7 +56,7 @@ class MapEntries:
             self._renew(entry.key)
 
     def drop(self, name: str) -> None:
-        """Do not list the user `name` any more."""
+        """Remove the user `name`."""
         keys, over = self._keys_of.pop(name, ((), True))
         self.near -= not over
         for key in keys:
@@ -65,7 +64,7 @@ class MapEntries:
             self._renew(key)
 
     def _renew(self, key: bytes) -> None:
-        """Let what is listed under `key` be what is to be said there."""
+        """Update the entry of `key` from the values of its users."""
         values = set(self._values[key].values())
         if not values:
             del self._values[key]
@@ -90,13 +89,13 @@ class MapEntries:
         return map(self._listed.__getitem__, self._sorted)
 
     def entries(self) -> list[Entry]:
-        """What the map has, in the order of the keys."""
+        """Return the entries in the order of the keys."""
         return [listed.entry for listed in self._in_order()]
 
     def keys(self) -> frozenset[bytes]:
-        """What the map is keyed by, as it is written there."""
+        """Return the keys as the map writes them."""
         return frozenset([listed.row.key for listed in self._listed.values()])
 
     def body(self) -> bytes:
-        """What counts in the map, as the format gives it: all lines, in the order of the keys."""
+        """Return the lines of the map in the order of the keys, as `Format.body` does."""
         return b"".join([listed.row.line for listed in self._in_order()])

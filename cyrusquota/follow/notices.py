@@ -1,17 +1,17 @@
-"""Say a thing once, not every time it is met, and again only when it changes."""
+"""Report each problem once, and again only when it changes."""
 
 from __future__ import annotations
 
 import re
 from typing import Callable, Iterable, Optional
 
-#: More than this at once says nothing new.
+#: More new problems than this are only counted.
 MAX_PROBLEMS = 20
 _NUMBERS = re.compile("[0-9]+")
 
 
 class Notices:
-    """What is wrong at present, by topic. `say` is for everybody, `tell` for who wants to know."""
+    """The present problems, by topic. `say` is for problems, `tell` for what -v shows."""
 
     def __init__(
         self,
@@ -27,12 +27,12 @@ class Notices:
         self._records: frozenset[str] = frozenset()
 
     def first_wrong(self) -> Optional[str]:
-        """Something that is wrong at present, or None."""
+        """Return a present problem, or None."""
         return next((text for _, text in self._wrong.values()), None)
 
     def wrong(self, topic: str, text: str) -> None:
-        """Something is wrong with `topic`; numbers in the text may differ from time to time."""
-        # What is being counted grows meanwhile.
+        """Report a problem with `topic`, unless it was reported with other numbers already."""
+        # What is counted grows meanwhile.
         alike = _NUMBERS.sub("", text)
         known, _ = self._wrong.get(topic, ("", ""))
         self._wrong[topic] = alike, text
@@ -40,12 +40,12 @@ class Notices:
             self._say(text)
 
     def right(self, topic: str) -> None:
-        """Nothing is wrong with `topic` any more."""
+        """Note that the problem with `topic` is gone."""
         if self._wrong.pop(topic, None) is not None:
-            self.tell(f"{topic}: all is well again")
+            self.tell(f"{topic}: the problem is gone")
 
     def records(self, problems: Iterable[str]) -> None:
-        """These are all the records that could not be read this time."""
+        """Report the records that cannot be read, as far as they are new."""
         now = frozenset(problems) if self._with_records else frozenset()
         new = sorted(now - self._records)
         for text in new[:MAX_PROBLEMS]:

@@ -1,14 +1,14 @@
-"""One full reading: who is full, and from where to go on."""
+"""Read a whole source once, or some headers: what another process does for the follower."""
 
 from __future__ import annotations
 
 import os
-from typing import Iterator, Optional
+from typing import AbstractSet, Iterator, Mapping, Optional
 
 import attrs
 
 from cyrusquota import cyrusdb
-from cyrusquota.cyrus.names import Recipient, inbox_of, inbox_owner
+from cyrusquota.cyrus.names import Recipient, inbox_owner, recipient
 from cyrusquota.cyrusdb import Snapshot, follow
 from cyrusquota.errors import CyrusQuotaError, DataError, OnProblem
 from cyrusquota.follow.digest_set import DigestSet
@@ -19,12 +19,12 @@ from cyrusquota.site.mailboxes import Inbox
 from cyrusquota.site.site import Site
 from cyrusquota.site.source import Source
 from cyrusquota.verdicts import evaluator
-from cyrusquota.verdicts.evaluator import Query, is_delivered_to
+from cyrusquota.verdicts.evaluator import Query, Verdict, is_delivered_to
 
 
 @attrs.frozen
 class RootStatus:
-    """Whether a root is full, whether it is near that, and what the map says then."""
+    """Whether a root is full, whether it is nearly full, and the value for its users then."""
 
     over: bool = False
     near: bool = False
@@ -37,10 +37,7 @@ class RootStatus:
 
 @attrs.frozen
 class FollowConfig:
-    """What is to be known all the time: who, of these roots and mailboxes, by this policy.
-
-    `map_values` say what a map tells of each.
-    """
+    """What to follow: a source, the query about it, and the values that a map has for users."""
 
     source: Source
     query: Query
@@ -53,24 +50,32 @@ class FollowConfig:
 
     @property
     def is_by_root(self) -> bool:
-        """Whether a changed root or INBOX tells all about its user."""
-        return not evaluator.needs_all(self.query)
+        """Whether a verdict follows from a root, an INBOX and its header alone."""
+        return not evaluator.needs_all(self.query) and self.query.catchall is None
+
+    @property
+    def uses_totals(self) -> bool:
+        """Whether verdicts depend on conversations totals, which change without the roots."""
+        return self.query.site is not None and self.query.site.uses_totals
 
 
 @attrs.frozen
 class Scan:
-    """What a full reading found.
+    """The result of a full scan.
 
-    `own` has the users' own roots that are bad, with an INBOX here or not, `others` the roots that
-    others inherit, and `fixed` the recipients whose verdict follows from anything but their own
-    root, with what the map says of them, and whether they are over. `live` are the INBOXes here
-    (None: not known), `owners` the users with a root of their own, kept only where a full root is
-    inherited. `unread` are keys whose record could not be read.
+    `own` has the status of users' own roots that are full or nearly full, with an INBOX here or
+    not; `inherited` that of the roots which other users inherit. `confirmed` are the users whose
+    verdict follows from their own root. `fixed` are all other recipients in the map, with the
+    value, and whether they are over; `fixed_roots` names the roots that govern them.
+    `live` are the INBOXes here (None: unknown), `owners` the users with a root of their own, kept
+    only while an inherited root is full. `unread` has the keys of records in bad format.
     """
 
     own: dict[str, RootStatus]
-    others: dict[str, RootStatus]
+    inherited: dict[str, RootStatus]
+    confirmed: frozenset[str]
     fixed: tuple[tuple[Recipient, bytes, bool], ...]
+    fixed_roots: frozenset[str]
     live: Optional[DigestSet]
     owners: Optional[DigestSet]
     roots: int
@@ -81,17 +86,46 @@ class Scan:
 
 
 def scanned(config: FollowConfig) -> Scan:
-    """Read everything; raises whatever keeps that from being done."""
+    """Return a full scan. Raises what reading the source or the mailboxes raises."""
     return _Reading(config).scan()
+
+
+@attrs.frozen
+class HeaderCheck:
+    """What the headers of some INBOXes name: the user's own root (True), or None if unreadable.
+
+    Users without a live INBOX are left out.
+    """
+
+    is_own: Mapping[str, Optional[bool]]
+
+
+def checked_headers(config: FollowConfig, names: AbstractSet[str]) -> HeaderCheck:
+    """Read the headers of the INBOXes `names`. Raises what reading the mailboxes raises."""
+    site = config.query.site
+    assert site is not None
+    found = site.named(names, _ignore)
+    inboxes = [inbox for inbox in found if inbox.name in names and is_delivered_to(inbox)]
+    return HeaderCheck(
+        {
+            inbox.name: None if isinstance(root, CyrusQuotaError) else root == inbox.name
+            for inbox, root in zip(inboxes, site.header_roots(inboxes))
+        }
+    )
+
+
+def _ignore(problem: CyrusQuotaError) -> None:
+    """Leave it to a full scan to report problems."""
 
 
 @attrs.define
 class _Reading:
     config: FollowConfig
     own: dict[str, RootStatus] = attrs.field(factory=dict)
-    others: dict[str, RootStatus] = attrs.field(factory=dict)
+    inherited: dict[str, RootStatus] = attrs.field(factory=dict)
     problems: list[str] = attrs.field(factory=list)
     unread: set[bytes] = attrs.field(factory=set)
+    unreadable: set[str] = attrs.field(factory=set)
     owners: list[str] = attrs.field(factory=list)
     live: list[str] = attrs.field(factory=list)
     roots: int = 0
@@ -100,31 +134,34 @@ class _Reading:
 
     def scan(self) -> Scan:
         config, site = self.config, self.config.query.site
-        found = evaluator.evaluate_roots(
+        verdicts = evaluator.evaluate_roots(
             self._roots(),
             attrs.evolve(
                 config.query,
                 site=None if site is None else site.with_inboxes(self._inboxes),
-                on_problem=self._problem,
+                on_problem=self._note_problem,
             ),
+            self.unreadable,
         )
-        verdicts = [
-            verdict
-            for verdict in found
-            if not config.is_by_root or inbox_owner(verdict.root.name) is None
-        ]
-        fixed = tuple(
-            (to, value, bool(verdict.over))
-            for verdict, (to, value) in zip(verdicts, config.map_values.values(verdicts))
-        )
+        confirmed, others = set(), []
+        for verdict in verdicts:
+            if config.is_by_root and self._is_by_own_root(verdict):
+                confirmed.add(verdict.root.name)
+            else:
+                others.append(verdict)
         if not self.roots and self.problems:
             raise config.source.unreadable()
-        is_inherited = any(status.is_bad for status in self.others.values())
+        is_inherited = any(status.is_bad for status in self.inherited.values())
         assert self.quota is not None
         return Scan(
             self.own if config.is_by_root else {},
-            self.others,
-            fixed,
+            self.inherited,
+            frozenset(confirmed),
+            tuple(
+                (to, value, bool(verdict.over))
+                for verdict, (to, value) in zip(others, config.map_values.values(others))
+            ),
+            frozenset(verdict.root.name for verdict in others),
             None if site is None else DigestSet(self.live),
             DigestSet(self.owners) if is_inherited else None,
             self.roots,
@@ -134,16 +171,21 @@ class _Reading:
             self.mailboxes,
         )
 
-    def _problem(self, problem: CyrusQuotaError) -> None:
+    def _is_by_own_root(self, verdict: Verdict) -> bool:
+        is_own = recipient(verdict.root.name, self.config.query.naming) == verdict.recipient
+        return is_own and not verdict.is_approximate
+
+    def _note_problem(self, problem: CyrusQuotaError) -> None:
         self.problems.append(str(problem))
         if isinstance(problem, DataError) and problem.place.key is not None:
             self.unread.add(problem.place.key)
+            self.unreadable.add(problem.place.key.decode("utf-8", "surrogateescape"))
 
     def _roots(self) -> Iterator[QuotaRoot]:
         opened = self.config.source.opened
         assert opened is not None
-        with opened(self._problem) as db:
-            for root in source.roots_in(db, self._problem):
+        with opened(self._note_problem) as db:
+            for root in source.roots_in(db, self._note_problem):
                 self._note(root)
                 yield root
             self.quota = db.snapshot()
@@ -155,8 +197,8 @@ class _Reading:
             status = self.config.status(root)
             if status.is_bad:
                 self.own[root.name] = status
-        elif inbox_of(root.name) is None:
-            self.others[root.name] = self.config.status(root)
+        elif evaluator.is_inherited(root):
+            self.inherited[root.name] = self.config.status(root)
 
     def _inboxes(self, on_problem: OnProblem) -> Iterator[Inbox]:
         site = self.config.query.site

@@ -1,6 +1,6 @@
-"""Work in a process of its own: the one that follows goes on meanwhile, and stays small.
+"""Work in another process, so that following goes on meanwhile.
 
-What a full reading takes of memory goes back to the system with the process that did it.
+What a full scan takes of memory goes back to the system when that process ends.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import os
 import pickle
 import signal
 import traceback
-from typing import Any, Callable, NoReturn, Optional, Protocol, Union
+from typing import Callable, NoReturn, Optional, Protocol
 
 import attrs
 
 from cyrusquota.errors import CyrusQuotaError, printable
-from cyrusquota.follow.scan import Scan
 
 _CHUNK = 1 << 20
 #: Cyrus comes first.
@@ -29,22 +28,21 @@ class Failed:
     reason: str
 
 
-WorkResult = Union[Scan, Failed]
-Work = Callable[[], Scan]
+Work = Callable[[], object]
 
 
 class Worker(Protocol):
     """Work that was started."""
 
-    def result(self) -> Optional[WorkResult]:
-        """What came of it, None as long as it is not done."""
+    def result(self) -> object:
+        """Return what the work returned, or `Failed`, or None as long as it is not done."""
 
     def end(self) -> None:
-        """Stop it and forget it."""
+        """Stop the work and forget it."""
 
     @property
     def fd(self) -> Optional[int]:
-        """What can be read from when there is more to do for `result`."""
+        """A descriptor that can be read when there is more to do for `result`."""
 
 
 class ForkedWorker:
@@ -63,7 +61,7 @@ class ForkedWorker:
     def fd(self) -> Optional[int]:
         return self._read_end
 
-    def result(self) -> Optional[WorkResult]:
+    def result(self) -> object:
         while True:
             try:
                 chunk = os.read(self._read_end, _CHUNK)
@@ -74,10 +72,9 @@ class ForkedWorker:
             self._received.append(chunk)
         self.end()
         try:
-            found: Any = pickle.loads(b"".join(self._received))
+            return pickle.loads(b"".join(self._received))
         except (EOFError, pickle.UnpicklingError):
             return Failed("the process that read the source was killed")
-        return found if isinstance(found, Scan) else Failed(str(found))
 
     def end(self) -> None:
         if self._child:
@@ -89,7 +86,7 @@ class ForkedWorker:
 
 
 def _work(work: Work, write_end: int) -> NoReturn:
-    """Do it, send what comes of it, and be gone: nothing of the parent's may run here."""
+    """Work, send the result, and exit without running any code of the parent process."""
     try:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -101,11 +98,11 @@ def _work(work: Work, write_end: int) -> NoReturn:
         os._exit(0)
 
 
-def _done(work: Work) -> Union[Scan, str]:
+def _done(work: Work) -> object:
     try:
         return work()
     except CyrusQuotaError as error:
-        return str(error)
+        return Failed(str(error))
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
-        return f"internal error, please report it: {printable(repr(error))} at {where}"
+        return Failed(f"internal error, please report it: {printable(repr(error))} at {where}")

@@ -224,11 +224,11 @@ def test_faults_are_said_once_and_pass(needs_cyrus: None, directory: Path) -> No
         follower.becomes("jane")
 
         def said(text: str) -> int:
-            lines = (line for line in follower.lines() if "reading everything anew" not in line)
+            lines = (line for line in follower.lines() if "re-reading everything" not in line)
             return sum(text in line for line in lines)
 
         def recovered(times: int) -> None:
-            until(lambda: said("source: all is well again") == times)
+            until(lambda: said("source: the problem is gone") == times)
 
         # Gone for a while.
         away = path.with_name("away")
@@ -266,7 +266,7 @@ def test_a_source_that_may_not_be_read_for_a_while(needs_cyrus: None, directory:
         follower.becomes("jane")
 
         def said(text: str) -> int:
-            lines = (line for line in follower.lines() if "reading everything anew" not in line)
+            lines = (line for line in follower.lines() if "re-reading everything" not in line)
             return sum(text in line for line in lines)
 
         # As after a restore by root.
@@ -277,7 +277,7 @@ def test_a_source_that_may_not_be_read_for_a_while(needs_cyrus: None, directory:
         until(lambda: said("permission denied") == 1)
         assert follower.keys() == {"jane"}
         shutil.chown(path, "cyrus", "mail")
-        until(lambda: said("source: all is well again") == 1)
+        until(lambda: said("source: the problem is gone") == 1)
         server.store(path, "twoskip", {b"user.joe": FULL})
         follower.becomes("jane", "joe")
         assert follower.end() == 0
@@ -330,7 +330,7 @@ def test_the_disk_is_full(needs_cyrus: None, directory: Path) -> None:
             filler.unlink()
             follower.becomes("jane", "joe")
             assert sum("No space left" in line for line in follower.lines()) == 1
-            assert any("map: all is well again" in line for line in follower.lines())
+            assert any("map: the problem is gone" in line for line in follower.lines())
             assert follower.end() == 0
     finally:
         subprocess.run(["umount", str(small)], check=True)

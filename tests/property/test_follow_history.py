@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     invariant,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -22,7 +23,7 @@ from hypothesis.stateful import (
 from cyrusquota.cyrus.names import Naming, Recipient
 from cyrusquota.cyrusdb.quotalegacy import follow as tree
 from cyrusquota.follow import FollowConfig, Follower, FollowState, MapEntries, Notices
-from cyrusquota.follow.worker import Failed, Work, WorkResult
+from cyrusquota.follow.worker import Failed, Work
 from cyrusquota.maps import Entry, KeyForm, cdb, entries, lsearch, postfix
 from cyrusquota.maps.values import MapValues
 from cyrusquota.quota import Resource
@@ -32,6 +33,7 @@ from cyrusquota.strategies.writers import WRITERS, Writer, close
 from cyrusquota.verdicts import evaluator
 from cyrusquota.verdicts.evaluator import Query
 from cyrusquota.verdicts.policies import LMTPD, Reserve
+from tests.mailboxes import HEADER, Mailboxes
 
 _QUOTAS = (
     *(b"user.a", b"user.b", b"user.c", b"user.c.sub", b"user.d", b"user", b"shared"),
@@ -46,6 +48,9 @@ _MAILBOXES = (
     *(b"user.Caps", b"shared", b"user.e"),
 )
 _ROWS = (b"0 default a\t", b"1 default a\t", b"%(A %() P default T e)", b"%(A %() P default T d)")
+_INBOXES = ("user.a", "user.b", "user.c", "user.d", "user.e", "example.org!user.a")
+#: What a header may name; no header at all, and one that cannot be read, come besides.
+_NAMED = (*_INBOXES, "user", "example.org!", "shared", "user.c.sub", "user.gone", "")
 #: Only these keep keys in one file, so that one may be replaced by the other.
 _FILES = ("skiplist", "twom", "twoskip")
 
@@ -57,11 +62,11 @@ class _AtOnce:
 
     def __init__(self, work: Work) -> None:
         try:
-            self._result: WorkResult = work()
+            self._result: object = work()
         except Exception as error:
             self._result = Failed(repr(error))
 
-    def result(self) -> Optional[WorkResult]:
+    def result(self) -> object:
         return self._result
 
     def end(self) -> None:
@@ -73,6 +78,7 @@ class _Following(RuleBasedStateMachine):
     mailboxes_backend: str
     naming = Naming()
     with_mailboxes = True
+    with_headers = False
     map_values = MapValues(lsearch, reserve=Reserve({Resource.STORAGE: 512}))
     form = KeyForm.AUTO
 
@@ -94,6 +100,11 @@ class _Following(RuleBasedStateMachine):
         self.published: Optional[FollowState] = None
         self.said: list[str] = []
         server = Site.from_mailboxes(self.mailboxes.path) if self.with_mailboxes else None
+        self.headers = Mailboxes(self._directory)
+        if self.with_headers:
+            for name in _INBOXES[:3]:
+                self.name_in_header(name, name)
+            server = self.headers.site()
         quotas = source.from_database(self.quotas.path, self.backend, self.naming)
         self.question = FollowConfig(
             quotas,
@@ -108,6 +119,7 @@ class _Following(RuleBasedStateMachine):
             notices=Notices(self.said.append, lambda line: None),
             clock=lambda: self.now,
             start=self._start,
+            headers=90.0,
         )
 
     def _listing(self) -> MapEntries:
@@ -159,6 +171,23 @@ class _Following(RuleBasedStateMachine):
     def repack(self, of_mailboxes: bool) -> None:
         self._writer(of_mailboxes).repack()
 
+    @precondition(lambda self: self.with_headers)
+    @rule(inbox=st.sampled_from(_INBOXES), named=st.sampled_from(_NAMED))
+    def name_in_header(self, inbox: str, named: str) -> None:
+        """Write a header, as SETQUOTA and `quota -f` do; not every INBOX has a row."""
+        path = self.headers.header(inbox)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(HEADER + b"%b\tid\n" % named.encode())
+
+    @precondition(lambda self: self.with_headers)
+    @rule(inbox=st.sampled_from(_INBOXES), content=st.sampled_from([None, b"", b"x" * 99]))
+    def lose_header(self, inbox: str, content: Optional[bytes]) -> None:
+        path = self.headers.header(inbox)
+        path.unlink(missing_ok=True)
+        if content is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
     @rule()
     def look(self) -> None:
         self.now += 0.5
@@ -180,7 +209,10 @@ class _Following(RuleBasedStateMachine):
             self.now += 3.0
             self.follower.step()
         self.now += 100.0
-        self.follower.step()
+        # Two more: headers are read, what they name is found by a full scan, and published.
+        for _ in range(3):
+            self.now += 3.0
+            self.follower.step()
         state = self.published
         fresh = self._fresh()
         if fresh is None:
@@ -198,9 +230,9 @@ class _Following(RuleBasedStateMachine):
         assert roots is None or state.roots == roots or self.backend == "quotalegacy"
 
     def _fresh(self) -> Optional[tuple[bytes, int, Optional[int]]]:
-        question, problems = self.question, list[Exception]()
+        question, problems, unreadable = self.question, list[Exception](), set[str]()
         try:
-            roots = list(question.source.roots(problems.append))
+            roots = list(question.source.roots(evaluator.noting(unreadable, problems.append)))
         except Exception:
             return None
         if not roots and problems:
@@ -209,6 +241,7 @@ class _Following(RuleBasedStateMachine):
             evaluator.evaluate_roots(
                 roots,
                 attrs.evolve(question.query, on_problem=problems.append),
+                unreadable,
             )
         )
         found = entries(self.map_values.values(verdicts), form=self.form)
@@ -255,6 +288,11 @@ def test_so_it_does_without_a_list_of_mailboxes(backend: str) -> None:
 def test_so_it_does_whatever_the_map_tells(map_values: MapValues) -> None:
     """Keyed by local parts, two users of different domains are one in it."""
     _run(backend="twoskip", mailboxes_backend="twoskip", map_values=map_values, form=KeyForm.LOCAL)
+
+
+@pytest.mark.parametrize("backend", ["twoskip", "quotalegacy", "flat"])
+def test_so_it_does_where_headers_count(backend: str) -> None:
+    _run(backend=backend, mailboxes_backend="twoskip", with_headers=True)
 
 
 def test_so_it_does_where_capitals_count() -> None:

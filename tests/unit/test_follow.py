@@ -16,7 +16,7 @@ from cyrusquota.cyrus.names import Naming, Recipient
 from cyrusquota.errors import CyrusQuotaError, HeldBack, MapLocked, map_error
 from cyrusquota.follow import FollowConfig, Follower, FollowState, MapEntries, Notices, Scan
 from cyrusquota.follow.digest_set import DigestSet
-from cyrusquota.follow.worker import Failed, ForkedWorker, Work, WorkResult
+from cyrusquota.follow.worker import Failed, ForkedWorker, Work
 from cyrusquota.maps import Entry, entries, lsearch
 from cyrusquota.maps.values import MapValues
 from cyrusquota.publish.guard import Limits, MapSummary
@@ -47,7 +47,7 @@ def test_a_thing_is_said_once_and_again_when_it_changes() -> None:
     assert notices.first_wrong() == "bad"
     notices.right("map")
     notices.right("map")
-    assert told == ["map: all is well again"]
+    assert told == ["map: the problem is gone"]
     notices.wrong("map", "bad")
     assert said == ["3 wrong", "bad", "bad"]
 
@@ -132,7 +132,7 @@ def test_without_a_service_manager_nobody_is_told(monkeypatch: pytest.MonkeyPatc
     assert ServiceManager().watchdog is None
 
 
-def _result(work: ForkedWorker) -> WorkResult:
+def _result(work: ForkedWorker) -> object:
     while True:
         found = work.result()
         if found is not None:
@@ -179,11 +179,11 @@ class AtOnce:
 
     def __init__(self, work: Work) -> None:
         try:
-            self._result: WorkResult = work()
+            self._result: object = work()
         except CyrusQuotaError as error:
             self._result = Failed(str(error))
 
-    def result(self) -> WorkResult:
+    def result(self) -> object:
         return self._result
 
     def end(self) -> None:
@@ -279,7 +279,7 @@ def test_without_the_source_the_map_gets_old_and_it_is_said_once(scene: Scene) -
     os.rename(away, scene.writer.path)
     scene.run(20)
     assert len(scene.published) == before + 1
-    assert "source: all is well again" in scene.told
+    assert "source: the problem is gone" in scene.told
     assert len(scene.said) == 1
 
 
@@ -310,7 +310,7 @@ def test_a_map_that_cannot_be_written_is_tried_again(scene: Scene, error: Except
     scene.error = None
     scene.run(6)
     assert scene.published[-1][1] == {b"jane", b"joe"}
-    assert "map: all is well again" in scene.told
+    assert "map: the problem is gone" in scene.told
 
 
 def test_another_run_for_a_moment_is_nothing_to_say(scene: Scene) -> None:
