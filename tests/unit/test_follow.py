@@ -22,8 +22,10 @@ from cyrusquota.maps.values import MapValues
 from cyrusquota.publish.guard import Limits, MapSummary
 from cyrusquota.publish.sliding_guard import WINDOW, SlidingGuard
 from cyrusquota.site import source
+from cyrusquota.site.site import Site
 from cyrusquota.strategies.writers import WRITERS, Writer
 from cyrusquota.verdicts.evaluator import Query
+from tests.mailboxes import HEADER, Mailboxes
 
 FULL, FINE = b"%(S (2048 1))", b"%(S (12 1))"
 
@@ -193,7 +195,7 @@ class AtOnce:
 class Scene:
     """A follower whose clock, scans and publishing are the test's."""
 
-    def __init__(self, tmp_path: Path) -> None:
+    def __init__(self, tmp_path: Path, site: Optional[Site] = None) -> None:
         self.writer: Writer = WRITERS["twoskip"](tmp_path / "quotas.db")
         self.now = 100.0
         self.said: list[str] = []
@@ -202,7 +204,9 @@ class Scene:
         self.error: Optional[Exception] = None
         self.follower = Follower(
             FollowConfig(
-                source.from_database(self.writer.path), Query(Naming()), MapValues(lsearch)
+                source.from_database(self.writer.path),
+                Query(Naming(), site=site),
+                MapValues(lsearch),
             ),
             map_entries=lambda: MapEntries(self._entries, lsearch.row),
             publish=self._publish,
@@ -229,6 +233,80 @@ class Scene:
         until = self.now + seconds
         while self.now < until:
             self.now += max(0.01, self.follower.step())
+
+
+@pytest.fixture
+def mailboxes(tmp_path: Path) -> Mailboxes:
+    """The INBOXes of jane and joe, and headers that name their own roots."""
+    made = Mailboxes(tmp_path)
+    for name in ("user.jane", "user.joe"):
+        made.add(name, name)
+    return made
+
+
+def _name(mailboxes: Mailboxes, user: str, root: str) -> None:
+    header = mailboxes.header(f"user.{user}")
+    header.write_bytes(HEADER + b"%b\tid\n" % root.encode())
+
+
+def test_a_user_who_becomes_full_is_listed_once_the_header_is_read(
+    tmp_path: Path, mailboxes: Mailboxes
+) -> None:
+    scene = Scene(tmp_path, mailboxes.site())
+    scene.commit(jane=FULL, joe=FINE)
+    scene.run(1)
+    scene.commit(joe=FULL)
+    scene.run(1)
+    assert scene.published[-1][1] == {b"jane", b"joe"}
+    assert scene.follower.scans == 1
+
+
+def test_a_user_whose_header_names_no_full_root_is_not_listed(
+    tmp_path: Path, mailboxes: Mailboxes
+) -> None:
+    _name(mailboxes, "joe", "user.gone")
+    scene = Scene(tmp_path, mailboxes.site())
+    scene.commit(jane=FULL, joe=FINE)
+    scene.run(1)
+    scene.commit(joe=FULL)
+    scene.run(30)
+    assert [keys for _, keys in scene.published if b"joe" in keys] == []
+
+
+def test_the_headers_of_listed_users_are_read_again_within_five_minutes(
+    tmp_path: Path, mailboxes: Mailboxes
+) -> None:
+    scene = Scene(tmp_path, mailboxes.site())
+    scene.commit(jane=FULL, joe=FULL)
+    scene.run(1)
+    _name(mailboxes, "joe", "user.gone")
+    scene.run(200)
+    assert scene.published[-1][1] == {b"jane", b"joe"}
+    scene.run(100)
+    assert scene.published[-1][1] == {b"jane"}
+    _name(mailboxes, "joe", "user.joe")
+    scene.run(300)
+    assert scene.published[-1][1] == {b"jane", b"joe"}
+
+
+def test_a_header_that_becomes_unreadable_leaves_its_user_listed_and_is_reported(
+    tmp_path: Path, mailboxes: Mailboxes
+) -> None:
+    scene = Scene(tmp_path, mailboxes.site())
+    scene.commit(jane=FULL, joe=FULL)
+    scene.run(1)
+    mailboxes.header("user.joe").write_bytes(b"x")
+    scene.run(300)
+    assert {frozenset(keys) for _, keys in scene.published} == {frozenset({b"jane", b"joe"})}
+    assert len(scene.said) == 1 and "user/joe/cyrus.header" in scene.said[0]
+
+
+def test_headers_of_users_with_room_cost_no_full_scan(tmp_path: Path, mailboxes: Mailboxes) -> None:
+    _name(mailboxes, "joe", "user.gone")
+    scene = Scene(tmp_path, mailboxes.site())
+    scene.commit(jane=FULL, joe=FINE)
+    scene.run(1000)
+    assert scene.follower.scans == 1
 
 
 @pytest.fixture
