@@ -115,8 +115,8 @@ def recipient(name: str, naming: Naming) -> Optional[Recipient]:
     if owner is None:
         return None
     domain, local = owner
-    if domain is not None and naming.virtdomains is False:
-        # lmtpd ignores the recipient's domain then and looks for user.LOCAL.
+    if domain is not None and (naming.virtdomains is False or domain == naming.defaultdomain):
+        # lmtpd ignores the recipient's domain then, or the default one, and looks for user.LOCAL.
         return None
     if domain is None and "@" in local:
         # 2.x without virtdomains kept whole addresses as user names: user.jane@example^org.
@@ -127,6 +127,17 @@ def recipient(name: str, naming: Naming) -> Optional[Recipient]:
     if not _LOCAL_PART.fullmatch(local) or not str(to).isprintable():
         return None
     return None if naming.downcase and str(to) != ascii_lower(str(to)) else to
+
+
+def inbox_of_user(user: str, naming: Naming) -> str:
+    """Return the internal name of the INBOX of the user id `user`.
+
+    Source: mbname_from_userid in imap/mboxname.c.
+    """
+    local, _, domain = user.rpartition("@") if "@" in user else (user, "", "")
+    name = "user." + local.replace(".", "^")
+    is_default = domain in ("", BUILT_IN_DOMAIN, naming.defaultdomain)
+    return name if is_default else f"{domain}!{name}"
 
 
 def ascii_lower(text: str) -> str:

@@ -15,7 +15,7 @@ from cyrusquota.site import source
 from cyrusquota.verdicts.evaluator import Approximate, Query, Verdict, evaluate_roots
 from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, SMMAPD, Policy
 from cyrusquota.verdicts.selection import evaluate
-from tests.mailboxes import Mailboxes
+from tests.mailboxes import HEADER, Mailboxes
 
 #: What lmtpd and smmapd answered, for each combination of the header and the rows.
 ANSWERS: list[dict[str, Any]] = [
@@ -170,3 +170,74 @@ def test_many_headers_are_read_as_one_is(tmp_path: Path) -> None:
     assert certain == set(inboxes[1::2])
     assert {verdict.root.name for verdict in found} - certain == set(inboxes[::10])
     assert len(problems) == 10
+
+
+# The catch-all, to which lmtpd delivers what it would refuse
+
+EXACT = b"%(S (1024 1) M (0) AS (0) NF (0))"
+
+
+def _listed_beside(catchall: Optional[bytes], query: Query, directory: Path) -> list[str]:
+    """Whom we list of a full user and some with room, beside the row of the catch-all."""
+    rows = {"user.full": VALUES["full"], "user.roomy": VALUES["roomy"], "user.exact": EXACT}
+    if catchall is not None:
+        rows["user.lost"] = catchall
+    quotas = directory / "quotas.db"
+    quotas.write_bytes(b"".join(b"%b\t%b\n" % (name.encode(), rows[name]) for name in sorted(rows)))
+    read = source.from_database(quotas, "flat")
+    everything = [str(one.recipient) for one in evaluate_roots(read.roots(), query)]
+    assert [str(one.recipient) for one in evaluate(read, query).verdicts] == everything
+    return sorted(everything)
+
+
+@pytest.mark.parametrize("downcase", [True, False])
+@pytest.mark.parametrize(
+    ("catchall", "policy", "listed"),
+    [
+        (VALUES["roomy"], LMTPD, []),
+        (EXACT, LMTPD, []),
+        (None, LMTPD, []),
+        (VALUES["full"], LMTPD, ["full", "lost"]),
+        # smmapd knows no catch-all.
+        (VALUES["roomy"], SMMAPD, ["full"]),
+    ],
+)
+@pytest.mark.parametrize("has_mailboxes", [True, False])
+def test_nobody_is_listed_while_the_catchall_takes_their_mail(
+    tmp_path: Path,
+    catchall: Optional[bytes],
+    policy: Policy,
+    listed: list[str],
+    downcase: bool,
+    has_mailboxes: bool,
+) -> None:
+    """As lmtpd 3.6.1 answers."""
+    mailboxes = Mailboxes(tmp_path)
+    for user in ("full", "roomy", "exact", "lost"):
+        mailboxes.add(f"user.{user}", None if catchall is None else f"user.{user}")
+    if catchall is None:
+        mailboxes.header("user.full").write_bytes(HEADER + b"user.full\tid\n")
+    site = mailboxes.site() if has_mailboxes else None
+    query = Query(Naming(downcase=downcase), policy, site=site, catchall="user.lost")
+    assert _listed_beside(catchall, query, tmp_path) == listed
+
+
+def test_a_catchall_without_an_inbox_takes_no_mail(tmp_path: Path) -> None:
+    """lmtpd 3.6.1 refuses it for good then."""
+    mailboxes = Mailboxes(tmp_path)
+    mailboxes.add("user.full", "user.full")
+    query = Query(Naming(), site=mailboxes.site(), catchall="user.lost")
+    assert _listed_beside(None, query, tmp_path) == ["full"]
+
+
+@pytest.mark.parametrize(("header", "listed"), [("user.Lost", ["full"]), (None, [])])
+def test_the_catchall_is_full_by_its_header(
+    tmp_path: Path, header: Optional[str], listed: list[str]
+) -> None:
+    """Also where no address leads to it."""
+    mailboxes = Mailboxes(tmp_path)
+    mailboxes.add("user.full", "user.full")
+    mailboxes.add("user.Lost", header)
+    roots = [QuotaRoot(name, storage=FULL) for name in ("user.full", "user.Lost")]
+    query = Query(Naming(), site=mailboxes.site(), catchall="user.Lost")
+    assert [str(verdict.recipient) for verdict in evaluate_roots(roots, query)] == listed

@@ -10,6 +10,7 @@ from cyrusquota.cyrus.names import (
     Naming,
     Recipient,
     domain_of,
+    inbox_of_user,
     inbox_owner,
     internal_name,
     recipient,
@@ -118,6 +119,31 @@ def test_a_root_belongs_to_the_recipient_whose_inbox_it_is(
 ) -> None:
     found = recipient(name, naming)
     assert (None if found is None else str(found)) == address
+
+
+@pytest.mark.parametrize("downcase", [True, False])
+def test_nobody_is_in_the_default_domain_by_name(downcase: bool) -> None:
+    """Cyrus 3.6.1 answered 250 for jane, by user.jane, and 550 for ghost, beside these rows."""
+    naming = Naming(virtdomains=True, defaultdomain="example.com", downcase=downcase)
+    for name in ("example.com!user.jane", "example.com!user.ghost"):
+        assert recipient(name, naming) is None
+    assert recipient("example.org!user.jane", naming) == Recipient("jane", "example.org")
+    assert recipient("user.jane", naming) == Recipient("jane", "example.com")
+
+
+@pytest.mark.parametrize(
+    ("user", "inbox"),
+    [
+        ("lost", "user.lost"),
+        ("lost.mail", "user.lost^mail"),
+        ("lost@example.org", "example.org!user.lost"),
+        ("lost@example.com", "user.lost"),
+        ("lost@internal", "user.lost"),
+        ("Lost", "user.Lost"),
+    ],
+)
+def test_a_user_id_leads_to_the_inbox(user: str, inbox: str) -> None:
+    assert inbox_of_user(user, ON) == inbox
 
 
 def test_local_part_and_domain_are_kept_apart() -> None:
