@@ -90,6 +90,25 @@ def test_files_that_are_no_records_are_skipped(name: str, put: Put, tmp_path: Pa
     assert records(tmp_path) == ({b"user.jane": b"5 1"}, [])
 
 
+@pytest.mark.parametrize(("letter", "other"), [("n", "u"), ("G", "C")])
+@pytest.mark.parametrize("base", ["quota", "domain/e/example.org/quota"])
+def test_a_user_called_new_is_told_from_what_is_about_to_replace_the_root_user(
+    base: str, letter: str, other: str, put: Put, tmp_path: Path
+) -> None:
+    if letter.isupper():
+        base = base.replace("/e/", "/O/")
+    put(f"{base}/{other}/user", b"5 1\n")
+    put(f"{base}/{other}/user.NEW", b"9 1\n")
+    put(f"{base}/{letter}/user.NEW", b"7 1\n")
+    prefix = b"example.org!" if "domain" in base else b""
+    rows = {prefix + b"user": b"5 1", prefix + b"user.NEW": b"7 1"}
+    assert records(tmp_path) == (rows, [])
+    (tmp_path / base / other / "user.NEW").unlink()
+    found = scan.select(tmp_path, lambda keys, values: [*range(len(keys))])
+    assert found is not None
+    assert dict(found.kept) == rows
+
+
 def test_a_file_of_no_bytes_is_no_record_and_no_problem(put: Put, tmp_path: Path) -> None:
     put("quota/j/user.jane", b"")
     assert records(tmp_path) == ({}, [])

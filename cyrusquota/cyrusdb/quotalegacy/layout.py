@@ -18,6 +18,8 @@ from cyrusquota.cyrus.names import hash_letter
 QUOTA, DOMAIN, ROOT = b"quota", b"domain", b"root"
 #: A file that is about to replace one (FNAME_NEW in lib/cyrusdb_quotalegacy.c).
 UNFINISHED = b".NEW"
+#: Also the name of the root of a user called NEW, who has another letter than the root `user`.
+USER_NEW = b"user" + UNFINISHED
 #: The letters of directories, without and with fulldirhash.
 PLAIN = frozenset(letter.encode() for letter in string.ascii_lowercase)
 FULL = frozenset(letter.encode() for letter in string.ascii_uppercase[:23])
@@ -34,7 +36,7 @@ def letters(fulldirhash: Optional[bool]) -> frozenset[bytes]:
 
 def counts(name: bytes) -> bool:
     """Return whether a file of this name may be that of a key."""
-    return not name.startswith(b".") and not name.endswith(UNFINISHED)
+    return not name.startswith(b".") and (not name.endswith(UNFINISHED) or name == USER_NEW)
 
 
 def hashed(name: bytes) -> bytes:

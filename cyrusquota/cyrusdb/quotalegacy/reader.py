@@ -150,6 +150,9 @@ class QuotaTree(Database):
     def _is_in_place(self, letter: bytes, hashed: bytes, path: bytes, key: bytes) -> bool:
         """Return whether Cyrus would look for `path` where it is."""
         right = layout.letter(hashed, full=letter in layout.FULL)
+        if right != letter and key.endswith(layout.UNFINISHED):
+            # About to replace the root `user`.
+            return False
         if right != letter:
             expected = f"it in the directory {right.decode()}, where Cyrus looks"
             self._damaged(path, key, expected, None)
