@@ -19,6 +19,7 @@ from cyrusquota.site.mailboxes import (
     file_path,
     header_root,
     inboxes,
+    index_count,
 )
 from cyrusquota.site.site import Site
 
@@ -205,3 +206,78 @@ def test_a_server_alone_with_one_user_knows_no_other() -> None:
     assert list(host.alone(one).inboxes()) == [one]
     assert list(host.alone(other).inboxes()) == [other]
     assert list(host.alone(None).inboxes()) == []
+
+
+# The index of a mailbox
+
+#: What cyrus.index of 3.6.1 begins with: two messages; one message left of four.
+TWO = bytes.fromhex(
+    "000000000000000000000011000000a000000070000000026b0785d000000002000000000000039a"
+    "000000006b0785d1000000000000000000000000000000010000000000000000000000030000000000"
+    "0000000000000200000000000000003b49f38cbc5da5f8000000016b0785d0"
+)
+ONE_OF_FOUR = bytes.fromhex(
+    "000000000000000000000011000000a000000070000000046b0785d00000000400000000000001cc"
+    "000000006b0785d10000000000000000000000000000000100000000000000000000000b0000000000"
+    "000000000000016b0785d0000000003b49f38c8df0a953000000036b0785d0"
+)
+
+
+def _with_number(at: int, number: int, *, version: int) -> bytes:
+    index = bytearray(TWO)
+    index[8:12], index[at : at + 4] = version.to_bytes(4, "big"), number.to_bytes(4, "big")
+    return bytes(index)
+
+
+@pytest.mark.parametrize(
+    ("content", "count"),
+    [
+        (TWO, 2),
+        (TWO[:96], 2),
+        (ONE_OF_FOUR, 1),
+        # OFFSET_EXISTS of 2.4, and of 3.10 and later.
+        (_with_number(84, 70000, version=12), 70000),
+        (_with_number(60, 70000, version=19), 70000),
+        (_with_number(60, 70000, version=20), 70000),
+    ],
+)
+def test_an_index_tells_the_number_of_messages(content: bytes, count: int) -> None:
+    assert index_count(content) == count
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", TWO[:95], _with_number(60, 1, version=21), _with_number(84, 1, version=11)],
+)
+def test_what_is_no_index_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match="expected the index"):
+        index_count(content)
+
+
+def test_the_site_tells_the_number_of_messages_in_an_inbox(tmp_path: Path) -> None:
+    """The index may lie on a partition of its own."""
+    conf = tmp_path / "imapd.conf"
+    conf.write_text(
+        f"configdirectory: {tmp_path}\npartition-p: {tmp_path / 'spool'}\n"
+        f"metapartition-p: {tmp_path / 'meta'}\nmetapartition_files: index\n"
+    )
+    host = Site.from_config(cyrusquota.load(conf))
+    inbox = Inbox("user.jane", True, "p", "abc", True)
+    with pytest.raises(cyrusquota.NoSuchSource, match=r"cyrus\.index"):
+        host.message_count(inbox)
+    index = tmp_path / "meta" / "uuid" / "a" / "b" / "abc" / "cyrus.index"
+    index.parent.mkdir(parents=True)
+    index.write_bytes(TWO + bytes(5000))
+    assert host.message_count(inbox) == 2
+    index.write_bytes(b"rubbish")
+    with pytest.raises(cyrusquota.DamagedDatabase, match="index of a mailbox"):
+        host.message_count(inbox)
+
+
+def test_a_name_that_no_path_can_have_has_no_header(tmp_path: Path) -> None:
+    conf = tmp_path / "imapd.conf"
+    conf.write_text(f"configdirectory: {tmp_path}\npartition-p: {tmp_path}\n")
+    host = Site.from_config(cyrusquota.load(conf))
+    for name in ("user.a\0b", "user." + "x" * 5000):
+        with pytest.raises(cyrusquota.SourceError):
+            host.header_root(Inbox(name, True, "p"))
