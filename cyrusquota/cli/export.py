@@ -195,10 +195,11 @@ class _MapBuilder:
         """
         options, map_values = self.options, self.map_options.values
         expected = (MapHeader.of(map_values.format.comments(old or b"")) or MapHeader()).roots
+        query = options.query(map_values.wanted)
         with reading_as(options.user):
             found = evaluate(
                 options.source,
-                options.query(map_values.wanted),
+                query,
                 lambda counted: progress(counted, lambda: counted.count, expected),
             )
         options.check_readable(found.roots)
@@ -207,7 +208,9 @@ class _MapBuilder:
         roots, listed = count_of(found.roots, "quota root"), count_of(len(entries), "entry")
         self.summary = f"{roots} read from {name}, {listed}"
         near = sum(not verdict.over for verdict in found.verdicts)
-        header = MapHeader(name, options.policy.name, roots=found.roots, near=near)
+        header = MapHeader(
+            name, query.policy.name, roots=found.roots, near=near, headers=query.headers
+        )
         return maps.document(map_values.format, entries, header)
 
 

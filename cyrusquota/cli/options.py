@@ -101,6 +101,15 @@ _OPTIONS = (
         help="Include users with less than this left: 50M or 512K of STORAGE, 2% of any resource,"
         " or RESOURCE=AMOUNT such as MESSAGE=100 (repeatable).",
     ),
+    _who(
+        "--headers",
+        type=click.Choice(["read", "trust-rows"]),
+        default="read",
+        show_default=True,
+        help="lmtpd goes by the quota root that the header of an INBOX names. read: read the header"
+        " of each user who would be listed; trust-rows: not for users with a quota root of their"
+        " own.",
+    ),
     _how("-q", "--quiet", is_flag=True, help="Do not report single unreadable records."),
 )
 #: For a command that is always quiet.
@@ -115,6 +124,8 @@ class Options:
     site: Optional[Site]
     policy: Policy
     reserve: Reserve
+    #: Whether a quota root of a user's own counts whatever the header of their INBOX names.
+    trusts_rows: bool
     problems: Problems
     #: The user with whose rights to read (`reading_as`).
     user: Optional[str]
@@ -131,6 +142,8 @@ class Options:
             self.reserve if reserve is None else reserve,
             self.site,
             self.problems,
+            trusts_rows=self.trusts_rows,
+            catchall=None if self.conf is None else self.conf.catchall_inbox,
         )
 
     def check_readable(self, roots: int) -> None:
@@ -160,6 +173,7 @@ class RawOptions:
     dump: Optional[str]
     policy: Optional[str]
     reserve: Reserve = attrs.field(converter=reserve)
+    headers: str
     user: Optional[str]
     problems: Problems
 
@@ -230,6 +244,7 @@ class RawOptions:
                 site,
                 _policy(self, conf),
                 self.reserve,
+                self.headers == "trust-rows",
                 self.problems,
                 self.user,
                 conf,

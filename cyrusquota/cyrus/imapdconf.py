@@ -15,7 +15,7 @@ from typing import Iterator, Mapping, Optional
 import attrs
 
 from cyrusquota.cyrus.cyrusconf import lmtpd_services
-from cyrusquota.cyrus.names import BUILT_IN_DOMAIN, Naming
+from cyrusquota.cyrus.names import BUILT_IN_DOMAIN, Naming, inbox_of_user
 from cyrusquota.errors import AnyPath, ConfigError, OptionError, Place, printable, quote
 
 DEFAULT_PATH = "/etc/imapd.conf"
@@ -116,6 +116,12 @@ class ImapdConf:
             defaultdomain=None if domain == BUILT_IN_DOMAIN else domain,
             downcase=self.switch("lmtp_downcase_rcpt", True),
         )
+
+    @property
+    def catchall_inbox(self) -> Optional[str]:
+        """Return the internal name of the INBOX of lmtp_catchall_mailbox, or None if not set."""
+        user = self.get("lmtp_catchall_mailbox")
+        return inbox_of_user(user, self.naming) if user else None
 
     @property
     def quota_backend(self) -> str:

@@ -43,7 +43,12 @@ class FollowPublisher:
         written, found, query = self.maps.format, state.map_entries, state.config.query
         source = state.config.source.name
         header = MapHeader(
-            source, query.policy.name, roots=state.roots, entries=len(found), near=found.near
+            source,
+            query.policy.name,
+            roots=state.roots,
+            entries=len(found),
+            near=found.near,
+            headers=query.headers,
         )
         body = found.body()
         if written.IS_TEXT:

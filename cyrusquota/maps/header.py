@@ -23,6 +23,7 @@ class MapHeader:
 
     `source` and `policy` are names, `roots` counts quota roots, `entries` the users listed, and
     `near` those among them who are only nearly full. Since `since` the map says what it says.
+    `headers` tells whether the headers of mailboxes were read (`Query.headers`).
     """
 
     source: Optional[str] = None
@@ -31,6 +32,7 @@ class MapHeader:
     roots: Optional[int] = None
     entries: Optional[int] = None
     near: Optional[int] = None
+    headers: Optional[str] = None
 
     @classmethod
     def of(cls, comments: Iterable[str]) -> Optional[MapHeader]:
@@ -43,11 +45,17 @@ class MapHeader:
             name, colon, value = line.partition(": ")
             if colon:
                 fields[name] = value
+        roots, entries, near = (
+            _count(fields.get(name, "")) for name in ("roots", "entries", "near")
+        )
         return cls(
             fields.get("source"),
             fields.get("policy"),
             _time(fields.get("since", "")),
-            *(_count(fields.get(name, "")) for name in ("roots", "entries", "near")),
+            roots,
+            entries,
+            near,
+            fields.get("headers"),
         )
 
     def comments(self) -> Iterator[str]:

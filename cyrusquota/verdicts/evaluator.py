@@ -60,13 +60,14 @@ class Query:
     catchall: Optional[str] = None
 
     @property
-    def reads_headers(self) -> bool:
-        """Whether the header of an INBOX counts, even for a user with a root of their own."""
-        site = self.site
-        return self.policy.by_header and site is not None and self._has_headers(site)
+    def headers(self) -> Optional[str]:
+        """What is done about headers of users with a root of their own: `read` or `trust-rows`.
 
-    def _has_headers(self, site: Site) -> bool:
-        return site.has_headers and not self.trusts_rows
+        None where headers do not count, or no mailboxes are known.
+        """
+        if self.site is None or not self.policy.by_header:
+            return None
+        return "trust-rows" if self.trusts_rows or not self.site.has_headers else "read"
 
 
 @attrs.frozen
@@ -230,7 +231,7 @@ class Evaluator:
             return False
         # Mail for anybody else does not arrive.
         is_addressed = recipient(name, self.query.naming) is not None or name == self._catchall
-        return is_addressed and (self.query.reads_headers or not self._has_row(name))
+        return is_addressed and (self.query.headers == "read" or not self._has_row(name))
 
     def _has_bad_above(self, name: str) -> bool:
         """Return whether the user's own root is bad, or one above it."""
