@@ -26,7 +26,7 @@ from cyrusquota.site import source
 from cyrusquota.site.site import Site
 from cyrusquota.site.source import Source
 from cyrusquota.verdicts.evaluator import Query, Verdict
-from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, Policy, Reserve
+from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, Policy
 from cyrusquota.verdicts.selection import evaluate
 
 #: Aliases often redirect these users, so they are not used to test Exim.
@@ -127,7 +127,10 @@ class _QuotaCheck:
         host = Site.from_config(self.conf)
         policy = LMTPD_STRICT if self.conf.switch("lmtp_strict_quota", False) else LMTPD
         note: OnProblem = self._problems.append
-        found = evaluate(quotas, Query(quotas.naming, policy, Reserve(), host, note), _watched)
+        query = Query(
+            quotas.naming, policy, site=host, on_problem=note, catchall=self.conf.catchall_inbox
+        )
+        found = evaluate(quotas, query, _watched)
         good = self._users(host, quotas, found.verdicts)
         self.quotas = Quotas(quotas.name, policy, found.roots, tuple(found.verdicts), good)
         yield from self._summary(self.quotas)

@@ -176,7 +176,7 @@ class _Search:
         name = user.nearest
         if self.query.policy.by_header and user.inbox is not None and user.header_problem is None:
             name = user.named
-        unread = self._bad.get(user.name if name is None else name)
+        unread = None if name is None else self._bad.get(name)
         if unread is not None:
             return attrs.evolve(user, problem=unread)
         stored = None if name is None else roots.get(name)
@@ -195,7 +195,8 @@ class _Search:
     ) -> Optional[Verdict]:
         problems: list[CyrusQuotaError] = []
         verdicts = evaluator.evaluate_roots(
-            [root for name, root in roots.items() if name in set(self._above(user.name))],
+            roots.values(),
             attrs.evolve(self.query, site=site, on_problem=problems.append),
+            self._bad.keys(),
         )
         return next((one for one in verdicts if one.recipient == user.recipient), None)
