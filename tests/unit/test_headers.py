@@ -17,6 +17,8 @@ from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, SMMAPD, Policy
 from cyrusquota.verdicts.selection import evaluate
 from tests.mailboxes import HEADER, Mailboxes
 
+from . import programs
+
 #: What lmtpd and smmapd answered, for each combination of the header and the rows.
 ANSWERS: list[dict[str, Any]] = [
     json.loads(line)
@@ -170,6 +172,84 @@ def test_many_headers_are_read_as_one_is(tmp_path: Path) -> None:
     assert certain == set(inboxes[1::2])
     assert {verdict.root.name for verdict in found} - certain == set(inboxes[::10])
     assert len(problems) == 10
+
+
+# The command
+
+
+@pytest.fixture
+def export(
+    capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> programs.Program:
+    return programs.exporter(capfdbinary, monkeypatch)
+
+
+def _map_of(printed: str) -> tuple[set[str], set[str]]:
+    """The keys of a map, and what its comments say of headers."""
+    lines = printed.splitlines()
+    comments = {line[2:] for line in lines if line.startswith("# headers")}
+    return {line.partition(":")[0] for line in lines if line and line[0] != "#"}, comments
+
+
+@pytest.mark.parametrize(
+    ("options", "listed", "said"),
+    [
+        ((), {"named"}, {"headers: read"}),
+        (("--headers", "read"), {"named"}, {"headers: read"}),
+        (("--headers", "trust-rows"), {"named", "unnamed"}, {"headers: trust-rows"}),
+        (("--policy", "smmapd"), {"named", "unnamed"}, set()),
+        (("--no-mailboxes",), {"named", "unnamed", "ghost"}, set()),
+    ],
+)
+def test_a_map_says_whether_headers_were_read(
+    tmp_path: Path,
+    export: programs.Program,
+    options: tuple[str, ...],
+    listed: set[str],
+    said: set[str],
+) -> None:
+    mailboxes = Mailboxes(tmp_path)
+    mailboxes.add("user.named", "user.named")
+    mailboxes.add("user.unnamed", None)
+    mailboxes.site()
+    rows = b"".join(b"user.%b\t%b\n" % (name, VALUES["full"]) for name in (b"ghost", b"named"))
+    (tmp_path / "quotas.db").write_bytes(rows + b"user.unnamed\t%b\n" % VALUES["full"])
+    with (tmp_path / "imapd.conf").open("a") as conf:
+        conf.write("quota_db: flat\n")
+    done = export("-C", str(tmp_path / "imapd.conf"), *options)
+    assert (done.status, done.err) == (0, "")
+    assert _map_of(done.out) == (listed, said)
+
+
+@pytest.mark.parametrize("where", [("-C", "imapd.conf"), ("--mailboxes", "mailboxes.db")])
+def test_a_list_of_mailboxes_alone_leads_to_no_headers(
+    tmp_path: Path, export: programs.Program, where: tuple[str, str]
+) -> None:
+    """So the row of a user's own counts then, and nothing is said."""
+    mailboxes = Mailboxes(tmp_path)
+    mailboxes.add("user.jane", None)
+    mailboxes.site()
+    (tmp_path / "quotas.db").write_bytes(b"user.jane\t%b\n" % VALUES["full"])
+    option, name = where
+    done = export("--db", str(tmp_path / "quotas.db"), option, str(tmp_path / name))
+    assert (done.status, done.err) == (0, "")
+    expected = (set(), "read") if option == "-C" else ({"jane"}, "trust-rows")
+    assert _map_of(done.out) == (expected[0], {f"headers: {expected[1]}"})
+
+
+def test_the_catchall_of_imapd_conf_counts(tmp_path: Path, export: programs.Program) -> None:
+    mailboxes = Mailboxes(tmp_path)
+    for user in ("jane", "lost^mail"):
+        mailboxes.add(f"user.{user}", f"user.{user}")
+    mailboxes.site()
+    with (tmp_path / "imapd.conf").open("a") as conf:
+        conf.write("quota_db: flat\nlmtp_catchall_mailbox: lost.mail\n")
+    for catchall, listed in (("roomy", set()), ("full", {"jane", "lost.mail"})):
+        rows = b"user.jane\t%b\nuser.lost^mail\t%b\n" % (VALUES["full"], VALUES[catchall])
+        (tmp_path / "quotas.db").write_bytes(rows)
+        done = export("-C", str(tmp_path / "imapd.conf"))
+        assert (done.status, done.err) == (0, "")
+        assert _map_of(done.out)[0] == listed
 
 
 # The catch-all, to which lmtpd delivers what it would refuse
