@@ -59,7 +59,7 @@ class FollowState:
 
     def to_check(self) -> frozenset[str]:
         """Return the users whose header has to name their own root for their entry."""
-        if not self.config.query.reads_headers:
+        if self.config.query.headers != "read":
             return frozenset()
         names = {name for name in self._own if self._recipient(name) is not None}
         return frozenset(names - self._astray)
@@ -152,7 +152,7 @@ class FollowState:
         """Let the map say what is known of the user whose own root is `name`."""
         status = self._own.get(name)
         to = None if status is None else self._recipient(name)
-        is_confirmed = name in self._confirmed or not self.config.query.reads_headers
+        is_confirmed = name in self._confirmed or self.config.query.headers != "read"
         if to is None or status is None or name in self._astray:
             self.unchecked.discard(name)
             self.map_entries.drop(name)

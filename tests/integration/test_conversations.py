@@ -115,7 +115,7 @@ def test_a_damaged_database_leaves_its_user_unlisted_with_a_line(
         assert cyrus.deliver(user, 5000).code == 250
         cyrus.set_quota(cyrus.mailbox(user), storage_kib=1)
     conf = cyrusquota.load(cyrus.conf)
-    path = Site.from_config(conf).totals_path("user.jane")
+    path = Path(Site.from_config(conf).totals_path("user.jane"))
     path.write_bytes(path.read_bytes()[:40])
     done = commands.run_export(cyrus.conf, overquota)
     assert done.returncode == 0

@@ -208,7 +208,7 @@ def test_totals_count_and_are_read_only_where_they_can_matter(
 def test_totals_that_cannot_be_read_leave_the_user_out(mailboxes: Mailboxes) -> None:
     mailboxes.add("user.jane", "user.jane")
     using = attrs.evolve(mailboxes, uses_totals=True).site()
-    path = using.totals_path("user.jane")
+    path = Path(using.totals_path("user.jane"))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"\xa1\x02\x8b\x0dtwoskip file\0\0\0\0" + b"\0" * 44)
     problems: list[CyrusQuotaError] = []
