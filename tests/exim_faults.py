@@ -72,6 +72,9 @@ EXIM_CASES: Mapping[str, Callable[[Site], object]] = {
     "error-details": lambda site: site.edit_exim(
         "^primary_hostname", "smtp_return_error_details\nprimary_hostname"
     ),
+    "transport-ignores-quota": lambda site: site.edit_exim(
+        "^  rcpt_include_affixes", "  ignore_quota\n  rcpt_include_affixes"
+    ),
     "full-deferred": lambda site: None,
     "full-otherwise": _deferring,
     "full-accepted": lambda site: site.edit_exim(

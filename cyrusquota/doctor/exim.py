@@ -14,8 +14,9 @@ from cyrusquota.doctor.cyrus import Quotas
 from cyrusquota.doctor.findings import Finding, finding
 from cyrusquota.errors import EximError, printable
 from cyrusquota.maps.installed import InstalledMap
-from cyrusquota.mta.exim import Exim, Router, VerifyResult, VerifyStatus
+from cyrusquota.mta.exim import Driver, Exim, VerifyResult, VerifyStatus
 from cyrusquota.mta.router import OverquotaRouter, overquota_routers
+from cyrusquota.mta.transport import quota_ignored_by
 
 _VERIFY = re.compile(r"\bverify *= *recipient\b")
 _ACL = re.compile(r"^ {2}([A-Za-z0-9_-]+):$", re.MULTILINE)
@@ -37,9 +38,11 @@ def check_configuration(
     try:
         version, file = exim.version(), exim.configuration_file()
         found.append(finding("exim", f"{exim.program}: Exim {version}, {file}"))
-        router = next(overquota_routers(exim.routers(), path), None)
+        routers = exim.routers()
+        router = next(overquota_routers(routers, path), None)
         if exim.is_on("smtp_return_error_details"):
             found.append(finding("error-details", f"{file}: smtp_return_error_details is on"))
+        found += _transports(routers, exim.transports())
         if router is None:
             found.append(finding("router-missing", f"{file}: no router uses a map"))
         else:
@@ -54,6 +57,18 @@ def _unanswered(error: EximError) -> Finding:
     if _FOR_ADMINS.search(said):
         return finding("not-seen", said)
     return finding("exim-bad", said, do)
+
+
+def _transports(routers: Sequence[Driver], transports: Sequence[Driver]) -> Iterator[Finding]:
+    """Find transports in use that tell Cyrus to ignore quotas."""
+    users = {router.name: router.text("transport") for router in routers}
+    for transport in transports:
+        option = quota_ignored_by(transport)
+        # A name with a `$` is expanded for each message, and may be any.
+        using = [name for name, used in users.items() if used == transport.name or "$" in used]
+        if option is not None and using:
+            said = f"transport {transport.name}: {option}; used by router {' and '.join(using)}"
+            yield finding("transport-ignores-quota", said)
 
 
 def _router(exim: Exim, found: OverquotaRouter) -> Iterator[Finding]:
@@ -77,7 +92,7 @@ def _router(exim: Exim, found: OverquotaRouter) -> Iterator[Finding]:
         yield finding("router-suffix", f"{name}: local_part_suffix is not +* and optional")
 
 
-def _takes_suffix(router: Router) -> bool:
+def _takes_suffix(router: Driver) -> bool:
     return "+*" in router.text("local_part_suffix") and router.is_on("local_part_suffix_optional")
 
 
@@ -160,7 +175,8 @@ def _has(table: InstalledMap, to: Recipient) -> bool:
 def _position(exim: Exim, router: OverquotaRouter, good: Sequence[str]) -> Iterator[Finding]:
     """Check that the router comes before the one that delivers to `good` users."""
     names = [one.name for one in exim.routers()]
-    delivering = {name for name in map(exim.delivering_router, good) if name in names}
+    routes = [route for route in map(exim.route, good) if route is not None]
+    delivering = {name for name, _ in routes if name in names}
     before = sorted(name for name in delivering if names.index(name) < router.position)
     said = f"router {router.router.name} uses {router.map}"
     if before:

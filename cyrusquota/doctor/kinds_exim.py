@@ -123,6 +123,14 @@ EXIM_KINDS = (
         "smtp_return_error_details is on: when a lookup fails, senders see file names.",
         "remove it; Exim 4.67 and later do not need it here",
     ),
+    Kind(
+        "transport-ignores-quota",
+        ERROR,
+        "A transport tells Cyrus to ignore quotas, so Cyrus refuses nobody for STORAGE or MESSAGE."
+        " Entries for these two defer mail that it would accept; it refuses mail for the other two"
+        " resources all the same.",
+        "remove the option from the transport, or the overquota router",
+    ),
     Kind("full-deferred", OK, "A user who is over quota is deferred."),
     Kind(
         "full-accepted",

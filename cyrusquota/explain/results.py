@@ -19,6 +19,7 @@ from cyrusquota.explain.user import User
 from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH, InstalledMap, installed_map
 from cyrusquota.mta.exim import Exim, VerifyResult, VerifyStatus
 from cyrusquota.mta.router import OverquotaRouter, overquota_routers
+from cyrusquota.mta.transport import IGNORED, quota_ignored_by
 from cyrusquota.quota import Resource
 from cyrusquota.verdicts.policies import SMMAPD
 
@@ -150,12 +151,16 @@ def _keys(user: User, asked: str) -> Iterator[str]:
 
 @attrs.frozen
 class EximAnswer:
-    """Exim's answer about `address`, or the error instead of one; and the overquota router."""
+    """Exim's answer about `address`, or the error instead of one; and the overquota router.
+
+    `quota_ignored_by` is the option by which its transport has Cyrus ignore quotas, if it does.
+    """
 
     address: str
     answer: Optional[VerifyResult] = None
     problem: Optional[CyrusQuotaError] = None
     router: Optional[OverquotaRouter] = None
+    quota_ignored_by: Optional[str] = None
 
     @property
     def status(self) -> Optional[VerifyStatus]:
@@ -169,9 +174,17 @@ def exim_answer(exim: Exim, address: str, path: Optional[str]) -> EximAnswer:
     try:
         found = overquota_routers(exim.routers(), path or DEFAULT_PATH)
         router = next(found, None)
-        return EximAnswer(address, exim.verify(address), router=router)
+        answer = EximAnswer(address, exim.verify(address), router=router)
+        return attrs.evolve(answer, quota_ignored_by=_quota_ignored_by(exim, address))
     except CyrusQuotaError as error:
         return EximAnswer(address, problem=error, router=router)
+
+
+def _quota_ignored_by(exim: Exim, address: str) -> Optional[str]:
+    route = exim.route(address)
+    used = [one for one in exim.transports() if route is not None and one.name == route[1]]
+    option = quota_ignored_by(used[0]) if used else None
+    return None if option is None else f"{option} in transport {used[0].name}"
 
 
 @attrs.frozen
@@ -187,7 +200,11 @@ def differences(
     user: User, server: ServerAnswer, table: MapAnswer, exim: Optional[EximAnswer]
 ) -> tuple[Difference, ...]:
     """Return the differences between the three answers, those of the map first."""
-    return (*_map(user, server, table), *_exim(server, table, exim))
+    return (
+        *_map(user, server, table),
+        *_exim(server, table, exim),
+        *_ignored_quota(user, server, exim),
+    )
 
 
 def _map(user: User, server: ServerAnswer, table: MapAnswer) -> Iterator[Difference]:
@@ -278,6 +295,18 @@ def _exim(
             "Exim accepts mail for a user whom Cyrus does not know",
             "no router checks whether the user exists, or an alias leads elsewhere",
             f"see where it would go: exim -bt {shlex.quote(exim.address)}",
+        )
+
+
+def _ignored_quota(
+    user: User, server: ServerAnswer, exim: Optional[EximAnswer]
+) -> Iterator[Difference]:
+    option = None if exim is None else exim.quota_ignored_by
+    if option is not None and server.reply.refuses_as_full and set(user.over) <= set(IGNORED):
+        yield Difference(
+            f"{server.daemon} refuses, but Exim tells it to ignore quotas",
+            f"{option}: Cyrus then accepts mail for users who are over STORAGE or MESSAGE",
+            "remove the option, or the overquota router, which defers mail that Cyrus would accept",
         )
 
 

@@ -23,10 +23,10 @@ NAMES = ("exim4", "exim")
 #: Seconds to wait for an answer; a callout or the DNS can delay it.
 PATIENCE = 30.0
 
-_ROUTER = re.compile(r"(?P<name>[A-Za-z0-9_]+) router:")
+_START = re.compile(r"(?P<name>[A-Za-z0-9_]+) (?:router|transport):")
 _OPTION = re.compile(r"(?P<name>[a-z][a-z0-9_]*)(?: ?=(?: (?P<value>.*))?)?", re.DOTALL)
 _VERSION = re.compile(r"Exim version (?P<number>[0-9]+\.[0-9]+\S*)")
-_ROUTED = re.compile(r"router = (?P<name>[A-Za-z0-9_]+),")
+_ROUTED = re.compile(r"router = (?P<router>[A-Za-z0-9_]+), transport = (?P<transport>\S+)")
 _EXPANDED = re.compile(r"> (?P<result>.*?)\n> \n?", re.DOTALL)
 _FAILED = "Failed: "
 
@@ -48,8 +48,8 @@ class VerifyResult:
 
 
 @attrs.frozen
-class Router:
-    """A router as `exim -bP` prints it, with its options by name; `no_NAME` is NAME, off."""
+class Driver:
+    """A router or transport as `exim -bP` prints it: options by name; `no_NAME` is NAME, off."""
 
     name: str
     options: Mapping[str, str]
@@ -111,16 +111,23 @@ class Exim:
         """Return the whole configuration, with macros replaced (Exim 4.86 and later)."""
         return self._printed("config")
 
-    def routers(self) -> tuple[Router, ...]:
+    def routers(self) -> tuple[Driver, ...]:
         """Return the routers in their order."""
+        return self._drivers("routers")
+
+    def transports(self) -> tuple[Driver, ...]:
+        """Return the transports in their order."""
+        return self._drivers("transports")
+
+    def _drivers(self, which: str) -> tuple[Driver, ...]:
         blocks: list[tuple[str, list[str]]] = []
-        for line in self._printed("routers").splitlines():
-            start = _ROUTER.fullmatch(line)
+        for line in self._printed(which).splitlines():
+            start = _START.fullmatch(line)
             if start is not None:
                 blocks.append((start["name"], []))
             elif blocks:
                 blocks[-1][1].append(line)
-        return tuple(Router(name, _options("\n".join(lines))) for name, lines in blocks)
+        return tuple(Driver(name, _options("\n".join(lines))) for name, lines in blocks)
 
     def verify(self, address: str) -> VerifyResult:
         """Return what Exim does with a recipient."""
@@ -130,10 +137,10 @@ class Exim:
             raise self._error(done)
         return VerifyResult(VerifyStatus(done.returncode), printable(" ".join(lines)))
 
-    def delivering_router(self, address: str) -> Optional[str]:
-        """Return the name of the router that delivers to a recipient, or None."""
+    def route(self, address: str) -> Optional[tuple[str, str]]:
+        """Return the names of the router and the transport that deliver to a recipient, or None."""
         found = _ROUTED.search(self._run("-bt", "--", address).stdout)
-        return None if found is None else found["name"]
+        return None if found is None else (found["router"], found["transport"])
 
     def expanded(self, text: str) -> Optional[str]:
         """Return the expansion of a string, or None if it is forced to fail."""

@@ -12,7 +12,7 @@ from typing import Iterator, Optional, Sequence
 
 import attrs
 
-from cyrusquota.mta.exim import Exim, Router
+from cyrusquota.mta.exim import Driver, Exim
 
 #: The options in which a router can use a file.
 _ASKING = ("condition", "data", "address_data", "set", "local_parts", "require_files")
@@ -29,7 +29,7 @@ _FALSE = re.compile(r"|0+|no|false", re.IGNORECASE)
 class OverquotaRouter:
     """The router, its position among all routers (from 0), and the map that it uses."""
 
-    router: Router
+    router: Driver
     position: int
     map: str
 
@@ -75,7 +75,7 @@ class OverquotaRouter:
         return _asked(self.router)
 
 
-def overquota_routers(routers: Sequence[Router], path: str) -> Iterator[OverquotaRouter]:
+def overquota_routers(routers: Sequence[Driver], path: str) -> Iterator[OverquotaRouter]:
     """Return each router that uses a map, at `path` or elsewhere."""
     for position, router in enumerate(routers):
         files = _FILE.findall(_asked(router))
@@ -85,7 +85,7 @@ def overquota_routers(routers: Sequence[Router], path: str) -> Iterator[Overquot
             yield OverquotaRouter(router, position, files[0])
 
 
-def _is_overquota_router(router: Router) -> bool:
+def _is_overquota_router(router: Driver) -> bool:
     if router.text("driver") != "redirect":
         return False
     return ":defer:" in router.text("condition") or (
@@ -94,5 +94,5 @@ def _is_overquota_router(router: Router) -> bool:
     )
 
 
-def _asked(router: Router) -> str:
+def _asked(router: Driver) -> str:
     return "\n".join(router.text(option) for option in _ASKING)

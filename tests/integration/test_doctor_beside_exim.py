@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Iterator
+from typing import Iterator, Optional
 
 import attrs
 import pytest
@@ -143,3 +144,56 @@ def test_the_command_says_all_that_is_found(site: Site) -> None:
     assert full.startswith(b"warning  full-otherwise: jane")
     assert good.startswith(b"warning  good-refused: ann")
     assert good.endswith(b"; name the domain of your users with --domain")
+
+
+# --- transports that ignore quotas ---
+
+TRANSPORT = r"^cyrus_lmtp:\n(?:  .*\n)+"
+SMTP = "driver = smtp\n  hosts = 127.0.0.1\n  allow_localhost\n  lmtp_ignore_quota"
+DELIVER = "/usr/lib/cyrus/bin/deliver"
+#: What a transport has, and the option that the doctor names.
+TRANSPORTS = [
+    ("driver = lmtp\n  socket = /run/cyrus/socket/lmtp\n  ignore_quota", "ignore_quota"),
+    (f"{SMTP}\n  protocol = lmtp", "lmtp_ignore_quota"),
+    (f"driver = pipe\n  command = {DELIVER} -q $local_part", "deliver -q"),
+    (f"driver = pipe\n  command = {DELIVER} -a cyrus -eq -m INBOX $local_part", "deliver -q"),
+    ("driver = pipe\n  command = /usr/sbin/cyrdeliver --ignore-quota $local_part", "deliver -q"),
+    # Without LMTP the option has no effect; `-r -q` is a return path.
+    (SMTP, None),
+    ("driver = lmtp\n  socket = /run/cyrus/socket/lmtp", None),
+    (f"driver = pipe\n  command = {DELIVER} -r -q $local_part", None),
+    ("driver = pipe\n  command = /usr/bin/procmail -q $local_part", None),
+]
+
+
+@pytest.mark.parametrize(("transport", "option"), TRANSPORTS)
+def test_a_transport_that_ignores_quotas_is_named_with_its_option(
+    site: Site, transport: str, option: Optional[str]
+) -> None:
+    site.edit_exim(TRANSPORT, f"cyrus_lmtp:\n  {transport}\n")
+    found = _found(site)
+    assert "exim-bad" not in found
+    said = found["transport-ignores-quota"].said if "transport-ignores-quota" in found else None
+    expected = f"transport cyrus_lmtp: {option}; used by router cyrus"
+    assert said == (None if option is None else expected)
+
+
+def test_a_transport_that_no_router_uses_ignores_what_it_likes(site: Site) -> None:
+    site.edit_exim("^begin retry", f"other:\n  {TRANSPORTS[0][0]}\n\nbegin retry")
+    assert "transport-ignores-quota" not in _found(site)
+    # The name is worked out for each message, so it may be that one.
+    site.edit_exim("transport = cyrus_lmtp", "transport = ${lc:OTHER}")
+    assert "used by router cyrus" in _found(site)["transport-ignores-quota"].said
+
+
+def test_explain_knows_that_exim_tells_cyrus_to_ignore_quotas(site: Site) -> None:
+    words = ["explain", "-C", str(site.conf), "--exim", str(exim.program()), "--format", "json"]
+    words += ["--exim-config", str(site.exim_conf), "jane"]
+    assert json.loads(commands.run_tool(*words).stdout)["agree"]
+    site.edit_exim("^  rcpt_include_affixes", "  ignore_quota\n  rcpt_include_affixes")
+    (difference,) = json.loads(commands.run_tool(*words).stdout)["differences"]
+    assert "ignore_quota in transport cyrus_lmtp" in difference["why"]
+    # For the other two resources Cyrus refuses all the same.
+    site.users["jane"] = "%(S (0) M (0) AS (0) NF (9 1))"
+    site.write_users()
+    assert json.loads(commands.run_tool(*words).stdout)["agree"]
