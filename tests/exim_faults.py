@@ -64,6 +64,7 @@ EXIM_CASES: Mapping[str, Callable[[Site], object]] = {
     ),
     "router-defer": lambda site: site.edit_exim("^  allow_defer\n"),
     "router-fail": lambda site: rewritten(site, "--refuse"),
+    "router-headroom": lambda site: rewritten(site, "--headroom", "10G"),
     "router-open": lambda site: site.edit_exim("^  forbid_pipe\n"),
     "router-suffix": lambda site: site.edit_exim("^  local_part_suffix.*\n"),
     "router-key": _addresses,

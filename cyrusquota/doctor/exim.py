@@ -197,9 +197,10 @@ def _matched(router: OverquotaRouter, table: InstalledMap) -> Iterator[Finding]:
         yield finding("router-key", f"{name}: its lookup key does not contain $domain")
     knows = router.router.is_on("allow_fail") and "fail" in router.router.text("condition")
     if b":fail: " in table.content and not knows:
-        yield finding(
-            "router-fail", f"{table.path}: has :fail: entries, which {name} does not handle"
-        )
+        said = f"{table.path}: has :fail: entries, which {name} does not handle"
+        yield finding("router-fail", said)
+    if re.search(rb"free=[0-9]", table.content) and "free=" not in router.router.text("condition"):
+        yield finding("router-headroom", f"{table.path}: has free= entries, which {name} ignores")
 
 
 def _full(

@@ -105,8 +105,10 @@ CYRUS_KINDS = (
     Kind(
         "strict-quota",
         NOTE,
-        "lmtp_strict_quota is on: lmtpd also refuses users who have reached their MESSAGE limit.",
-        "nothing; the export does the same",
+        "lmtp_strict_quota is on: lmtpd also refuses users who have reached their MESSAGE limit,"
+        " and messages that are larger than the space left.",
+        "the export lists such users; to defer messages that are too large, write the map with"
+        " --headroom, and use the router in exim/headroom",
     ),
     Kind(
         "totals",

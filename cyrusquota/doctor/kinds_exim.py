@@ -85,7 +85,13 @@ EXIM_KINDS = (
         "router-fail",
         ERROR,
         "The map has entries that reject permanently, and the router does not handle them.",
-        "use the router in exim/refuse, or write the map without --refuse",
+        "use the router in exim/refuse or exim/headroom-refuse, or write the map without --refuse",
+    ),
+    Kind(
+        "router-headroom",
+        WARNING,
+        "The map has entries with the space left (--headroom), and the router ignores them.",
+        "use the router in exim/headroom, or in exim/headroom-refuse for a map by --refuse",
     ),
     Kind(
         "router-open",

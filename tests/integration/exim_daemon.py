@@ -121,6 +121,7 @@ VARIANTS = {
     "cdb": Variant(exim.DIRECTORY / "cdb/router.conf", acl=exim.DIRECTORY / "cdb/acl.conf"),
     "headroom": Variant(exim.DIRECTORY / "headroom/router.conf"),
     "refuse": Variant(exim.DIRECTORY / "refuse/router.conf"),
+    "headroom-refuse": Variant(exim.DIRECTORY / "headroom-refuse/router.conf"),
     "exemptions": Variant(
         exim.DIRECTORY / "exemptions/router.conf",
         acl=exim.DIRECTORY / "exemptions/acl.conf",

@@ -27,6 +27,7 @@ VARIANTS = {
     "headroom": ("--headroom", "10G"),
     "exemptions": (),
     "refuse": ("--refuse",),
+    "headroom-refuse": ("--headroom", "10G", "--refuse"),
 }
 
 

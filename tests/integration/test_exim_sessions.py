@@ -183,12 +183,16 @@ def test_only_the_named_domains_are_looked_up(needs_exim: None, overquota: Path)
 TOO_LARGE = Reply(452, "4.2.2 The message is too large for the space left in the mailbox.")
 
 
+HEADROOM = ("headroom", "headroom-refuse")
+
+
+@pytest.mark.parametrize("name", HEADROOM)
 def test_a_message_larger_than_the_space_left_is_deferred(
-    needs_exim: None, overquota: Path
+    needs_exim: None, overquota: Path, name: str
 ) -> None:
     _write(overquota, {"near": "free=5000", "jane": FULL})
     accepted, deferred = ("", " SIZE=0", " SIZE=5000"), (" SIZE=5001", " SIZE=9999999")
-    with Daemon(overquota, VARIANTS["headroom"]) as daemon:
+    with Daemon(overquota, VARIANTS[name]) as daemon:
         for announced in (*accepted, *deferred):
             with smtp.session(daemon.port) as talk:
                 talk.begin(options=announced)
@@ -202,7 +206,7 @@ def test_space_left_means_nothing_to_the_other_variants(
     variant: tuple[str, Daemon],
 ) -> None:
     name, daemon = variant
-    if name == "headroom":
+    if name in HEADROOM:
         return
     values = dict.fromkeys(("jane", _at("jane")), "free=1")
     _write(daemon.overquota, values, name)
@@ -211,14 +215,15 @@ def test_space_left_means_nothing_to_the_other_variants(
         assert talk.rcpt(_at("jane")).code == 250
 
 
-def test_what_is_no_number_is_no_space_left(needs_exim: None, overquota: Path) -> None:
+@pytest.mark.parametrize("name", HEADROOM)
+def test_what_is_no_number_is_no_space_left(needs_exim: None, overquota: Path, name: str) -> None:
     _write(overquota, {"a": "free=", "b": "free=12x", "c": "free=-1", "d": "used=1 free=1"})
-    with Daemon(overquota, VARIANTS["headroom"]) as daemon, smtp.session(daemon.port) as talk:
+    with Daemon(overquota, VARIANTS[name]) as daemon, smtp.session(daemon.port) as talk:
         talk.begin(options=" SIZE=5000")
         assert [talk.rcpt(_at(who)).code for who in "abcd"] == [250] * 4
 
 
-def test_a_refusal_is_sent_only_by_the_variant_for_it(
+def test_a_refusal_is_sent_only_by_the_variants_for_it(
     variant: tuple[str, Daemon],
 ) -> None:
     name, daemon = variant
@@ -226,7 +231,8 @@ def test_a_refusal_is_sent_only_by_the_variant_for_it(
     with smtp.session(daemon.port) as talk:
         talk.begin()
         reply = talk.rcpt(_at("jane"))
-        assert reply == (Reply(552, "5.2.2 Full") if name == "refuse" else Reply(250, "Accepted"))
+        refuses = name in ("refuse", "headroom-refuse")
+        assert reply == (Reply(552, "5.2.2 Full") if refuses else Reply(250, "Accepted"))
 
 
 def test_who_is_exempt(needs_exim: None, overquota: Path) -> None:

@@ -43,6 +43,7 @@ def _reply(daemon: Daemon, recipient: str, options: str = "") -> Reply:
         ("headroom", ["--headroom", "3K"]),
         ("exemptions", []),
         ("refuse", []),
+        ("headroom-refuse", ["--headroom", "3K"]),
     ],
 )
 def test_each_variant_takes_what_is_written_for_it(
@@ -81,6 +82,16 @@ def test_a_refusal_for_good_on_request(needs_exim: None, overquota: Path) -> Non
         assert _reply(daemon, "near@example.net") == Reply(451, TEXT)
     with Daemon(overquota) as daemon:
         assert _reply(daemon, "jane@example.net").code == 250
+
+
+def test_refusals_for_good_and_the_space_left_in_one_map(needs_exim: None, overquota: Path) -> None:
+    """As lmtpd with strict quotas and permanent failures, but what is too large may come later."""
+    commands.export_dump(RECORDS, overquota, "--refuse", "--headroom", "3K")
+    with Daemon(overquota, VARIANTS["headroom-refuse"]) as daemon:
+        assert _reply(daemon, "jane@example.net") == Reply(552, "5.2.2 The user's mailbox is full.")
+        codes = [_reply(daemon, "near@example.net", f" SIZE={size}").code for size in (2000, 2001)]
+        assert codes == [250, 452]
+        assert _reply(daemon, "bob@example.net", " SIZE=90000").code == 250
 
 
 def test_a_text_of_ones_own_through_bh(needs_exim: None, overquota: Path) -> None:
