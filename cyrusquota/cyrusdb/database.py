@@ -128,9 +128,6 @@ class Unreadable(Exception):
         self.found = found
 
 
-#: What to do about a damaged file of skiplist, twoskip or twom.
-REPAIR = "stop Cyrus and let `ctl_cyrusdb -r` repair it, or restore it from db.backup1"
-
 #: What is caught while it is being rewritten is right again in an instant: how often to look, and
 #: seconds between.
 TRIES, PAUSE = 40, 0.005

@@ -21,6 +21,7 @@ from itertools import repeat
 from operator import lt
 from typing import Iterator, Optional
 
+from cyrusquota.cyrus.repairs import REMOVE_LINE
 from cyrusquota.cyrusdb.database import MAILBOX_ORDER, Database, Snapshot, contents, differs
 from cyrusquota.cyrusdb.parallel import SHARES, parallel, processors
 from cyrusquota.cyrusdb.selection import FastPathUnsupported, Predicate, Record, Selected, columns
@@ -36,7 +37,6 @@ _HIGH_BIT = 0x80
 
 #: Bad lines that a file may have, however few good ones it has.
 _MANY = 1000
-_RESTORE = "restore the file from a backup, or let Cyrus write the key anew with SETQUOTA"
 
 
 class Flat(Database):
@@ -89,7 +89,7 @@ class Flat(Database):
 
     def _damaged(self, line: int, expected: str, found: bytes) -> None:
         place = Place(str(self.path), line=line)
-        problem = DamagedDatabase(expected, place=place, found=found, advice=_RESTORE)
+        problem = DamagedDatabase(expected, place=place, found=found, advice=REMOVE_LINE)
         self._problems.append(problem)
 
 

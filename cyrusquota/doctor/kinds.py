@@ -68,7 +68,7 @@ CYRUS_KINDS = (
         "quota-db-records",
         WARNING,
         "Some quota roots or headers cannot be read. The users concerned are not listed.",
-        "quota -f, or SETQUOTA, repairs single roots",
+        "run cyrusquota-export --dry-run; each message says how to repair it",
     ),
     Kind(
         "quota-db-empty",
@@ -122,8 +122,8 @@ CYRUS_KINDS = (
         WARNING,
         "quota_use_conversations is on and conversations is off, so the totals are never updated,"
         " or are 0.",
-        "switch conversations on and rebuild with ctl_conversationsdb -b, or switch off"
-        " quota_use_conversations",
+        "switch conversations on, then run `ctl_conversationsdb -b USER` for each user; or switch"
+        " quota_use_conversations off",
     ),
     Kind(
         "perm-failure",

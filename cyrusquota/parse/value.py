@@ -12,6 +12,7 @@ import re
 from typing import Mapping, Optional
 
 from cyrusquota.cyrus import dlist
+from cyrusquota.cyrus.repairs import DELETE_ROW, SET_LIMIT
 from cyrusquota.errors import BadValue, CyrusQuotaError, DataError, OnProblem, Place, raise_problem
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 
@@ -28,9 +29,9 @@ _WORD = re.compile(rb"[^ \t\r\n]+")
 #: As scanf's %lld: behind white space that does not divide words, a sign, digits, and any junk.
 _OLD_NUMBER = re.compile(rb"[\v\f]*([+-]?[0-9]+)")
 _BY_CODE = {resource.code: resource for resource in Resource}
-_OLD_ADVICE = "Cyrus answers 'invalid format' for this root; `quota -f` or SETQUOTA repairs it"
+_OLD_ADVICE = f"Cyrus answers 'invalid format' for this root; {DELETE_ROW}"
 _DAMAGED_ADVICE = "Cyrus does not write such a value; restore it from a backup"
-_CUT_ADVICE = "Cyrus takes such a root for unlimited; `quota -f` or SETQUOTA repairs it"
+_CUT_ADVICE = f"Cyrus takes such a root for unlimited; {SET_LIMIT}"
 
 
 def quota_root(

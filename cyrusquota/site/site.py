@@ -15,6 +15,7 @@ import attrs
 
 from cyrusquota import cyrusdb
 from cyrusquota.cyrus.imapdconf import ImapdConf
+from cyrusquota.cyrus.repairs import RECONSTRUCT
 from cyrusquota.cyrusdb.database import TablePath
 from cyrusquota.errors import (
     AnyPath,
@@ -193,7 +194,7 @@ class Site:
                 expected,
                 place=Place(path, offset=0),
                 found=content[:60],
-                advice="rebuild it with reconstruct",
+                advice=RECONSTRUCT,
             ) from error
 
     def totals(self, name: str, on_problem: OnProblem = raise_problem) -> Totals:

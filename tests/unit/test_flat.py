@@ -112,7 +112,7 @@ def test_damage_costs_no_more_than_the_line(
     assert isinstance(problem, DamagedDatabase)
     assert problem.place.line == line
     assert expected in str(problem)
-    assert "restore the file" in str(problem)
+    assert "remove the line" in str(problem)
     with pytest.raises(DamagedDatabase, match=expected):
         _read(path)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from typing import Iterator, Optional
 
+from cyrusquota.cyrus.repairs import MOVE_FILE, SET_LIMIT
 from cyrusquota.cyrusdb.database import Database, Snapshot
 from cyrusquota.cyrusdb.quotalegacy import layout
 from cyrusquota.errors import (
@@ -24,7 +25,7 @@ from cyrusquota.errors import (
     source_error,
 )
 
-_REPAIR = "restore the file, or let Cyrus write it anew with `quota -f` or SETQUOTA"
+_PERMISSIONS = "check its owner and permissions"
 
 
 class QuotaTree(Database):
@@ -55,7 +56,7 @@ class QuotaTree(Database):
             if not raw:
                 continue
             if not raw.endswith(layout.LINE_BREAK):
-                self._damaged(path, key, "a line break at the end", raw)
+                self._damaged(path, key, "a line break at the end", SET_LIMIT, found=raw)
                 continue
             self._bytes += len(raw)
             self._records += 1
@@ -77,12 +78,14 @@ class QuotaTree(Database):
             return b""
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            self._damaged(path, key, f"a readable file ({reason})", None)
+            self._damaged(path, key, f"a readable file ({reason})", _PERMISSIONS)
             return b""
 
-    def _damaged(self, path: bytes, key: bytes, expected: str, found: Optional[bytes]) -> None:
+    def _damaged(
+        self, path: bytes, key: bytes, expected: str, advice: str, found: Optional[bytes] = None
+    ) -> None:
         place = Place(os.fsdecode(path), key=key or None)
-        self._on_problem(DamagedDatabase(expected, place=place, found=found, advice=_REPAIR))
+        self._on_problem(DamagedDatabase(expected, place=place, found=found, advice=advice))
 
     def _found(self, base: bytes) -> dict[bytes, bytes]:
         """Return the file of each key."""
@@ -155,7 +158,7 @@ class QuotaTree(Database):
             return False
         if right != letter:
             expected = f"it in the directory {right.decode()}, where Cyrus looks"
-            self._damaged(path, key, expected, None)
+            self._damaged(path, key, expected, MOVE_FILE)
             return False
         return True
 
@@ -167,7 +170,7 @@ class QuotaTree(Database):
         except FileNotFoundError:
             return []
         except NotADirectoryError:
-            self._damaged(path, b"", "a directory", None)
+            self._damaged(path, b"", "a directory", "move it away")
             return []
         except OSError as error:
             raise source_error(error, os.fsdecode(path)) from error

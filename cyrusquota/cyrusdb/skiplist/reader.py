@@ -22,8 +22,8 @@ import os
 from pathlib import Path
 from typing import Iterator, NoReturn, Optional
 
+from cyrusquota.cyrus.repairs import RECOVER
 from cyrusquota.cyrusdb.database import (
-    REPAIR,
     Database,
     Identity,
     Snapshot,
@@ -82,12 +82,12 @@ class Skiplist(Database):
         for key, (offset, expected) in self._log.doubts.items():
             self._log.live.pop(key, None)
             place = Place(str(self.path), offset=offset, key=key)
-            self._on_problem(DamagedDatabase(expected, place=place, advice=REPAIR))
+            self._on_problem(DamagedDatabase(expected, place=place, advice=RECOVER))
 
     def _fail(self, unreadable: Unreadable) -> NoReturn:
         place = Place(str(self.path), offset=unreadable.offset)
         raise DamagedDatabase(
-            unreadable.expected, place=place, found=unreadable.found, advice=REPAIR
+            unreadable.expected, place=place, found=unreadable.found, advice=RECOVER
         ) from unreadable
 
 

@@ -20,8 +20,8 @@ from typing import BinaryIO, Iterator, NoReturn, Optional
 
 import attrs
 
+from cyrusquota.cyrus.repairs import RESTORE, SET_LIMIT
 from cyrusquota.cyrusdb.database import (
-    REPAIR,
     Database,
     Snapshot,
     Unreadable,
@@ -149,11 +149,13 @@ class Twom(Database):
 
     def _report(self, offset: int, expected: str, key: Optional[bytes]) -> None:
         place = Place(str(self.path), offset=offset, key=key)
-        self._on_problem(DamagedDatabase(expected, place=place, advice=REPAIR))
+        self._on_problem(
+            DamagedDatabase(expected, place=place, advice=RESTORE if key is None else SET_LIMIT)
+        )
 
     def _fail(self, offset: int, expected: str, found: Optional[bytes] = None) -> NoReturn:
         place = Place(str(self.path), offset=offset)
-        raise DamagedDatabase(expected, place=place, found=found, advice=REPAIR)
+        raise DamagedDatabase(expected, place=place, found=found, advice=RESTORE)
 
 
 class _Log:

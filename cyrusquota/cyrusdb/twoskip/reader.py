@@ -19,8 +19,8 @@ from typing import BinaryIO, Iterator, NoReturn, Optional
 
 import attrs
 
+from cyrusquota.cyrus.repairs import RESTORE, SET_LIMIT
 from cyrusquota.cyrusdb.database import (
-    REPAIR,
     Database,
     Snapshot,
     Unreadable,
@@ -152,7 +152,8 @@ class Twoskip(Database):
             except Unreadable as broken:
                 if not live:
                     self._fail(problem.offset, problem.expected)
-                self._report(broken.offset, f"{broken.expected}; all keys behind it are lost", live)
+                expected = f"{broken.expected}; all keys behind it are lost"
+                self._report(broken.offset, expected, live, RESTORE)
                 return live
             key = data[head.key : head.value]
             if at in seen or (head.kind == layout.RECORD and key in keys):
@@ -164,7 +165,7 @@ class Twoskip(Database):
                     live.append(at)
                 else:
                     bad += 1
-                    self._report(at, "the checksum of the live record", [at])
+                    self._report(at, "the checksum of the live record", [at], SET_LIMIT)
             elif head.kind != layout.DELETE and at != layout.DUMMY_AT:
                 self._fail(at, "a live record")
             at = records.next_record(data, head, len(data))
@@ -173,15 +174,15 @@ class Twoskip(Database):
             self._fail(problem.offset, problem.expected)
         return live
 
-    def _report(self, offset: int, expected: str, near: list[int]) -> None:
+    def _report(self, offset: int, expected: str, near: list[int], advice: str) -> None:
         head = records.head_at(self._data, near[-1])
         key = self._data[head.key : head.value]
         place = Place(str(self.path), offset=offset, key=key)
-        self._on_problem(DamagedDatabase(expected, place=place, advice=REPAIR))
+        self._on_problem(DamagedDatabase(expected, place=place, advice=advice))
 
     def _fail(self, offset: int, expected: str, found: Optional[bytes] = None) -> NoReturn:
         place = Place(str(self.path), offset=offset)
-        raise DamagedDatabase(expected, place=place, found=found, advice=REPAIR)
+        raise DamagedDatabase(expected, place=place, found=found, advice=RESTORE)
 
 
 class _Log:
