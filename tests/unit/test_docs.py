@@ -56,6 +56,19 @@ def _anchors(path: Path) -> set[str]:
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_every_path_in_a_document_for_developers_exists(name: str) -> None:
+    """Relative to the checkout or to the package; a module may be named without its `.py`."""
+    spans = re.findall(r"`([^`\n]+)`", _FENCED.sub("", (CHECKOUT / name).read_text("utf-8")))
+    paths = [span for span in spans if re.fullmatch(r"\.?[a-z][a-z_0-9.]*/[a-z_0-9./-]*", span)]
+    assert len(paths) > 5
+    candidates = {
+        path: [base / f"{path}{suffix}" for base in (CHECKOUT, PACKAGE) for suffix in ("", ".py")]
+        for path in paths
+    }
+    assert [path for path, found in candidates.items() if not any(map(Path.exists, found))] == []
+
+
 def test_every_option_is_explained_in_a_document() -> None:
     """The manual says what an option does; the documents, under any of its names, what for."""
     texts = (path.read_text("utf-8") for path in DOCUMENTS if path.name not in _LISTS)
