@@ -16,7 +16,7 @@ import pytest
 from cyrusquota import publish
 from cyrusquota.errors import CannotCreateMap, MapError, MapForbidden, OptionError
 from cyrusquota.publish import Ownership, PublishResult, privileges
-from tests.faults import ended, forked
+from tests.failing_calls import ended, forked
 
 OLD = b"# ours\nold: x\n"
 PROJECT = Path(__file__).resolve().parents[2]

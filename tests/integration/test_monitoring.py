@@ -7,7 +7,7 @@ from typing import Iterator
 
 import pytest
 
-from tests.exposed import exposed
+from tests.metric_samples import metric_samples
 
 from . import commands
 from .cyrus import DOMAIN, Cyrus
@@ -53,7 +53,7 @@ def test_as_many_are_over_as_lmtpd_refuses(cyrus: Cyrus, tmp_path: Path) -> None
 
     done = commands.monitored("metrics", cyrus.conf, overquota)
     assert (done.returncode, done.stderr) == (0, b"")
-    found = exposed(done.stdout)
+    found = metric_samples(done.stdout)
     assert (found.value("users"), found.value("refused_users")) == (4, len(refused))
     assert found.value("roots") == 4
     assert found.by_label("over_roots", "resource")["STORAGE"] == 3
@@ -71,4 +71,4 @@ def test_a_database_that_cannot_be_read_is_unknown(cyrus: Cyrus, tmp_path: Path)
     assert done.stdout.startswith(b"CYRUSQUOTA UNKNOWN - ")
     done = commands.monitored("metrics", config, tmp_path / "overquota", "-o", f"{tmp_path}/x.prom")
     assert done.returncode == 65
-    assert exposed((tmp_path / "x.prom").read_bytes()).value("up") == 0
+    assert metric_samples((tmp_path / "x.prom").read_bytes()).value("up") == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cyrusquota import __version__
-from tests.recorded import TWOSKIP
+from tests.recorded_fixtures import TWOSKIP
 
 PATIENCE = 60
 DB = str(TWOSKIP / "quotas.db")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from tests.recorded import FIXTURES
+from tests.recorded_fixtures import FIXTURES
 
 #: Bytes that one of the parsers has a rule for.
 NASTY = (

@@ -20,7 +20,7 @@ from cyrusquota.strategies.writers.linked import LinkedWriter
 from cyrusquota.strategies.writers.twom import NULL, TwomWriter
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
 
-from ..damage import is_noticed, small_database
+from ..damaged_databases import is_noticed, small_database
 from .strategies import EDITS, edited
 
 CHECKED: dict[str, Callable[[Path], LinkedWriter]] = {"twoskip": TwoskipWriter, "twom": TwomWriter}

@@ -42,7 +42,7 @@ from cyrusquota.verdicts import selection as verdicts_selection
 from cyrusquota.verdicts.evaluator import Query
 from cyrusquota.verdicts.policies import LMTPD, POLICIES, Policy, Reserve
 
-from ..recorded import FIXTURES, unpacked
+from ..recorded_fixtures import FIXTURES, unpacked
 from .strategies import EDITS, anything, edited, mutated, nasty
 
 Record = tuple[bytes, bytes]

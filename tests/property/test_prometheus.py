@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cyrusquota.monitoring.prometheus import Metric, exposition, label, value_of
 from cyrusquota.quota import QuotaRoot, Usage
-from tests.exposed import exposed
+from tests.metric_samples import metric_samples
 
 _raw = st.binary(max_size=30)
 _NASTY = [b"\\", b"\\x5c", b'"', b"\n", b"\r", b"\xff", b"\\xff", b"{}", b",", b"\0", b"\x85", b" "]
@@ -34,7 +34,7 @@ def test_any_names_come_back(names: list[bytes]) -> None:
     texts = [name.decode("utf-8", "surrogateescape") for name in names]
     samples = [({"domain": label(text)}, number) for number, text in enumerate(texts)]
     content = exposition([Metric("cyrusquota_x", "Of\nno \\ use.", samples)])
-    found = exposed(content).by_label("x", "domain") if names else {}
+    found = metric_samples(content).by_label("x", "domain") if names else {}
     assert {_back(text): value for text, value in found.items()} == {
         name: number for number, name in enumerate(names)
     }
@@ -54,7 +54,7 @@ def test_a_value_is_found_again(value: float) -> None:
     ]
     content = exposition(metrics)
     assert value_of("cyrusquota_x", content) == float(value)
-    assert exposed(content).value("x") == float(value)
+    assert metric_samples(content).value("x") == float(value)
     assert value_of("cyrusquota_y", content) is None
 
 

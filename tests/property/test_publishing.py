@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from cyrusquota.cli.export import export
 from cyrusquota.errors import CyrusQuotaError
-from tests.faults import failing, watched
+from tests.failing_calls import failing, watched
 
 FULL, FINE = "2048 1", "512 1"
 ERRORS = (errno.EACCES, errno.EDQUOT, errno.EIO, errno.ENOMEM, errno.ENOSPC, errno.EROFS)

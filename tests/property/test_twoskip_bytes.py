@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from cyrusquota import cyrusdb
 from cyrusquota.errors import CyrusQuotaError, DamagedDatabase
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
-from tests.damage import resealed, spans
+from tests.damaged_databases import resealed, spans
 from tests.property.strategies import anything, mutated
-from tests.recorded import FIXTURES, stages
+from tests.recorded_fixtures import FIXTURES, stages
 
 #: Original bytes and the state they hold.
 FILES = [(path.read_bytes(), state) for path, state in stages()]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.recorded import FIXTURES, TWOSKIP
+from tests.recorded_fixtures import FIXTURES, TWOSKIP
 from tests.unit.programs import Program, program
 
 DB = ("--db", str(TWOSKIP / "quotas.db"))

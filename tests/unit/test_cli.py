@@ -21,7 +21,7 @@ from cyrusquota import __version__, cyrusdb
 from cyrusquota.cli.export import export
 from cyrusquota.cli.main import cyrusquota
 from cyrusquota.cli.run import run
-from tests.recorded import FIXTURES, TWOSKIP
+from tests.recorded_fixtures import FIXTURES, TWOSKIP
 
 CHECKOUT = Path(__file__).parents[2]
 DB = ("--db", str(TWOSKIP / "quotas.db"))

@@ -16,7 +16,7 @@ from cyrusquota.errors import (
     SourceForbidden,
     UnsupportedBackend,
 )
-from tests.recorded import TWOSKIP
+from tests.recorded_fixtures import TWOSKIP
 
 MAGIC = b"\xa1\x02\x8b\x0d"
 

@@ -15,7 +15,7 @@ from cyrusquota.strategies.writers.linked import LinkedWriter
 from cyrusquota.strategies.writers.twom import TwomWriter
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
 
-from ..damage import is_noticed, small_database
+from ..damaged_databases import is_noticed, small_database
 
 #: With this seed one flipped bit makes a twom head end where a later record's tail begins.
 SEED = 3

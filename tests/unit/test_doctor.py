@@ -21,7 +21,7 @@ from cyrusquota.doctor.findings import finding
 from cyrusquota.doctor.map_file import closed_to, described
 from cyrusquota.doctor.schedule import PATH, CronLine, cron_lines
 from tests.exim_faults import EXIM_CASES
-from tests.recorded import FIXTURES
+from tests.recorded_fixtures import FIXTURES
 from tests.site import FULL, Site, fake_systemctl
 
 _NOBODY = 65534

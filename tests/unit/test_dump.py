@@ -9,7 +9,7 @@ import pytest
 from cyrusquota.errors import BadDump, CyrusQuotaError
 from cyrusquota.parse import dump
 from cyrusquota.site.source import from_dump
-from tests.recorded import TWOSKIP, main_roots
+from tests.recorded_fixtures import TWOSKIP, main_roots
 
 
 def records(text: bytes) -> list[tuple[bytes, bytes]]:

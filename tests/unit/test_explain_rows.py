@@ -15,7 +15,7 @@ from cyrusquota.explain.rows import inboxes_in, names_in, roots_named
 from cyrusquota.site import source
 from cyrusquota.site.site import Site
 from cyrusquota.site.source import Source
-from tests.recorded import FIXTURES, unpacked
+from tests.recorded_fixtures import FIXTURES, unpacked
 
 MAIN = FIXTURES / "main"
 FILES = ["flat/quotas.db", "skiplist/quotas.db", "twoskip/quotas.db", "twom/quotas.db"]

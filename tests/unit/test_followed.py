@@ -20,7 +20,7 @@ from cyrusquota.errors import CyrusQuotaError, DamagedDatabase, NoSuchSource
 from cyrusquota.strategies.writers import WRITERS, Writer, close
 from cyrusquota.strategies.writers.twom import NULL, TwomWriter
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
-from tests import recorded
+from tests import recorded_fixtures
 
 LOGS = ("skiplist", "twom", "twoskip")
 State = dict[bytes, bytes]
@@ -214,7 +214,7 @@ def test_another_file_was_read(writer: Writer) -> None:
 @pytest.mark.parametrize("backend", LOGS)
 def test_recorded_histories_are_followed(backend: str, tmp_path: Path) -> None:
     """From each state that Cyrus left to the next one, in the same file."""
-    stages = recorded.stages(backend)
+    stages = recorded_fixtures.stages(backend)
     path, steps = tmp_path / "quotas.db", 0
     for (before, old), (after, new) in zip(stages, stages[1:]):
         path.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ import pytest
 
 from cyrusquota.cli import main
 from cyrusquota.site import conversations
-from tests.recorded import TWOSKIP
+from tests.recorded_fixtures import TWOSKIP
 from tests.unit.terminals import on_terminal
 
 MIB = 1 << 20

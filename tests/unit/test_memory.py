@@ -16,7 +16,7 @@ from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.parse import dump, report, value
 from cyrusquota.strategies.writers import WRITERS, close
 from cyrusquota.strategies.writers.twom import TwomWriter
-from tests.damage import with_header
+from tests.damaged_databases import with_header
 
 HUGE = 1 << 63
 #: Bytes; the files here have a few hundred.

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from cyrusquota import __version__
-from tests.exposed import Exposed, exposed
-from tests.recorded import FIXTURES, TWOSKIP, main_roots
+from tests.metric_samples import MetricSamples, metric_samples
+from tests.recorded_fixtures import FIXTURES, TWOSKIP, main_roots
 from tests.unit.programs import Program, Ran, exporter, program
 
 DB = ("--db", str(TWOSKIP / "quotas.db"))
@@ -32,9 +32,9 @@ def metrics(
     return program(capfdbinary, monkeypatch, "metrics", "--map", str(tmp_path / "overquota"))
 
 
-def told(done: Ran) -> Exposed:
+def told(done: Ran) -> MetricSamples:
     assert (done.status, done.err) == (0, "")
-    return exposed(done.out.encode())
+    return metric_samples(done.out.encode())
 
 
 def export(path: Path, *users: str, roots: int = 5) -> None:
@@ -214,7 +214,7 @@ def test_what_is_no_map_is_told_after_all_else(metrics: Program, tmp_path: Path)
     done = metrics("--dump", "-", "-o", str(tmp_path / "x.prom"), stdin=SITE)
     assert done.status == 65
     assert "was not written by this program" in done.err
-    found = exposed((tmp_path / "x.prom").read_bytes())
+    found = metric_samples((tmp_path / "x.prom").read_bytes())
     assert (found.value("up"), found.value("map_found")) == (1, 0)
 
 
@@ -230,7 +230,7 @@ def test_the_collector_can_read_the_file(metrics: Program, tmp_path: Path) -> No
     assert (done.status, done.out, done.err) == (0, "", "")
     assert path.stat().st_mode & 0o7777 == 0o644
     assert os.listdir(tmp_path) == ["cyrusquota.prom"]
-    assert exposed(path.read_bytes()).value("roots") == 5
+    assert metric_samples(path.read_bytes()).value("roots") == 5
 
 
 def test_a_file_of_others_stays(metrics: Program, tmp_path: Path) -> None:
@@ -267,12 +267,12 @@ def test_a_failed_run_says_so_and_when_all_was_well(
     path = tmp_path / "x.prom"
     export(tmp_path / "overquota", "jane")
     assert metrics("--dump", "-", "-o", str(path), stdin=SITE).status == 0
-    last = exposed(path.read_bytes()).value("last_success_timestamp_seconds")
+    last = metric_samples(path.read_bytes()).value("last_success_timestamp_seconds")
     for _ in range(2):
         done = metrics(*options, "-q", "-o", str(path), stdin=b"garbage\n")
         assert done.status == status
         assert (done.out, done.err.count("\n")) == ("", 1)
-        found = exposed(path.read_bytes())
+        found = metric_samples(path.read_bytes())
         assert found.value("up") == 0
         assert found.value("last_success_timestamp_seconds") == last
         assert {name[11:] for name in found.names()} == {
@@ -289,7 +289,7 @@ def test_a_failed_run_says_so_and_when_all_was_well(
 def test_a_first_run_that_fails_says_so(metrics: Program, tmp_path: Path) -> None:
     path = tmp_path / "x.prom"
     assert metrics(*DAMAGED, "-o", str(path)).status == 65
-    found = exposed(path.read_bytes())
+    found = metric_samples(path.read_bytes())
     assert found.value("up") == 0
     assert "cyrusquota_last_success_timestamp_seconds" not in found.names()
 
@@ -297,7 +297,7 @@ def test_a_first_run_that_fails_says_so(metrics: Program, tmp_path: Path) -> Non
 def test_without_a_file_a_failure_is_printed(metrics: Program) -> None:
     done = metrics(*DAMAGED)
     assert done.status == 65
-    assert exposed(done.out.encode()).value("up") == 0
+    assert metric_samples(done.out.encode()).value("up") == 0
 
 
 def test_a_mistake_of_ours_is_a_failure(
@@ -308,7 +308,7 @@ def test_a_mistake_of_ours_is_a_failure(
 
     monkeypatch.setattr("cyrusquota.cli.metrics.scan", broken)
     assert metrics(*DB, "-o", str(tmp_path / "x.prom")).status == 70
-    assert exposed((tmp_path / "x.prom").read_bytes()).value("up") == 0
+    assert metric_samples((tmp_path / "x.prom").read_bytes()).value("up") == 0
 
 
 @pytest.mark.skipif(

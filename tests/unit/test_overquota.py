@@ -10,7 +10,7 @@ from cyrusquota.quota import QuotaRoot, Resource, Usage
 from cyrusquota.verdicts.evaluator import Query, Unresolved, Verdict, evaluate_roots, is_inherited
 from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, SMMAPD, Policy, Reserve
 from cyrusquota.verdicts.selection import prefilter
-from tests.recorded import Expected, main_roots
+from tests.recorded_fixtures import Expected, main_roots
 
 #: The users among the recorded roots whom a real lmtpd refused, and whom an address leads to (so
 #: nobody with a name that is not ASCII, which LMTP cannot carry).

@@ -28,7 +28,7 @@ from cyrusquota.errors import (
 )
 from cyrusquota.publish import Ownership, PublishResult, lock, target_directory
 from cyrusquota.publish.guard import Rejection
-from tests.faults import ended, failing, forked, killing, watched
+from tests.failing_calls import ended, failing, forked, killing, watched
 
 OLD, NEW = b"# ours\nold: x\n", b"# ours\nnew: x\nother: x\n"
 LONG_AGO = 1_000_000_000

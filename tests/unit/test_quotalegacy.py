@@ -16,7 +16,7 @@ from cyrusquota.cyrusdb.quotalegacy.follow import FollowedTree
 from cyrusquota.errors import BadValue, CyrusQuotaError, DamagedDatabase, NoSuchSource
 from cyrusquota.site import source
 from cyrusquota.strategies.writers.quotalegacy import letter
-from tests.recorded import FIXTURES, main_roots, unpacked
+from tests.recorded_fixtures import FIXTURES, main_roots, unpacked
 
 Put = Callable[[str, bytes], None]
 

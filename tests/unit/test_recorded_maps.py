@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from cyrusquota.cli.export import export
 from cyrusquota.cyrusdb import sorted_run
-from tests.recorded import FIXTURES, unpacked
+from tests.recorded_fixtures import FIXTURES, unpacked
 
 MAIN, SITES = FIXTURES / "main", FIXTURES / "sites"
 FILES = ("flat", "skiplist", "sqlite", "twom", "twoskip")

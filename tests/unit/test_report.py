@@ -13,7 +13,7 @@ import pytest
 from cyrusquota.errors import BadReport, CyrusQuotaError
 from cyrusquota.parse import report
 from cyrusquota.quota import QuotaRoot, Usage
-from tests.recorded import FIXTURES, Expected, main_roots
+from tests.recorded_fixtures import FIXTURES, Expected, main_roots
 
 HEADER = b"   Quota   % Used     Used             Resource Root\n"
 HEADER_2_2 = b"   Quota  % Used    Used Root\n"

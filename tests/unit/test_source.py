@@ -23,7 +23,7 @@ from cyrusquota.errors import (
 )
 from cyrusquota.quota import QuotaRoot, Usage
 from cyrusquota.site import source
-from tests.recorded import TWOSKIP, main_roots, unpacked
+from tests.recorded_fixtures import TWOSKIP, main_roots, unpacked
 
 Configured = Callable[..., source.Source]
 

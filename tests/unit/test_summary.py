@@ -9,7 +9,7 @@ import pytest
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 from cyrusquota.verdicts.policies import SMMAPD
 from cyrusquota.verdicts.summary import DomainUsage, Fullest, Summary
-from tests.recorded import main_roots
+from tests.recorded_fixtures import main_roots
 
 MIB = 1 << 20
 JANE = QuotaRoot("user.jane", Usage(95 * MIB, 100 * MIB), Usage(12, 10))

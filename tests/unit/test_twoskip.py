@@ -14,8 +14,8 @@ from cyrusquota.cyrusdb import Snapshot
 from cyrusquota.errors import BadValue, CyrusQuotaError, DamagedDatabase
 from cyrusquota.site import source
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
-from tests.damage import resealed, with_header
-from tests.recorded import FIXTURES, TWOSKIP, jsonl, latin1, main_roots, stages
+from tests.damaged_databases import resealed, with_header
+from tests.recorded_fixtures import FIXTURES, TWOSKIP, jsonl, latin1, main_roots, stages
 
 CRASH = FIXTURES / "crash" / "twoskip"
 EDGE = FIXTURES / "edge" / "twoskip-mboxsort"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.damage import resealed, spans
-from tests.recorded import FIXTURES
+from tests.damaged_databases import resealed, spans
+from tests.recorded_fixtures import FIXTURES
 
 STAGES = FIXTURES / "history" / "twoskip"
 DELETE = ord("-")

@@ -15,7 +15,7 @@ Labels = frozenset[tuple[str, str]]
 
 
 @attrs.frozen
-class Exposed:
+class MetricSamples:
     """Every sample, by name and labels; the type and the help of each metric."""
 
     samples: Mapping[tuple[str, Labels], float]
@@ -48,7 +48,7 @@ def _parser() -> Callable[[str], Iterable[Metric]]:
     return text_string_to_metric_families
 
 
-def exposed(content: bytes) -> Exposed:
+def metric_samples(content: bytes) -> MetricSamples:
     """What a file of metrics says; no sample may be there twice."""
     families = list(_parser()(content.decode("utf-8")))
     samples = [sample for family in families for sample in family.samples]
@@ -57,7 +57,7 @@ def exposed(content: bytes) -> Exposed:
     }
     assert len(by_name) == len(samples)
     assert len({family.name for family in families}) == len(families)
-    return Exposed(
+    return MetricSamples(
         by_name,
         {family.name: family.type for family in families},
         {family.name: family.documentation for family in families},

@@ -1,4 +1,4 @@
-"""System calls of the publisher that fail, or at which it is killed."""
+"""Let system calls of the publisher fail, or kill it there."""
 
 from __future__ import annotations
 
