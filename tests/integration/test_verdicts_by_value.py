@@ -78,8 +78,6 @@ _QUIRKS = st.sampled_from(
         b"\xff\xff",
         b"\xff\t",
         b"\xff\v",
-    ]
-    + [
         b"\0",
         b"S\0x (5 1)",
         b'"S\0x" (5 1)',
@@ -88,8 +86,14 @@ _QUIRKS = st.sampled_from(
         b"\v",
         b"\f",
         b"\\Seen (9)",
+        b"{1+}\r\nS (99999 1)",
+        b"{2+}\r\nS\0 (99999 1)",
+        b"x\xe9y (9)",
+        b"%{x",
+        b"NIL",
+        b"{ ",
+        b'"',
     ]
-    + [b"{1+}\r\nS (99999 1)", b"{2+}\r\nS\0 (99999 1)", b"x\xe9y (9)", b"%{x", b"NIL", b"{ ", b'"']
 )
 
 

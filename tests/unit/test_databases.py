@@ -15,7 +15,7 @@ from cyrusquota.site import source
 from cyrusquota.site.site import Site
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
 from cyrusquota.verdicts.evaluator import Query, evaluate_roots
-from tests.recorded import FIXTURES
+from tests.recorded_fixtures import FIXTURES
 
 SQL = FIXTURES / "sql-database"
 FULL = b"%(S (9999 1))"

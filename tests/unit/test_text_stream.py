@@ -14,7 +14,7 @@ from cyrusquota.parse.prefilter import Margin, Prefilter
 from cyrusquota.quota import QuotaRoot, Resource
 from cyrusquota.site import mailbox_list, source
 from cyrusquota.site.site import Site
-from tests.recorded import FIXTURES, TWOSKIP
+from tests.recorded_fixtures import FIXTURES, TWOSKIP
 
 TEXTS = TWOSKIP / "text"
 MAILBOXES = FIXTURES / "mailboxes"

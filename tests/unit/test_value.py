@@ -11,7 +11,7 @@ from cyrusquota.cyrusdb.quotalegacy import layout
 from cyrusquota.errors import BadValue, CyrusQuotaError
 from cyrusquota.parse import value
 from cyrusquota.quota import QuotaRoot, Resource, Usage
-from tests.recorded import FIXTURES
+from tests.recorded_fixtures import FIXTURES
 
 RECORDED = [
     json.loads(line) for line in (FIXTURES / "values" / "answers.jsonl").read_text().splitlines()
