@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from cyrusquota import cyrusdb
 from cyrusquota.errors import DataError, NoSuchSource, Place, SourceError, printable
@@ -41,16 +40,6 @@ def check_mailboxes(path: str) -> None:
         raise NoSuchSource(f"{printable(path)}: a directory; name the mailboxes.db that is in it")
     advice = "name mailboxes.db, or the output of `ctl_mboxlist -d`"
     _check(path, "a list of mailboxes", advice, json=True)
-
-
-def check_text(stream: BinaryIO, name: str, expected: str) -> None:
-    """Raise `DataError` where `stream` begins with binary data instead of text."""
-    # Nothing is taken from the stream; what is not buffered cannot be looked at.
-    head = stream.peek(_BINARY) if isinstance(stream, BufferedReader) else b""
-    if b"\0" in head[:_BINARY]:
-        raise DataError(
-            expected, place=Place(name), found=head, advice="a database goes to --db, as a file"
-        )
 
 
 def _check(path: str, expected: str, advice: str, *, json: bool) -> None:

@@ -23,7 +23,7 @@ from cyrusquota.cyrus.imapdconf import ImapdConf
 from cyrusquota.cyrus.names import Naming
 from cyrusquota.errors import DataError, NoSuchSource, OptionError, printable, source_error
 from cyrusquota.publish.privileges import reading_as
-from cyrusquota.site import source
+from cyrusquota.site import databases, source
 from cyrusquota.site.source import Source
 from cyrusquota.verdicts.evaluator import Query
 from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, POLICIES, Policy, Reserve
@@ -238,6 +238,8 @@ class RawOptions:
             found, site = _source(self, conf), _site(self, conf)
             is_configured = conf is not None and not any(map(bool, self._sources))
             if is_configured and site is not None and self.mailboxes is None and not is_service:
+                assert conf is not None
+                databases.check_readable(conf, "quota_db", conf.quota_path)
                 input_files.check_started(found, site)
             return Options(
                 found,
@@ -296,9 +298,9 @@ def _source(raw: RawOptions, conf: Optional[ImapdConf]) -> Source:
     if raw.db is not None:
         return source.from_database(raw.db, raw.backend, naming)
     if raw.quota_output is not None:
-        return source.from_report(*_stream(raw.quota_output, "the output of `quota`"), naming)
+        return source.from_report(*_stream(raw.quota_output), naming)
     if raw.dump is not None:
-        return source.from_dump(*_stream(raw.dump, "a dump of a database"), naming)
+        return source.from_dump(*_stream(raw.dump), naming)
     assert conf is not None
     return source.from_config(conf)
 
@@ -325,13 +327,7 @@ def _policy(raw: RawOptions, conf: Optional[ImapdConf]) -> Policy:
     return LMTPD_STRICT if is_strict else LMTPD
 
 
-def _stream(path: str, expected: str) -> tuple[BinaryIO, str]:
-    stream, name = _opened(path)
-    input_files.check_text(stream, name, expected)
-    return stream, name
-
-
-def _opened(path: str) -> tuple[BinaryIO, str]:
+def _stream(path: str) -> tuple[BinaryIO, str]:
     if path == "-":
         if sys.stdin is None:
             raise NoSuchSource("standard input is closed; give it the data, or name a file")

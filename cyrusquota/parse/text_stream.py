@@ -35,6 +35,8 @@ _KINDS = (
     ),
     (rb"Script started on ", "a typescript of script(1); remove its first line and its last ones"),
     (rb"\xa1\x02\x8b\x0d|SQLite format 3\0", "a database itself; give its path with --db"),
+    # Names hold no NUL byte.
+    (rb"[^\t\n]*\0", "no text; a database itself is given with --db"),
     (rb" *Quota +% Used +Used ", REPORT),
     (rb"\s*\{\s*(?:\"|\}|$)", "JSON; give what `quota -J` prints with --quota-output"),
     (rb"VERSION=[0-9]+\r?\n", DUMP),

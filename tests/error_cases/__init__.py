@@ -33,7 +33,7 @@ CASES: tuple[ErrorCase, ...] = (
 
 #: Places that no command line reaches, and why.
 UNREACHABLE: dict[str, str] = {
-    "cli/options.py: _opened": "standard input that is closed: see tests/unit/test_cli.py",
+    "cli/options.py: _stream": "standard input that is closed: see tests/unit/test_cli.py",
     "maps/installed.py: _read (4)": "a NUL byte, which no argument of a command can have",
     "cyrusdb/skiplist/reader.py: Skiplist._report_doubts": "like a bad checksum of twoskip",
     "cyrusdb/sql.py: Sql._read": "like `a sound SQLite file`; Python 3.9 and 3.11 come to either",

@@ -44,7 +44,7 @@ CASES = (
     ),
     ErrorCase(
         "a database in place of a dump",
-        DataError,
+        BadDump,
         "cyrusquota-export --dump quotas.db",
         files={"quotas.db": _MAIN / "twoskip" / "quotas.db"},
     ),
