@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from typing import BinaryIO, Iterator, NoReturn
 
 from cyrusquota.errors import BadReport, Place
 
 _CHUNK = 1 << 16
 #: Characters of one member. More, as JSON as a value, would take much memory.
-_LONGEST = 1 << 23
-_BLANK = " \t\r\n"
+_LONGEST = 1 << 22
+_BLANKS = re.compile(r"[ \t\r\n]*")
 _TOO_BIG = 1 << 64
 _NOT_UTF8 = "read the database itself instead, or the text that the command prints without JSON"
 
@@ -88,8 +89,8 @@ class _Members:
     def _peek(self) -> str:
         """Return the next character that is not blank, or '' at the end."""
         while True:
-            while self._at < len(self._text) and self._text[self._at] in _BLANK:
-                self._at += 1
+            blanks = _BLANKS.match(self._text, self._at)
+            self._at = self._at if blanks is None else blanks.end()
             if self._at < len(self._text):
                 return self._text[self._at]
             if not self._more():
@@ -102,9 +103,10 @@ class _Members:
         """
         if self._ended:
             return False
-        if len(self._text) - self._at > _LONGEST:
+        pending = len(self._text) - self._at
+        if pending > _LONGEST:
             self._fail(f"members of at most {_LONGEST} characters")
-        chunk = self._stream.read(max(_CHUNK, len(self._text) - self._at))
+        chunk = self._stream.read(max(_CHUNK, min(pending, _LONGEST - pending)))
         self._ended = not chunk
         self._gone += self._at
         added = self._decoded(chunk, self._gone + len(self._text) - self._at)

@@ -38,6 +38,8 @@ _USAGE_NOISE = re.compile(rb": (?:[A-Z-]+ )?usage was -?[0-9]+, now -?[0-9]+\Z")
 _NO_NAME = b"(null)"
 _RESOURCES = {name.encode(): resource for name, resource in PRINTED_NAMES.items()}
 _LEFT_OUT = "the row is left out; keep messages of `quota` out of its output, and run it again"
+#: A report has none, but somebody may have put some before it.
+_BLANK_LINES = 1000
 _CUT = "`quota` was interrupted, or its output was not kept whole; run it again"
 
 
@@ -56,7 +58,9 @@ def roots(
 def _first(text: TextStream) -> bytes:
     """Return the first line that is not blank, or the start of one that may be JSON."""
     line = text.start()
-    while line and not line.strip():
+    for _ in range(_BLANK_LINES):
+        if not line or line.strip():
+            break
         line = text.start()
     return line
 

@@ -79,6 +79,12 @@ _MAILBOX_VALUE = re.compile(rb"[0-9]+ [^ \t]+ [^\t]+\t", re.DOTALL)
 #: A value of a quota root, of 2.5 and later or of 2.4.
 _QUOTA_VALUE = re.compile(rb"%\(S \(|[+-]?[0-9]+ -?[0-9]+\Z")
 _NUL = b"\0"
+#: The names that databases beside the quotas have in all versions.
+_OTHERS = {
+    "mailboxes.db": "list of mailboxes, for --mailboxes",
+    "annotations.db": "database of annotations",
+    "deliver.db": "database of deliveries",
+}
 
 
 def check_quotas(key: bytes, value: bytes, source: str) -> None:
@@ -91,6 +97,14 @@ def check_quotas(key: bytes, value: bytes, source: str) -> None:
         return
     advice = f"{found}, often quotas.db, with --db, or in imapd.conf"
     raise DataError("quota roots", place=Place(source), found=key, advice=advice)
+
+
+def check_empty(path: AnyPath) -> None:
+    """Raise `DataError` where an empty database is called like one that has no quotas."""
+    name = os.path.basename(os.fspath(path))
+    if name in _OTHERS:
+        advice = f"this is Cyrus's {_OTHERS[name]}; name the quota database, often quotas.db"
+        raise DataError("quota roots", place=Place(str(path)), advice=advice)
 
 
 def check_mailboxes(key: bytes, value: bytes, source: str) -> None:

@@ -28,7 +28,7 @@ from cyrusquota.errors import (
 from cyrusquota.parse import value
 from cyrusquota.parse.prefilter import Prefilter
 from cyrusquota.quota import QuotaRoot
-from cyrusquota.site.databases import check_quotas, check_readable, database_path
+from cyrusquota.site.databases import check_empty, check_quotas, check_readable, database_path
 
 #: The table of quotas where a SQLite file has several.
 _TABLE = "quotas_db"
@@ -126,11 +126,15 @@ def _from_file(
 
     def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
         with opened(on_problem) as db:
+            if db.snapshot().records == 0:
+                check_empty(path)
             yield from _roots(db, str(path), on_problem)
 
     def wanted(prefilter: Prefilter, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
         check()
         found = cyrusdb.select(path, prefilter, backend, on_problem=on_problem)
+        if not found.records:
+            check_empty(path)
         passed(found.records - len(found.kept))
         yield from _roots(found.kept, str(path), on_problem)
 

@@ -128,6 +128,12 @@ CASES = (
         files={"mailboxes.db": FIXTURES / "mailboxes" / "mailboxes-3.6.1" / "mailboxes.db"},
     ),
     ErrorCase(
+        "an empty database of annotations given as the quota database",
+        DataError,
+        "cyrusquota-export --db annotations.db",
+        files={"annotations.db": b""},
+    ),
+    ErrorCase(
         "a quota database given as the list of mailboxes",
         DataError,
         "cyrusquota-export --db quotas.db --mailboxes quotas.db",

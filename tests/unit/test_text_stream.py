@@ -199,6 +199,21 @@ def test_annotations_and_deliveries_are_no_quotas(tmp_path: Path, key: bytes) ->
         list(source.read(tmp_path / "annotations.db"))
 
 
+@pytest.mark.parametrize(
+    ("name", "named"), [("annotations.db", "quotas.db"), ("mailboxes.db", "--mailboxes")]
+)
+@pytest.mark.parametrize("fast", [False, True])
+def test_an_empty_database_is_known_by_its_name(
+    tmp_path: Path, name: str, named: str, fast: bool
+) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(DataError, match=named):
+        _read(lambda stream: source.from_database(tmp_path / name), b"", fast=fast)
+    (tmp_path / "limits.db").touch()
+    empty = _read(lambda stream: source.from_database(tmp_path / "limits.db"), b"", fast=fast)
+    assert empty == ([], [])
+
+
 @pytest.mark.parametrize("directory", ["twoskip", "skiplist", "twom", "sqlite"])
 def test_a_quota_database_is_no_list_of_mailboxes(directory: str) -> None:
     site = Site.from_mailboxes(FIXTURES / "main" / directory / "quotas.db")

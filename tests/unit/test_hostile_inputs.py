@@ -1,0 +1,175 @@
+"""Inputs made to take time or memory end soon, with the documented error, in little of either.
+
+Each runs in a process of its own that may have 200 MB and five times the input, and would be
+killed if it hung.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+MB = 1 << 20
+SIZE = 30 * MB
+#: Seconds that only a hang takes.
+HANGS = 120
+
+HEADER = b"   Quota   % Used     Used             Resource Root\n"
+DB_DUMP = b"VERSION=3\nformat=%b\ntype=btree\nHEADER=END\n"
+
+PROGRAM = "from cyrusquota.cli.export import main; main()"
+
+Made = Callable[[Path], int]
+
+
+def _export(directory: Path, size: int, *options: str) -> tuple[int, str]:
+    """The status of an export, and what it said."""
+    limit = 200 * MB + 5 * size
+
+    def limited() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *options],
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        preexec_fn=limited,
+        timeout=HANGS,
+    )
+    return done.returncode, done.stderr.decode()
+
+
+DLISTS = {
+    "one quoted string": b'%(S ("' + b"x" * SIZE,
+    "one quoted string of escapes": b'%(S ("' + b"\\x" * (SIZE // 2),
+    "parentheses within one another": b"%(S " + b"(" * SIZE,
+    "lists within one another": b"%(S " + b"%(a " * (SIZE // 4),
+    "empty lists": b"%(S (" + b"()" * (SIZE // 2),
+    "atoms": b"%(S (" + b"1 " * (SIZE // 2),
+    "numbers": b"1 " * (SIZE // 2),
+    "one number": b"1" * SIZE,
+    "zeros": b"%(S (" + b"0" * SIZE + b" 1))",
+}
+
+
+@pytest.mark.parametrize("name", DLISTS)
+def test_one_value_of_megabytes(name: str, tmp_path: Path) -> None:
+    """Beside a good record: the value is reported, and left out."""
+    data = b"user.bob\t%(S (9999 1))\nuser.jane\t" + DLISTS[name] + b"\n"
+    (tmp_path / "quotas.db").write_bytes(data)
+    status, said = _export(tmp_path, len(data), "--db", "quotas.db")
+    assert status == 0
+    assert "expected a value of at most" in said
+    assert len(said) < 1000
+
+
+#: Options, the content of the file `x`, and what is said of it.
+TEXTS: dict[str, tuple[str, bytes, str]] = {
+    "a line of a dump": ("--dump", b"user.jane\t" + b"x" * SIZE, "lines of at most"),
+    "base64": ("--dump", b"eHg=\t" + b"eHh4" * (SIZE // 4) + b"\n", "lines of at most"),
+    "a key": ("--dump", b"k" * SIZE + b"\t1 1\n", "lines of at most"),
+    "db_dump -p": ("--dump", DB_DUMP % b"print" + b" " + b"x" * SIZE, "lines of at most"),
+    "db_dump": ("--dump", DB_DUMP % b"bytevalue" + b" " + b"41" * (SIZE // 2), "lines of at most"),
+    "escapes of db_dump": ("--dump", DB_DUMP % b"print" + b" " + b"\\41" * 10_000_000, "lines of"),
+    "a line of a report": ("--quota-output", HEADER + b" " * SIZE, "lines of at most"),
+    "a header": ("--quota-output", b" Quota" + b" " * SIZE, "lines of at most"),
+    "a JSON string": ("--quota-output", b'{"' + b"x" * SIZE + b'": {}}', "members of at most"),
+    "JSON lists": ("--quota-output", b'{"a": [' + b"[]," * (SIZE // 3), "members of at most"),
+    "JSON numbers": ("--quota-output", b'{"a": [' + b"1.5," * (SIZE // 4), "members of at most"),
+    "nested JSON": ("--quota-output", b'{"a": ' + b"[" * SIZE, "nested without end"),
+    "JSON of nothing": ("--quota-output", b"{" + b" " * SIZE, "the JSON breaks off"),
+    "lines of nothing": ("--quota-output", b"\n" * SIZE, "the header line"),
+    "less JSON": ("--quota-output", b'{"a": [' + b"[]," * (4 * MB // 3), "breaks off"),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_text_of_megabytes_in_one_piece(name: str, tmp_path: Path) -> None:
+    option, text, expected = TEXTS[name]
+    (tmp_path / "x").write_bytes(text)
+    status, said = _export(tmp_path, len(text), option, "x")
+    assert (status, said.count("\n")) == (65, 1)
+    assert expected in said
+    assert len(said) < 500
+
+
+def test_a_list_of_mailboxes_of_one_line(tmp_path: Path) -> None:
+    (tmp_path / "list").write_bytes(b"user.jane\t0 default " + b"x" * SIZE)
+    (tmp_path / "quotas").write_bytes(b"user.jane\t%(S (9999 1))\n")
+    status, said = _export(tmp_path, SIZE, "--db", "quotas", "--mailboxes", "list")
+    assert status == 65
+    assert "lines of at most" in said
+    assert len(said) < 500
+
+
+@pytest.mark.parametrize("option", ["--dump", "--quota-output", "-C"])
+def test_a_device_without_an_end(option: str, tmp_path: Path) -> None:
+    status, said = _export(tmp_path, 0, option, "/dev/zero")
+    assert status == (78 if option == "-C" else 65)
+    assert "/dev/zero" in said
+    assert len(said) < 500
+
+
+def _nested(directory: Path) -> int:
+    for number in range(700):
+        (directory / f"{number}.conf").write_text(f"@include: {number + 1}.conf\n")
+    (directory / "imapd.conf").write_text("configdirectory: /x\n@include: 0.conf\n")
+    return 0
+
+
+def _spellings(directory: Path) -> int:
+    big = "".join(f"option{number}: x\n" for number in range(14_000))
+    (directory / "big.conf").write_text(big)
+    lines = (f"@include: {'./' * number}big.conf\n" for number in range(200))
+    (directory / "imapd.conf").write_text("configdirectory: /x\n" + "".join(lines))
+    return len(big)
+
+
+def _value(directory: Path) -> int:
+    text = "configdirectory: /x\nquota_db: " + "x" * 10 * MB
+    (directory / "imapd.conf").write_text(text)
+    return len(text)
+
+
+@pytest.mark.parametrize("make", [_nested, _spellings, _value])
+def test_an_imapd_conf_that_would_not_end(make: Made, tmp_path: Path) -> None:
+    size = make(tmp_path)
+    status, said = _export(tmp_path, size, "-C", "imapd.conf")
+    assert (status, said.count("\n")) == (78, 1)
+    assert "expected at most" in said
+    assert len(said) < 500
+
+
+def test_a_fifo_is_no_imapd_conf(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    assert _export(tmp_path, 0, "-C", "fifo")[0] == 78
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("--dump", b"user.jane\t%(S (9999 1))\n"),
+        (
+            "--quota-output",
+            b'{"user.jane": {"STORAGE": {"used": 9999, "limit": 1024}}}\n',
+        ),
+    ],
+)
+def test_a_report_or_a_dump_on_a_pipe_is_read(option: str, text: bytes, tmp_path: Path) -> None:
+    """As `<(quota)` gives it."""
+    (tmp_path / "text").write_bytes(text)
+    done = subprocess.run(
+        ["sh", "-c", f"cat text | {sys.executable} -c '{PROGRAM}' {option} /dev/stdin"],
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=HANGS,
+    )
+    assert done.stdout.splitlines()[-1].startswith(b"jane:")
+    assert done.stderr == b""
