@@ -50,7 +50,8 @@ _LONGEST, _LONGEST_OPTION, _DEEPEST = 1 << 20, 1 << 16, 100
 class ImapdConf:
     """The options of an imapd.conf and its includes, names in lower case.
 
-    `warnings` name what Cyrus does not accept and this reader does, one line each.
+    `warnings` name what Cyrus does not accept and this reader does, and lmtpd services that differ,
+    one line each.
     """
 
     path: str

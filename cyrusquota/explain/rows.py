@@ -57,13 +57,14 @@ def _rows(
     def predicate(some: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
         return [index for index, key in enumerate(some) if key in keys]
 
-    return cyrusdb.select(source.path, predicate, on_problem=on_problem).kept
+    assert source.select_records is not None
+    return source.select_records(predicate, on_problem).kept
 
 
 def names_in(source: Source, size: int, on_problem: OnProblem) -> Iterator[str]:
     """Return names of the quota roots of `source`, skipping most that are not about `size` long."""
-    if source.opened is not None and source.path is not None:
-        found = cyrusdb.select(source.path, _sized(size), on_problem=on_problem)
+    if source.select_records is not None:
+        found = source.select_records(_sized(size), on_problem)
         for key, _ in found.kept:
             yield key.decode("utf-8", "surrogateescape")
 

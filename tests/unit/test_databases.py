@@ -11,6 +11,7 @@ import pytest
 from cyrusquota import cyrusdb
 from cyrusquota.cyrus.imapdconf import ImapdConf, load
 from cyrusquota.errors import ConfigError, NoSuchSource, UnsupportedBackend
+from cyrusquota.explain.rows import roots_named
 from cyrusquota.site import source
 from cyrusquota.site.site import Site
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
@@ -122,6 +123,9 @@ def test_quotas_that_cannot_be_read_come_with_the_way_to_dump_them(
         with pytest.raises(UnsupportedBackend, match=tool) as caught:
             list(read() or [])
     assert "--dump -" in str(caught.value)
+    # `explain` reads a few records only.
+    with pytest.raises(UnsupportedBackend):
+        roots_named(found, {"user.jane"}, lambda problem: None)
 
 
 @pytest.mark.parametrize("lines", [("mboxlist_db: sql", *SERVER), ("mboxlist_db: zeroskip",)])
