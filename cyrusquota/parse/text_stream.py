@@ -7,6 +7,7 @@ all ends soon.
 
 from __future__ import annotations
 
+import io
 import re
 from typing import BinaryIO, Iterator, Optional
 
@@ -15,6 +16,8 @@ from cyrusquota.errors import DataError, Place
 #: Bytes of a line. The longest name and value of a database are a small part of it.
 LONGEST_LINE = 1 << 20
 
+#: Bytes to read at a time.
+_PIECE = 1 << 16
 _CR, _LF = b"\r", b"\n"
 #: Several CRs come of one terminal within another.
 _TERMINAL_END = re.compile(rb"\r+\n")
@@ -80,7 +83,17 @@ class TextStream:
         return line
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self.readline, b"")
+        """Yield the lines that are left; it reads ahead."""
+        rest = b""
+        while data := self.read(_PIECE):
+            data = rest + data
+            end = data.rfind(_LF) + 1
+            yield from io.BytesIO(data[:end])
+            rest = data[end:]
+            if len(rest) > LONGEST_LINE:
+                raise self.too_long(rest)
+        if rest:
+            yield rest
 
     def read(self, size: int) -> bytes:
         """Return about `size` bytes; nothing at the end."""
