@@ -13,6 +13,8 @@ from typing import Any, Iterator, Mapping
 
 import pytest
 
+import cyrusquota
+
 from . import commands
 from .cyrus import Cyrus
 
@@ -71,10 +73,12 @@ def test_the_recorded_answers_are_those_of_lmtpd(site: Site) -> None:
 
 @pytest.fixture(scope="module")
 def exported(site: Site) -> dict[str, int]:
-    """What the map and the lines on standard error amount to."""
+    """What the map and the problems amount to; the command names no more than twenty of these."""
     done, listed = commands.mapped("-C", str(site.conf))
     assert done.returncode == 0, done
-    said = done.stderr.decode()
+    problems: list[cyrusquota.CyrusQuotaError] = []
+    list(cyrusquota.from_config(cyrusquota.load(site.conf)).roots(problems.append))
+    said = "\n".join(map(str, problems))
 
     def code(user: str) -> int:
         bad = BAD_FORMAT if f"'user.{user}'" in said else 250
