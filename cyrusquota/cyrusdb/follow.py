@@ -20,18 +20,20 @@ import importlib
 import os
 import struct
 import time
-from typing import Iterator, Optional
+from typing import Callable, Iterator, Optional
 
 import attrs
 
 from cyrusquota import cyrusdb
-from cyrusquota.cyrusdb.database import Identity, Snapshot, Unreadable, identity
-from cyrusquota.errors import AnyPath, source_error
+from cyrusquota.cyrusdb.database import Database, Identity, Snapshot, Unreadable, identity
+from cyrusquota.cyrusdb.flat import Flat
+from cyrusquota.errors import AnyPath, CyrusQuotaError, OnProblem, source_error
 
 __all__ = [
     "HEADER_LOOKS",
     "Appended",
     "Changes",
+    "ComparedFile",
     "Followed",
     "FollowedLog",
     "LogHeader",
@@ -127,6 +129,9 @@ class WatchedFile(Followed):
 
     def __init__(self, path: AnyPath) -> None:
         self._path = path
+        self._look()
+
+    def _look(self) -> None:
         for _ in range(_LOOKS):
             self._identity = self._now()
             # A second change within one tick of the clock would not show.
@@ -148,6 +153,46 @@ class WatchedFile(Followed):
             return identity(os.stat(self._path))
         except OSError as error:
             raise source_error(error, self._path) from error
+
+
+#: Larger files are only watched: to read them takes too long, and to keep them too much memory.
+_LARGEST_COMPARED = 1 << 24
+
+
+class ComparedFile(WatchedFile):
+    """A flat file, which is read after each change and compared with what it held before.
+
+    `opened` opens it. It is also read here, so changes from before `begin` come again, which does
+    no harm. While it is too large, or has lines in bad format, `changes` are as for a
+    `WatchedFile`. Raises what `opened` raises, also in `changes`.
+    """
+
+    def __init__(self, path: AnyPath, opened: Callable[[OnProblem], Database]) -> None:
+        super().__init__(path)
+        self._opened = opened
+        self._records = self._read()
+
+    def changes(self) -> Changes:
+        if self._now() == self._identity:
+            return Changes()
+        self._look()
+        before, now = self._records, self._read()
+        self._records = now
+        if before is None or now is None:
+            return Changes(is_complete=False)
+        by_key: dict[bytes, Optional[bytes]] = {
+            key: value for key, value in now.items() if before.get(key) != value
+        }
+        by_key.update(dict.fromkeys(before.keys() - now.keys()))
+        return Changes(by_key, len(now))
+
+    def _read(self) -> Optional[dict[bytes, bytes]]:
+        if self._identity[2] > _LARGEST_COMPARED:
+            return None
+        problems: list[CyrusQuotaError] = []
+        with self._opened(problems.append) as db:
+            records = dict(db) if db.backend == Flat.backend else None
+        return None if problems else records
 
 
 # Files to which transactions are appended: skiplist, twom, twoskip

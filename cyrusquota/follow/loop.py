@@ -22,8 +22,9 @@ from typing import Callable, ContextManager, Optional
 
 import attrs
 
+from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb import follow
-from cyrusquota.cyrusdb.follow import Changes, Followed, NeedsRescan, WatchedFile
+from cyrusquota.cyrusdb.follow import Changes, ComparedFile, Followed, NeedsRescan, WatchedFile
 from cyrusquota.cyrusdb.quotalegacy.follow import FollowedTree
 from cyrusquota.errors import CyrusQuotaError, HeldBack, MapLocked
 from cyrusquota.follow.map_entries import MapEntries
@@ -79,7 +80,7 @@ class _Databases:
 def opened(config: FollowConfig) -> _Databases:
     """Return the databases of `config`, followed. Raises `SourceError` or `NeedsRescan`."""
     source, site = config.source, config.query.site
-    assert source.path is not None
+    assert source.path is not None and source.opened is not None
     quota: Followed
     if source.fulldirhash is not None:
         quota = FollowedTree(
@@ -87,6 +88,8 @@ def opened(config: FollowConfig) -> _Databases:
         )
     elif os.path.isdir(source.path):
         quota = FollowedTree(source.path)
+    elif cyrusdb.guess(source.path) is None:
+        quota = ComparedFile(source.path, source.opened)
     else:
         quota = follow.open(source.path)
     try:

@@ -167,6 +167,40 @@ def test_a_transaction_that_takes_several_looks_is_no_overwriting(
     assert found[-1].by_key == {b"user.a": V2, b"user.b": V2}
 
 
+def _flat(path: Path) -> follow.ComparedFile:
+    return follow.ComparedFile(
+        path, lambda on_problem: cyrusdb.open(path, "flat", on_problem=on_problem)
+    )
+
+
+def test_a_flat_file_is_compared_with_what_it_was(tmp_path: Path) -> None:
+    writer = WRITERS["flat"](tmp_path / "quotas.db")
+    commit(writer, {b"user.a": V1, b"user.b": V1})
+    found = _flat(writer.path)
+    assert found.changes() == Changes()
+    commit(writer, {b"user.a": V2, b"user.c": V1}, (b"user.b",))
+    assert found.changes() == Changes({b"user.a": V2, b"user.b": None, b"user.c": V1}, 2)
+    assert found.changes() == Changes()
+    commit(writer, {b"user.b": V3})
+    assert found.changes() == Changes({b"user.b": V3}, 3)
+
+
+def test_a_flat_file_with_bad_lines_or_too_large_is_only_watched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "quotas.db"
+    contents = [b"user.a\t1\n", b"user.a\t10\nbad\n", b"user.a\t100\n", b"user.a\t1000\n"]
+    path.write_bytes(contents[0])
+    found = _flat(path)
+    expected = [Changes(is_complete=False)] * 2 + [Changes({b"user.a": b"1000"}, 1)]
+    for content, changes in zip(contents[1:], expected):
+        path.write_bytes(content)
+        assert found.changes() == changes
+    monkeypatch.setattr(follow, "_LARGEST_COMPARED", 10)
+    path.write_bytes(b"user.a\t10000\n")
+    assert found.changes() == Changes(is_complete=False)
+
+
 def test_a_missing_file_is_an_error(writer: Writer, followed: Followed) -> None:
     writer.path.unlink()
     with pytest.raises(NoSuchSource):
