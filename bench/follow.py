@@ -36,6 +36,8 @@ unixhierarchysep: no
 quota_db: {backend}
 """
 LIMIT = 1 << 20
+#: What a cyrus.header begins with.
+HEADER = b"\xa1\x02\x8b\x0dCyrus mailbox header\nsecond line\n\tthird line\n"
 #: Seconds between two checks of the map.
 LOOK = 0.002
 #: One in so many users is over at the beginning.
@@ -82,14 +84,27 @@ class Cyrus:
             tool.stdin.write(b"COMMIT\n" if self._has_transactions else b"")
         assert tool.returncode == 0
 
+    def fill_mailboxes(self, roots: int) -> None:
+        """Give each user an INBOX, and a header that names their root."""
+        tool = [TOOL, "-C", str(self.conf), "-n", str(self.path.with_name("mailboxes.db"))]
+        rows = b"".join(command(key(number), b"0 default u\tlrs\t") for number in range(roots))
+        batch = b"BEGIN\n%bCOMMIT\n" % rows
+        subprocess.run([*tool, "twoskip", "batch"], input=batch, check=True)
+        for number in range(roots):
+            name = key(number)
+            directory = self.conf.parent / "spool" / name.decode().replace(".", "/")
+            directory.mkdir(parents=True)
+            (directory / "cyrus.header").write_bytes(HEADER + name + b"\tid\n")
+
     def writer(self) -> subprocess.Popen[bytes]:
         """Start a cyr_dbtool that commits each line separately."""
         return subprocess.Popen(self._command, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def follow(conf: Path, output: Path) -> subprocess.Popen[bytes]:
-    words = ["-m", "cyrusquota.cli.export", "-C", str(conf), "--no-mailboxes", "--follow"]
+def follow(conf: Path, output: Path, *, with_headers: bool) -> subprocess.Popen[bytes]:
+    words = ["-m", "cyrusquota.cli.export", "-C", str(conf), "--follow"]
     words += ["--max-change", "off", "-o", str(output)]
+    words += [] if with_headers else ["--no-mailboxes"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(PROJECT), *sys.path[1:]))}
     return subprocess.Popen([sys.executable, *words], env=environment)
 
@@ -150,7 +165,7 @@ def updates(roots: int, crossing: int) -> Iterator[tuple[int, bool, bool]]:
 
 
 def measure(cyrus: Cyrus, asked: argparse.Namespace, output: Path) -> None:
-    follower = follow(cyrus.conf, output)
+    follower = follow(cyrus.conf, output, with_headers=asked.headers)
     place = Map(output)
     begun = time.monotonic()
     while not place.look():
@@ -219,6 +234,7 @@ def main() -> None:
     parser.add_argument("--crossings", type=int, default=20, help="of those, changes of a verdict")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--directory", default="/dev/shm", help="for some hundred MB")
+    parser.add_argument("--headers", action="store_true", help="with mailboxes and their headers")
     asked = parser.parse_args()
     if not os.path.exists(TOOL) or os.geteuid() != 0:
         sys.exit("needs root and Cyrus: apt-get install cyrus-imapd cyrus-admin")
@@ -228,6 +244,8 @@ def main() -> None:
         cyrus = Cyrus(base / "cyrus", asked.backend)
         begun = time.monotonic()
         cyrus.fill(asked.roots)
+        if asked.headers:
+            cyrus.fill_mailboxes(asked.roots)
         print(f"{asked.backend}, {asked.roots} roots, made in {time.monotonic() - begun:.0f} s")
         measure(cyrus, asked, base / "overquota")
     finally:
