@@ -53,7 +53,7 @@ def explain_user(
     user.check(asked)
     options = raw.load()
     with reading_as(options.user):
-        found = user.found(asked, options.source, options.query())
+        found = user.found(asked, options.source, options.query(), options.conf)
     server = results.server_answer(found, for_good=_refuses_permanently(options))
     exim = _exim_answer(mta, found, asked, path)
     router = None if exim is None else exim.router

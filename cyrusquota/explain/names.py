@@ -10,8 +10,9 @@ from __future__ import annotations
 import difflib
 import itertools
 import re
-from typing import Iterable, Iterator
+from typing import Iterable, Iterator, Optional
 
+from cyrusquota.cyrus.imapdconf import ImapdConf
 from cyrusquota.cyrus.names import (
     Naming,
     Recipient,
@@ -69,6 +70,24 @@ def _by_address(asked: str, naming: Naming) -> Iterator[str]:
     if not naming.virtdomains and domain:
         # Cyrus 2.x used the whole address as the user name.
         yield f"{inbox}@{domain.replace('.', '^')}"
+
+
+def shared_folder(asked: str, conf: ImapdConf) -> Optional[str]:
+    """Return the internal name of the shared folder that an address is for, or None.
+
+    That is an address `POSTUSER+FOLDER`, where postuser is empty by default (imap/lmtpengine.c).
+    """
+    local, _, domain = asked.rpartition("@") if "@" in asked else (asked, "", "")
+    user, plus, detail = local.partition("+")
+    naming = conf.naming
+    if naming.downcase:
+        user, domain = ascii_lower(user), ascii_lower(domain)
+    if not plus or not detail or user != (conf.get("postuser") or ""):
+        return None
+    separator = "/" if conf.switch("unixhierarchysep", True) else "."
+    name = ".".join(level.replace(".", "^") for level in detail.split(separator))
+    has_domain = naming.virtdomains and domain not in ("", naming.defaultdomain)
+    return f"{domain}!{name}" if has_domain else name
 
 
 def address(name: str, naming: Naming) -> Recipient:

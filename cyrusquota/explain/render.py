@@ -34,7 +34,8 @@ def as_text(found: Explanation) -> str:
 
 
 def _who(user: User) -> str:
-    who = f"{user.address}, with the INBOX {user.name}, "
+    has = "the shared folder" if user.is_shared else "with the INBOX"
+    who = f"{user.address}, {has} {user.name}, "
     root = user.root or user.stored
     if root is None:
         return who + "has no quota root" + _rootless(user)
@@ -63,6 +64,9 @@ def _rootless(user: User) -> str:
 
 def _resources(user: User) -> Iterator[str]:
     root = user.root or user.stored
+    if user.messages is not None:
+        limit = f"{user.messages} of {user.max_messages} (mailbox_maxmessages_email)"
+        yield f"  {'messages in INBOX':18}  {limit}"
     if root is None or user.stored is None:
         return
     stored = dict(user.stored.usages())
@@ -158,6 +162,8 @@ def as_json(found: Explanation) -> dict[str, object]:
         "root": None if root is None else root.name,
         "nearest_root": user.nearest,
         "header_root": user.named,
+        "messages": user.messages,
+        "max_messages": user.max_messages,
         "resources": {} if root is None else _figures(root, user),
         "server": {
             "daemon": found.server.daemon,

@@ -41,7 +41,10 @@ class Reply(enum.Enum):
     @property
     def refuses_as_full(self) -> bool:
         """Whether the user is over quota."""
-        return self in (Reply.FULL, Reply.FULL_FOR_GOOD)
+        return self in _OVER
+
+
+_OVER = (Reply.FULL, Reply.FULL_FOR_GOOD)
 
 
 @attrs.frozen
@@ -56,7 +59,22 @@ class ServerAnswer:
 def server_answer(user: User, *, for_good: bool = False) -> ServerAnswer:
     """Return what the server answers; `for_good` is lmtp_over_quota_perm_failure."""
     daemon = "smmapd" if user.policy is SMMAPD else "lmtpd"
-    return ServerAnswer(daemon, *_reply(user, for_good))
+    reply, why = _reply(user, for_good)
+    if user.catchall is not None and reply in (*_OVER, Reply.UNKNOWN, Reply.UNREADABLE):
+        theirs, reason = _reply(user.catchall, for_good)
+        to = f"{user.catchall.address} (lmtp_catchall_mailbox)"
+        if user.catchall.has_list and user.catchall.inbox is None:
+            why += f"; {to} has no INBOX, so {daemon} answers {Reply.UNKNOWN.value}"
+        elif theirs is Reply.ACCEPTED:
+            reply, why = theirs, f"{why}; the mail goes to the INBOX of {to} instead"
+        else:
+            reply, why = theirs, f"{why}; {to} cannot take the mail either: {reason}"
+    elif reply is Reply.ACCEPTED and user.has_too_many_messages:
+        why += (
+            f"; but after DATA it refuses the message, because the INBOX has {user.messages}"
+            " messages (mailbox_maxmessages_email)"
+        )
+    return ServerAnswer(daemon, reply, why)
 
 
 def _reply(user: User, for_good: bool) -> tuple[Reply, str]:
@@ -66,7 +84,8 @@ def _reply(user: User, for_good: bool) -> tuple[Reply, str]:
             " domain while virtdomains is off"
         )
     if user.has_list and user.inbox is None:
-        return Reply.UNKNOWN, f"mailboxes.db has no {user.name}; its quota root is left over"
+        left = "; its quota root is left over" if user.nearest == user.name else ""
+        return Reply.UNKNOWN, f"mailboxes.db has no {user.name}{left}"
     if user.inbox is not None and not user.inbox.is_live:
         return Reply.UNKNOWN, "the INBOX is deleted, reserved, being moved, or on another server"
     if user.problem is not None:
@@ -214,9 +233,9 @@ def _map(user: User, server: ServerAnswer, table: MapAnswer) -> Iterator[Differe
             yield _disbelieved(server, table)
     elif refuses and not table.refuses:
         yield _missing(user, server, table)
-    elif table.refuses and server.reply is Reply.ACCEPTED:
+    elif table.refuses and server.reply is Reply.ACCEPTED and not user.has_too_many_messages:
         yield _listed(user, server, table)
-    elif table.refuses and not refuses:
+    elif table.refuses and not refuses and server.reply is not Reply.ACCEPTED:
         what = f"the map has an entry, and {server.daemon} answers {server.reply.value!r}"
         yield Difference(what, _since(table), _run(table))
 
@@ -235,12 +254,18 @@ def _disbelieved(server: ServerAnswer, table: MapAnswer) -> Difference:
 
 def _missing(user: User, server: ServerAnswer, table: MapAnswer) -> Difference:
     what = f"{server.daemon} refuses, and the map has no entry"
+    if user.is_shared:
+        return Difference(
+            what,
+            "this is a shared folder, and an export lists users only",
+            "make room in the folder, or raise its limit",
+        )
     if user.listed is None:
         return Difference(
             what,
-            "an export would not list this user, because the quota database and the header of the"
-            " INBOX name different quota roots",
-            f"quota -f {shlex.quote(user.name)} (as the Cyrus user) makes them agree",
+            "an export with these options does not list this user: with --headers trust-rows it"
+            " goes by the quota database, or another user's name differs in capitals only",
+            f"run `quota -f {shlex.quote(user.name)}`, which corrects the header of the INBOX",
         )
     if table.age > RECENT:
         return Difference(what, _since(table), _run(table))

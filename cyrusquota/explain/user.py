@@ -7,10 +7,12 @@ is always read.
 
 from __future__ import annotations
 
+import re
 from typing import AbstractSet, Iterator, Mapping, Optional
 
 import attrs
 
+from cyrusquota.cyrus.imapdconf import ImapdConf
 from cyrusquota.cyrus.names import Naming, Recipient, ancestors, recipient
 from cyrusquota.errors import (
     BadValue,
@@ -19,7 +21,7 @@ from cyrusquota.errors import (
     OptionError,
     printable,
 )
-from cyrusquota.explain.names import address, inbox_names, nearest, wanted_part
+from cyrusquota.explain.names import address, inbox_names, nearest, shared_folder, wanted_part
 from cyrusquota.explain.rows import inboxes_in, names_in, roots_named
 from cyrusquota.quota import QuotaRoot, Resource
 from cyrusquota.site.mailboxes import Inbox
@@ -38,7 +40,10 @@ class User:
     if no root governs the user. `nearest` is the nearest root in the quota database, `named` the
     root that the header of the INBOX names. `inbox` is None without a row in mailboxes.db;
     `has_list` says whether there is a mailboxes.db. `problem` is the error that kept the figures
-    from being read. `listed` is the verdict of the export.
+    from being read. `listed` is the verdict of the export. `is_shared` says that this is a shared
+    folder, which mail may be addressed to. `catchall` is the user who gets the mail that lmtpd does
+    not take for this one. `messages` is the number of messages in the INBOX, and `max_messages`
+    the limit of mailbox_maxmessages_email, if there is one.
     """
 
     name: str
@@ -54,6 +59,17 @@ class User:
     header_problem: Optional[CyrusQuotaError] = None
     problem: Optional[CyrusQuotaError] = None
     listed: Optional[Verdict] = None
+    is_shared: bool = False
+    catchall: Optional[User] = None
+    messages: Optional[int] = None
+    max_messages: Optional[int] = None
+
+    @property
+    def has_too_many_messages(self) -> bool:
+        """Whether lmtpd refuses the next message after DATA (mailbox_maxmessages_email)."""
+        if self.messages is None or self.max_messages is None:
+            return False
+        return self.messages >= self.max_messages
 
     @property
     def over(self) -> tuple[Resource, ...]:
@@ -63,18 +79,51 @@ class User:
 
 def check(asked: str) -> None:
     """Raise `OptionError` if `asked` cannot be a user under any naming."""
-    if not inbox_names(asked, Naming()):
+    # `+FOLDER` is a shared folder, unless postuser is set.
+    if not inbox_names(asked, Naming()) and not re.match(r"\+[^@]", asked):
         raise OptionError(f"expected an address or the name of a user, found {printable(asked)!r}")
 
 
-def found(asked: str, source: Source, query: Query) -> User:
-    """Return the user that `asked` means.
+def found(asked: str, source: Source, query: Query, conf: Optional[ImapdConf] = None) -> User:
+    """Return the user, or the shared folder, that `asked` means.
 
     Raises `NoSuchUser`, and what reading the source raises.
     """
     check(asked)
-    names = inbox_names(asked, source.naming)
-    return _Search(asked, names, source, query).user()
+    shared = None if conf is None else shared_folder(asked, conf)
+    names = inbox_names(asked, source.naming) if shared is None else (shared,)
+    search = _Search(asked, names, source, query, is_shared=shared is not None)
+    catchall = _catchall(source, query)
+    if catchall is not None and catchall.name not in names:
+        search.catchall = catchall
+    user = search.user()
+    limit = 0 if conf is None else _max_messages(conf)
+    if not limit or user.inbox is None or query.site is None or not user.inbox.is_live:
+        return user
+    try:
+        count = query.site.message_count(user.inbox)
+    except CyrusQuotaError as error:
+        query.on_problem(error)
+        return user
+    return attrs.evolve(user, messages=count, max_messages=limit)
+
+
+def _catchall(source: Source, query: Query) -> Optional[User]:
+    """Return the user of lmtp_catchall_mailbox, who may have no INBOX, or None if it is not set."""
+    if query.catchall is None or not query.policy.by_header:
+        return None
+    alone = attrs.evolve(query, catchall=None)
+    try:
+        return _Search(query.catchall, (query.catchall,), source, alone).user()
+    except NoSuchUser:
+        shown = address(query.catchall, source.naming)
+        return User(query.catchall, shown, None, None, query.site is not None, query.policy)
+
+
+def _max_messages(conf: ImapdConf) -> int:
+    """Return the limit of mailbox_maxmessages_email, 0 without one."""
+    value = conf.get("mailbox_maxmessages_email") or ""
+    return int(value) if re.fullmatch("[0-9]{1,10}", value) else 0
 
 
 @attrs.define
@@ -83,6 +132,8 @@ class _Search:
     names: tuple[str, ...]
     source: Source
     query: Query
+    is_shared: bool = False
+    catchall: Optional[User] = None
     _bad: dict[str, CyrusQuotaError] = attrs.field(factory=dict)
 
     def user(self) -> User:
@@ -90,21 +141,29 @@ class _Search:
         named, header_problem = self._header_root(inbox)
         roots = self._roots(named)
         name = self._name(inbox, roots)
+        if name is None and self.catchall is not None and self.catchall.inbox is not None:
+            # lmtpd gives mail for unknown users to the catch-all, too.
+            name = self.names[0]
         if name is None:
             raise self._unknown()
         naming = self.source.naming
+        to, shown = recipient(name, naming), address(name, naming)
+        if self.is_shared:
+            to = shown = Recipient(*_split_address(self.asked))
         known = roots.keys() | self._bad.keys()
         nearest = next((root for root in self._above(name) if root in known), None)
         user = User(
             name,
-            address(name, naming),
-            recipient(name, naming),
+            shown,
+            to,
             inbox,
             self.query.site is not None,
             self.query.policy,
             nearest=nearest,
             named=named,
             header_problem=header_problem,
+            is_shared=self.is_shared,
+            catchall=self.catchall,
         )
         return self._evaluated(user, roots)
 
@@ -112,6 +171,8 @@ class _Search:
         """Return the row of the first name that has a live INBOX, or else any row."""
         if self.query.site is None:
             return None
+        if self.is_shared:
+            return self.query.site.folder(self.names[0])
         rows = {one.name: one for one in self._inboxes(self.query.site, set(self.names))}
         ordered = [rows[name] for name in self.names if name in rows]
         return next((one for one in ordered if one.is_live), ordered[0] if ordered else None)
@@ -196,7 +257,12 @@ class _Search:
         problems: list[CyrusQuotaError] = []
         verdicts = evaluator.evaluate_roots(
             roots.values(),
-            attrs.evolve(self.query, site=site, on_problem=problems.append),
+            attrs.evolve(self.query, site=site, on_problem=problems.append, catchall=None),
             self._bad.keys(),
         )
         return next((one for one in verdicts if one.recipient == user.recipient), None)
+
+
+def _split_address(asked: str) -> tuple[str, Optional[str]]:
+    local, at, domain = asked.rpartition("@")
+    return (local, domain) if at else (asked, None)

@@ -59,6 +59,18 @@ def inboxes(records: Iterable[tuple[bytes, bytes]]) -> Iterator[Inbox]:
             yield _inbox(shown, value, by_id=name is not None)
 
 
+def folder(name: str, records: Iterable[tuple[bytes, bytes]]) -> Optional[Inbox]:
+    """Return the row of the mailbox called `name`, which need not be an INBOX, or None."""
+    raw = name.encode("utf-8", "surrogateescape")
+    domain, mark, rest = raw.rpartition(b"!")
+    levels = (level.replace(b"^", b".") for level in rest.split(b"."))
+    modern = b"N" + domain + (b"\x1d" if mark else b"") + b"\x1f".join(levels)
+    for key, value in records:
+        if key in (raw, modern):
+            return _inbox(name, value, by_id=key == modern)
+    return None
+
+
 def _modern_name(key: bytes) -> Optional[bytes]:
     """Return the internal name of the INBOX that a key of 3.6 or later is for, or None."""
     match = _NEW_KEY.fullmatch(key)
@@ -167,15 +179,17 @@ def _within(inbox: Inbox, layout: Layout) -> Iterable[str]:
         unique = inbox.uniqueid
         return "uuid", unique[:1], unique[1:2], unique
     domain, rest = split_domain(inbox.name)
-    component = rest.partition(".")[2]
+    levels = rest.split(".")
+    # The hash is that of the second level, of the first where there is no other.
+    hashed = ".".join(levels[1:]) or rest
     parts: list[str] = []
     if domain is not None:
         parts = ["domain", domain]
         if layout.hashed:
             parts.insert(1, directory_letter(domain, full=layout.full))
     if layout.hashed:
-        parts.append(directory_letter(component.replace("^", "."), full=layout.full))
-    return *parts, "user", component
+        parts.append(directory_letter(hashed.replace("^", "."), full=layout.full))
+    return *parts, *levels
 
 
 def header_root(content: bytes) -> Optional[str]:

@@ -38,6 +38,7 @@ from cyrusquota.site.mailboxes import (
     InboxKeys,
     Layout,
     file_path,
+    folder,
     header_root,
     inboxes,
     index_count,
@@ -128,6 +129,20 @@ class Site:
             return
         found = cyrusdb.select(self.path, InboxKeys(names), on_problem=on_problem)
         yield from inboxes(found.kept)
+
+    def folder(self, name: str) -> Optional[Inbox]:
+        """Return the row of the mailbox called `name`, which need not be an INBOX, or None.
+
+        Raises what `inboxes` raises. A dump in JSON is not searched.
+        """
+        if self.path is None or not os.path.exists(self.path):
+            return None
+        if cyrusdb.guess(self.path) is not None:
+            with cyrusdb.open(self.path) as db:
+                return folder(name, db)
+        with Path(self.path).open("rb") as stream:
+            pairs = (line.rstrip(b"\r\n").partition(b"\t") for line in stream)
+            return folder(name, ((key, value) for key, _, value in pairs))
 
     def alone(self, inbox: Optional[Inbox]) -> Site:
         """Return this site with no INBOX but this one."""
