@@ -230,3 +230,71 @@ def test_conversations_totals_and_refusals_for_good(needs_cyrus: None) -> None:
             assert found["server"]["reply"][:3] == str(code)
         done = commands.run_tool("explain", "-C", str(running.conf), "--no-exim", "jane")
         assert b"this is the conversations total, the quota database has" in done.stdout
+
+
+#: Options; the folder as the administrator writes it, in an address, and its root.
+SHARED = {
+    "dots": ({}, "news.old", "+news.old@example.net", "news.old"),
+    "slashes": (
+        {"unixhierarchysep": "yes", "postuser": "post"},
+        "news/a.b/c",
+        "Post+news/a.b/c@example.net",
+        "news.a^b.c",
+    ),
+    "by name, hashed": (
+        {"mailbox_legacy_dirs": "yes", "hashimapspool": "yes"},
+        "news.old",
+        "+news.old@example.net",
+        "news.old",
+    ),
+    "by name, hashed, one level": (
+        {"mailbox_legacy_dirs": "yes", "hashimapspool": "yes", "fulldirhash": "yes"},
+        "news",
+        "+news@example.net",
+        "news",
+    ),
+    "in a domain": (
+        {"virtdomains": "userid", "defaultdomain": DOMAIN},
+        "news@example.org",
+        "+news@example.org",
+        "example.org!news",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", list(SHARED))
+def test_a_shared_folder_is_governed_by_the_root_in_its_header(
+    needs_cyrus: None, case: str
+) -> None:
+    options, folder, asked, root = SHARED[case]
+    with Cyrus({"quota_db": "twoskip", **options}) as running:
+        running.start()
+        parts = folder.partition("@")[0]
+        separator = "/" if "/" in parts else "."
+        names = parts.split(separator)
+        for count in range(1, len(names) + 1):
+            above = separator.join(names[:count])
+            running.create(above + folder[len(parts) :])
+        running.let_anyone_post(folder)
+        running.set_quota(folder, 1000)
+        for value, code in ((ROOMY, 250), (FULL, 452)):
+            _store(running, root, value)
+            assert running.lmtp_rcpt(asked).code == code
+            status, found, err = _explain(running, asked, "--no-exim")
+            assert (status, err) == (0, "")
+            assert (found["root"], found["header_root"]) == (root, root)
+            assert found["server"]["reply"][:3] == str(code)
+        assert found["inbox"] == root
+
+
+def test_the_mail_of_unknown_users_goes_to_the_catchall(needs_cyrus: None) -> None:
+    with Cyrus({"quota_db": "twoskip", "lmtp_catchall_mailbox": "lost"}) as running:
+        running.start()
+        running.create_user("lost")
+        running.set_quota("user.lost", 1000)
+        for value, code in ((ROOMY, 250), (FULL, 452)):
+            _store(running, "user.lost", value)
+            assert running.lmtp_rcpt(f"nobody@{DOMAIN}").code == code
+            status, found, _ = _explain(running, f"nobody@{DOMAIN}", "--no-exim")
+            assert (status, found["server"]["reply"][:3]) == (0, str(code))
+            assert "lost (lmtp_catchall_mailbox)" in found["server"]["why"]

@@ -6,14 +6,16 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Optional
 
 import pytest
 from click.testing import CliRunner, Result
 
 from cyrusquota.cli.main import cyrusquota
+from cyrusquota.cyrus.imapdconf import ImapdConf
 from cyrusquota.cyrus.names import Naming
 from cyrusquota.display.sizes import duration
-from cyrusquota.explain.names import inbox_names, nearest
+from cyrusquota.explain.names import inbox_names, nearest, shared_folder
 
 OFF = Naming(virtdomains=False)
 ON = Naming(virtdomains=True, defaultdomain="example.net")
@@ -188,3 +190,26 @@ def test_an_unknown_user_has_an_exit_status_of_his_own(dump: Path, overquota: Pa
 def test_no_exim_goes_with_nothing_that_names_one(dump: Path, overquota: Path) -> None:
     done = _explain(dump, overquota, "--exim", "/usr/sbin/exim4", "jane")
     assert getattr(done.exception, "exit_status", None) == 64
+
+
+@pytest.mark.parametrize(
+    ("asked", "options", "name"),
+    [
+        ("+news@example.net", {}, "news"),
+        ("+news", {}, "news"),
+        ("+News.Old@example.net", {"unixhierarchysep": "no"}, "News.Old"),
+        ("+a/b.c@example.net", {"unixhierarchysep": "yes"}, "a.b^c"),
+        ("Shared+news@example.net", {"postuser": "shared"}, "news"),
+        ("+news@Example.org", {"virtdomains": "on", "defaultdomain": "a"}, "example.org!news"),
+        ("+news@example.org", {"virtdomains": "on", "defaultdomain": "example.org"}, "news"),
+        ("+news@example.net", {"postuser": "shared"}, None),
+        ("shared+news@example.net", {}, None),
+        ("shared@example.net", {"postuser": "shared"}, None),
+        ("+@example.net", {}, None),
+        ("Shared+news@x", {"postuser": "shared", "lmtp_downcase_rcpt": "no"}, None),
+    ],
+)
+def test_an_address_of_postuser_is_a_shared_folder(
+    asked: str, options: dict[str, str], name: Optional[str]
+) -> None:
+    assert shared_folder(asked, ImapdConf("imapd.conf", options)) == name
