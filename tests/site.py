@@ -68,9 +68,13 @@ class Site:
             "".join(f"user.{name}\t0 default {name}\tlrswipcda\t\n" for name, _ in rows)
         )
         for name in self.users:
-            header = self.spool / "user" / name / "cyrus.header"
-            header.parent.mkdir(parents=True, exist_ok=True)
-            header.write_bytes(HEADER % (f"user.{name}".encode(), name.encode()))
+            self.write_header(name, f"user.{name}")
+
+    def write_header(self, name: str, root: str) -> None:
+        """Let the header of an INBOX name a quota root, which is empty for none."""
+        header = self.spool / "user" / name / "cyrus.header"
+        header.parent.mkdir(parents=True, exist_ok=True)
+        header.write_bytes(HEADER % (root.encode(), name.encode()))
 
     def set(self, *options: str) -> None:
         """Add options to imapd.conf."""

@@ -44,6 +44,12 @@ _how = under(Heading.RUN)
     show_default=True,
     help="The imapd.conf to follow.",
 )
+@under(Heading.SOURCE)(
+    "--service",
+    metavar="NAME",
+    help="The name in cyrus.conf of the lmtpd that Exim delivers to.  [default: lmtpunix, lmtp, or"
+    " else the first]",
+)
 @exim_options
 @under(Heading.MAP)(
     "--domain",
@@ -70,6 +76,7 @@ _how = under(Heading.RUN)
 @_how("-q", "--quiet", is_flag=True, help="Print only warnings and errors.")
 def examine(
     config: str,
+    service: Optional[str],
     path: Optional[str],
     mta: Optional[Exim],
     domain: Optional[str],
@@ -88,7 +95,7 @@ def examine(
     """
     runs_systemd = root == "/" and os.path.isdir(_SYSTEMD)
     systemctl = shutil.which("systemctl", path="/usr/bin:/bin") if runs_systemd else None
-    host = Host(config, path, mta, domain, Path(root), systemctl)
+    host = Host(config, path, mta, domain, Path(root), systemctl, service)
     findings = list(doctor.examine(host))
     shown = [one for one in findings if not quiet or one.kind.severity.exit_status]
     if form == "json":

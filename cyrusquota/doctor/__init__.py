@@ -28,7 +28,8 @@ class Host:
     """What to check.
 
     `map` is None for the map that the router uses. Crontabs and units are below `root`. Exim is
-    asked about users without a domain as users of `domain`.
+    asked about users without a domain as users of `domain`. `service` is the name of lmtpd in
+    cyrus.conf, None for the usual one.
     """
 
     config: str
@@ -37,11 +38,12 @@ class Host:
     domain: Optional[str] = None
     root: Path = Path("/")
     systemctl: Optional[str] = None
+    service: Optional[str] = None
 
 
 def examine(host: Host) -> Iterator[Finding]:
     """Check `host` and return all findings, from Cyrus to Exim."""
-    found, quotas = cyrus.examine(host.config)
+    found, quotas = cyrus.examine(host.config, host.service)
     yield from found
     configured, router, exim = exim_side.check_configuration(host.exim, host.map or DEFAULT_PATH)
     path = host.map or (DEFAULT_PATH if router is None else router.map)

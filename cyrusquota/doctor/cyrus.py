@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from typing import Callable, Iterable, Iterator, Optional
@@ -25,7 +26,7 @@ from cyrusquota.quota import QuotaRoot
 from cyrusquota.site import source
 from cyrusquota.site.site import Site
 from cyrusquota.site.source import Source
-from cyrusquota.verdicts.evaluator import Query, Verdict
+from cyrusquota.verdicts.evaluator import Query, Verdict, is_delivered_to
 from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, Policy
 from cyrusquota.verdicts.selection import evaluate
 
@@ -33,6 +34,8 @@ from cyrusquota.verdicts.selection import evaluate
 _ALIASES = frozenset((ALWAYS_EXEMPT, "root", "abuse", "hostmaster", "webmaster", "cyrus"))
 #: How many users with room left are kept to test Exim.
 _GOOD = 3
+#: How many headers are checked, and how many at a time.
+_HEADERS, _BATCH = 100_000, 1 << 13
 
 
 @attrs.frozen
@@ -46,10 +49,10 @@ class Quotas:
     good: tuple[Recipient, ...]
 
 
-def examine(path: str) -> tuple[list[Finding], Optional[Quotas]]:
+def examine(path: str, service: Optional[str] = None) -> tuple[list[Finding], Optional[Quotas]]:
     """Check what the imapd.conf at `path` names; return findings, and the quotas if readable."""
     try:
-        conf = imapdconf.load(path)
+        conf = imapdconf.load(path, service)
         found = [*_configuration(conf), *_options(conf)]
         reading = _QuotaCheck(conf)
     except ConfigError as error:
@@ -60,7 +63,9 @@ def examine(path: str) -> tuple[list[Finding], Optional[Quotas]]:
 
 def _configuration(conf: ImapdConf) -> Iterator[Finding]:
     for warning in conf.warnings:
-        yield finding("imapd-conf-twice", warning.partition(";")[0])
+        # A warning about services says how to choose one.
+        kind = "lmtpd-services" if "--service" in warning else "imapd-conf-twice"
+        yield finding(kind, warning.partition(";")[0])
     where = conf.quotalegacy_base if conf.quota_backend == "quotalegacy" else conf.quota_path
     yield finding("imapd-conf", f"{conf.path}: quota_db {conf.quota_backend}, in {where}")
 
@@ -78,6 +83,11 @@ def _options(conf: ImapdConf) -> Iterator[Finding]:
             yield finding("totals-frozen", "quota_use_conversations is on, and conversations off")
     if on("lmtp_over_quota_perm_failure"):
         yield finding("perm-failure", "lmtp_over_quota_perm_failure is on")
+    catchall, most = conf.get("lmtp_catchall_mailbox"), conf.get("mailbox_maxmessages_email")
+    if catchall:
+        yield finding("catch-all", f"lmtp_catchall_mailbox is {catchall}")
+    if most and most != "0":
+        yield finding("max-messages", f"mailbox_maxmessages_email is {most}")
     if not naming.downcase:
         yield finding("capitals", "lmtp_downcase_rcpt is off")
     if naming.virtdomains:
@@ -134,6 +144,25 @@ class _QuotaCheck:
         good = self._users(host, quotas, found.verdicts)
         self.quotas = Quotas(quotas.name, policy, found.roots, tuple(found.verdicts), good)
         yield from self._summary(self.quotas)
+        if host.has_headers:
+            yield from self._headers(host, quotas)
+
+    def _headers(self, host: Site, quotas: Source) -> Iterator[Finding]:
+        """Check that the headers of INBOXes name the users' own roots, or none."""
+        assert quotas.opened is not None
+        with quotas.opened(_ignore) as database:
+            roots = {key.decode("utf-8", "surrogateescape") for key, _ in database}
+        inboxes = itertools.islice(filter(is_delivered_to, host.inboxes(_ignore)), _HEADERS)
+        wrong: list[str] = []
+        for batch in iter(lambda: list(itertools.islice(inboxes, _BATCH)), []):
+            for inbox, named in zip(batch, host.header_roots(batch)):
+                own = inbox.name if inbox.name in roots else None
+                is_gone = isinstance(named, str) and named not in roots
+                if not isinstance(named, CyrusQuotaError) and (is_gone or own not in (None, named)):
+                    wrong.append(f"{inbox.name} names {named or 'no root'}")
+        if wrong:
+            count = "1 INBOX" if len(wrong) == 1 else f"{len(wrong)} INBOXes, the first"
+            yield finding("header-root", f"{count}: the header of {wrong[0]}")
 
     def _users(
         self, host: Site, quotas: Source, verdicts: Iterable[Verdict]
@@ -174,6 +203,10 @@ def _watched(roots: Iterable[QuotaRoot]) -> Iterator[QuotaRoot]:
         yield from roots
     except CyrusQuotaError as error:
         raise _QuotasFailed(error) from error
+
+
+def _ignore(problem: CyrusQuotaError) -> None:
+    """Take no notice of a problem that was reported before."""
 
 
 def is_open(path: str) -> bool:

@@ -6,6 +6,8 @@ import enum
 
 import attrs
 
+from cyrusquota.cyrus.repairs import SET_LIMIT
+
 
 class Severity(enum.Enum):
     """How bad a finding is.
@@ -51,6 +53,12 @@ CYRUS_KINDS = (
         "imapd.conf sets an option twice. cyrusquota uses the last one; Cyrus does not start.",
         "remove one of the two lines",
     ),
+    Kind(
+        "lmtpd-services",
+        WARNING,
+        "cyrus.conf has several lmtpd services, and imapd.conf gives them different options.",
+        "name the service that Exim delivers to: cyrusquota-export --service NAME",
+    ),
     Kind("quota-db", OK, "The quota database can be read."),
     Kind(
         "quota-db-bad",
@@ -75,6 +83,13 @@ CYRUS_KINDS = (
         WARNING,
         "There are no quota roots, so nobody is ever over quota.",
         "check that this is the database that Cyrus uses, or set quotas",
+    ),
+    Kind(
+        "header-root",
+        WARNING,
+        "The header of an INBOX names another quota root than the user's own, or one that does not"
+        " exist. lmtpd goes by the header, and with no such root the user is unlimited.",
+        SET_LIMIT,
     ),
     Kind(
         "quota-db-open",
@@ -130,6 +145,21 @@ CYRUS_KINDS = (
         NOTE,
         "lmtp_over_quota_perm_failure is on: Cyrus rejects mail permanently, the map defers it.",
         "if Exim should reject permanently too: use --refuse, and the router in exim/refuse",
+    ),
+    Kind(
+        "catch-all",
+        WARNING,
+        "lmtp_catchall_mailbox is set. While that INBOX has room, lmtpd accepts mail for users who"
+        " are over quota, and for users who do not exist, and delivers it there: the mail goes"
+        " astray. The map then lists nobody.",
+        "remove lmtp_catchall_mailbox, so that such mail is refused",
+    ),
+    Kind(
+        "max-messages",
+        NOTE,
+        "mailbox_maxmessages_email is set. lmtpd accepts the recipient, and refuses the message"
+        " after DATA if the INBOX has that many messages, when Exim has already accepted it.",
+        "limit MESSAGE of the quota root instead; cyrusquota explain shows the number of messages",
     ),
     Kind(
         "capitals",

@@ -367,6 +367,36 @@ def test_quota_f_has_the_header_name_the_own_root(cyrus: Cyrus) -> None:
     assert_told(cyrus, {"joe": 452})
 
 
+def _forget_header(cyrus: Cyrus) -> None:
+    """A row that was written behind the server's back: the header names no root."""
+    row = _row(cyrus)
+    cyrus.delete_rows([ROOT])
+    cyrus.run("quota", "-f", ROOT)
+    cyrus.set_rows({ROOT: row})
+
+
+def _forget_row(cyrus: Cyrus) -> None:
+    """A row that was deleted by hand: the header names a root that is gone."""
+    cyrus.delete_rows([ROOT])
+
+
+@pytest.mark.parametrize("forget", [_forget_header, _forget_row])
+def test_what_the_doctor_advises_about_a_header_repairs_it(
+    cyrus: Cyrus, forget: Callable[[Cyrus], None]
+) -> None:
+    forget(cyrus)
+    assert cyrus.lmtp_rcpt(f"jane@{DOMAIN}").code == 250
+    done = commands.run_tool("doctor", "-C", str(cyrus.conf), "--root", str(cyrus.directory))
+    (line,) = (line for line in done.stdout.decode().splitlines() if "header-root: " in line)
+    assert f"the header of {ROOT} names" in line
+    steps = advised(line)
+    assert steps == [SETQUOTA, FIX]
+    _follow(cyrus, steps)
+    _assert_repaired(cyrus)
+    done = commands.run_tool("doctor", "-C", str(cyrus.conf), "--root", str(cyrus.directory))
+    assert b"header-root: " not in done.stdout
+
+
 @pytest.mark.parametrize("content", [b"", b"hello"], ids=["empty", "something else"])
 def test_reconstruct_writes_a_broken_header_with_the_root_that_it_named(
     cyrus: Cyrus, content: bytes

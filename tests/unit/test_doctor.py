@@ -77,6 +77,14 @@ def _from_elsewhere(site: Site) -> None:
     site.map.write_text(re.sub("# source: .*", "# source: elsewhere", text))
 
 
+def _two_services(site: Site) -> None:
+    site.set("lmtpstrict_lmtp_strict_quota: yes")
+    services = "".join(
+        f' {name} cmd="lmtpd -a" listen="{name}"\n' for name in ("lmtp", "lmtpstrict")
+    )
+    (site.directory / "cyrus.conf").write_text(f"SERVICES {{\n{services}}}\n")
+
+
 def _disabled(site: Site) -> None:
     site.no_schedule()
     site.unit("cyrusquota.service", FOLLOW.format(site.map))
@@ -104,6 +112,10 @@ CASES: Mapping[str, Callable[[Site], object]] = {
     "totals": lambda site: site.set("quota_use_conversations: yes", "conversations: yes"),
     "totals-frozen": lambda site: site.set("quota_use_conversations: yes"),
     "perm-failure": lambda site: site.set("lmtp_over_quota_perm_failure: yes"),
+    "lmtpd-services": _two_services,
+    "catch-all": lambda site: site.set("lmtp_catchall_mailbox: bob"),
+    "max-messages": lambda site: site.set("mailbox_maxmessages_email: 1000"),
+    "header-root": lambda site: site.write_header("bob", "user"),
     "capitals": lambda site: site.set("lmtp_downcase_rcpt: no"),
     "virtual-domains": lambda site: site.set("virtdomains: userid"),
     "map": _nothing,
@@ -167,6 +179,38 @@ def test_the_worst_finding_is_the_exit_status() -> None:
     assert worst([]).exit_status == worst([ok]).exit_status == worst([note, ok]).exit_status == 0
     assert worst([ok, warning, note]).exit_status == 1
     assert worst([error, warning]).exit_status == 2
+
+
+def test_of_two_services_one_can_be_chosen(site: Site) -> None:
+    _two_services(site)
+    found = site.findings()
+    assert "lmtp_strict_quota" in found["lmtpd-services"].said
+    assert "strict-quota" not in found
+    found = site.findings(attrs.evolve(site.host(), service="lmtpstrict"))
+    assert "lmtpd-services" not in found
+    assert "strict-quota" in found
+
+
+@pytest.mark.parametrize(
+    ("root", "said"),
+    [("user.bob", None), ("", "no root"), ("user", "user"), ("user.ann", "user.ann")],
+)
+def test_a_header_names_the_own_root(site: Site, root: str, said: Optional[str]) -> None:
+    site.write_header("bob", root)
+    found = site.findings()
+    if said is None:
+        assert "header-root" not in found
+    else:
+        expected = f"1 INBOX: the header of user.bob names {said}"
+        assert found["header-root"].said == expected
+
+
+def test_a_header_without_a_root_is_right_where_there_is_no_row(site: Site) -> None:
+    rows = site.quotas.read_text().splitlines(keepends=True)
+    site.quotas.write_text("".join(row for row in rows if not row.startswith("user.bob")))
+    assert site.findings()["header-root"].said.endswith("user.bob names user.bob")
+    site.write_header("bob", "")
+    assert "header-root" not in site.findings()
 
 
 def test_a_sql_server_is_dumped_by_its_tool(site: Site) -> None:
