@@ -112,7 +112,7 @@ CASES = (
     ),
     ErrorCase(
         "no text at all",
-        BadDump,
+        DataError,
         "cyrusquota-export --dump /dev/zero",
     ),
     ErrorCase(

@@ -47,7 +47,8 @@ CASES = (
         UnsupportedBackend,
         "cyrusquota-export -C imapd.conf",
         files={
-            "imapd.conf": b"configdirectory: /x\nquota_db: sql\nsql_engine: pgsql\n",
+            "imapd.conf": b"configdirectory: lib\nquota_db: sql\nsql_engine: pgsql\n",
+            "lib/mailboxes.db": b"",
         },
     ),
     ErrorCase(

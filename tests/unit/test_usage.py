@@ -207,11 +207,7 @@ WITHOUT_EFFECT = (
     ("cyrusquota list --dump - --format csv --unit MiB", "--format table"),
 )
 #: Wrong only together with what imapd.conf or the data says.
-NEEDS_DATA = (
-    "--dump - --key address",
-    "-C imapd.conf --no-mailboxes",
-    "-C imapd.conf --service lmtp",
-)
+NEEDS_DATA = ("--dump - --key address", "-C imapd.conf --no-mailboxes", "--service lmtp")
 
 
 class _Unread(io.RawIOBase):
@@ -331,7 +327,7 @@ def test_every_case_of_wrong_usage_is_found_before_anything_is_read(
 
 
 def test_what_is_wrong_only_with_the_data_is_few() -> None:
-    assert len([one for one in error_cases.CASES if one.command.endswith(NEEDS_DATA)]) == 3
+    assert len([one for one in error_cases.CASES if one.command.endswith(NEEDS_DATA)]) == 4
 
 
 def test_without_an_imapd_conf_a_right_line_is_78(cli: Cli) -> None:
@@ -395,8 +391,8 @@ def test_the_help_of_the_export_has_the_groups_of_the_manual(cli: Cli) -> None:
     sections = dict(zip(parts[1::2], parts[2::2]))
     for title, names in {
         "Where the quotas are": "--config --mailboxes --no-mailboxes --db --backend --quota-output"
-        " --dump --user --service",
-        "Who is over": "--policy --headers --reserve --exempt",
+        " --dump --service --user",
+        "Who is over": "--policy --reserve --headers --exempt",
         "What is written": "--output --map-format --key --message --refuse --headroom --owner"
         " --group --mode --max-change --accept-change --wait --follow-links",
         "How it runs": "--follow --poll --dry-run --quiet --verbose --version --help",
