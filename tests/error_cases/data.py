@@ -112,7 +112,7 @@ CASES = (
     ),
     ErrorCase(
         "no text at all",
-        DataError,
+        BadDump,
         "cyrusquota-export --dump /dev/zero",
     ),
     ErrorCase(
