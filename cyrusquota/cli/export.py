@@ -143,7 +143,7 @@ def export(
         _check_follow(raw, output, is_single=dry_run or accept_change is not None)
         from cyrusquota.cli.service import Service
 
-        Service(raw.load(is_service=True), map_options, publisher).run(poll, verbose)
+        Service(raw.load(waits=True), map_options, publisher).run(poll, verbose)
         return
     guard = Guard(publisher.summarize, map_options.limits, accept_change)
     options = raw.load()

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyrusquota import cyrusdb
+from cyrusquota.cyrus.imapdconf import ImapdConf
 from cyrusquota.errors import DataError, NoSuchSource, Place, SourceError, printable
+from cyrusquota.site.databases import check_readable
 
 if TYPE_CHECKING:
     from cyrusquota.site.site import Site
@@ -23,15 +25,12 @@ _HEAD = 1 << 16
 _BINARY = 512
 
 
-def check_database(path: str) -> None:
+def check_database_file(path: str) -> None:
     """Raise `DataError` where the file at `path` is in no format of a Cyrus database."""
-    advice = (
-        "name the quota database; the output of `quota` goes to --quota-output, a dump to --dump"
-    )
-    _check(path, "a database of Cyrus", advice, json=False)
+    _check(path, "a database of Cyrus", "name the quota database", json=False)
 
 
-def check_mailboxes(path: str) -> None:
+def check_mailboxes_file(path: str) -> None:
     """Raise where the file at `path` is neither a mailboxes.db nor a dump of one.
 
     That is `DataError`, and `NoSuchSource` for a directory.
@@ -52,11 +51,19 @@ def _check(path: str, expected: str, advice: str, *, json: bool) -> None:
         is_text = b"\0" not in head[:_BINARY]
         if not head or (is_text and (b"\t" in head or (json and head.lstrip()[:1] == b"{"))):
             return
+        from cyrusquota.parse.text_stream import kind_of
+
+        kind = kind_of(head)
+        advice = advice if kind is None or json else f"this is {kind}"
         raise DataError(expected, place=Place(path), found=head.partition(b"\n")[0], advice=advice)
 
 
-def check_started(source: Source, site: Site) -> None:
-    """Raise `NoSuchSource` where Cyrus has never been started: it has made no database yet."""
+def check_started(conf: ImapdConf, source: Source, site: Site) -> None:
+    """Raise `NoSuchSource` where Cyrus has never been started: it has made no database yet.
+
+    Raises `UnsupportedBackend` where the quotas are in no file.
+    """
+    check_readable(conf, "quota_db", conf.quota_path)
     path = str(site.path)
     # A name with a NUL byte has an error of its own.
     is_missing = "\0" not in path and not os.path.lexists(path)

@@ -23,7 +23,7 @@ from cyrusquota.cyrus.imapdconf import ImapdConf
 from cyrusquota.cyrus.names import Naming
 from cyrusquota.errors import DataError, NoSuchSource, OptionError, printable, source_error
 from cyrusquota.publish.privileges import reading_as
-from cyrusquota.site import databases, source
+from cyrusquota.site import source
 from cyrusquota.site.source import Source
 from cyrusquota.verdicts.evaluator import Query
 from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, POLICIES, Policy, Reserve
@@ -149,7 +149,6 @@ class Options:
     def check_readable(self, roots: int) -> None:
         """Release the problems; raise `DataError` if there are some and no `roots` were read."""
         if not roots and self.problems.in_data:
-            self.problems.discard()
             error, first = self.source.unreadable(), self.problems.first_in_data
             raise DataError(error.expected, advice=f"{error.advice}; the first problem: {first}")
         self.problems.release()
@@ -215,10 +214,10 @@ class RawOptions:
         """Return whether the quotas come from something that can be read only once."""
         return self.quota_output is not None or self.dump is not None
 
-    def load(self, *, is_service: bool = False) -> Options:
+    def load(self, *, waits: bool = False) -> Options:
         """Read imapd.conf, if it is needed, and open what can be read only once.
 
-        A service waits for a Cyrus that has never been started; else that is `NoSuchSource`. Raises
+        A Cyrus that has never been started is `NoSuchSource`, unless the caller `waits`. Raises
         `ConfigError` for an imapd.conf that cannot be followed, `OptionError` for options that do
         not fit it, `DataError` for a file that is not what its option is for, and `NoSuchSource` or
         another `SourceError` for a stream.
@@ -232,15 +231,13 @@ class RawOptions:
                 for warning in conf.warnings:
                     self.problems.warn(warning)
             if self.db is not None and self.backend is None:
-                input_files.check_database(self.db)
+                input_files.check_database_file(self.db)
             if self.mailboxes is not None:
-                input_files.check_mailboxes(self.mailboxes)
+                input_files.check_mailboxes_file(self.mailboxes)
             found, site = _source(self, conf), _site(self, conf)
-            is_configured = conf is not None and not any(map(bool, self._sources))
-            if is_configured and site is not None and self.mailboxes is None and not is_service:
-                assert conf is not None
-                databases.check_readable(conf, "quota_db", conf.quota_path)
-                input_files.check_started(found, site)
+            is_configured = not any(map(bool, self._sources)) and self.mailboxes is None
+            if conf is not None and site is not None and is_configured and not waits:
+                input_files.check_started(conf, found, site)
             return Options(
                 found,
                 site,
@@ -250,7 +247,7 @@ class RawOptions:
                 self.problems,
                 self.user,
                 conf,
-                reload=functools.partial(self.load, is_service=is_service),
+                reload=functools.partial(self.load, waits=waits),
             )
 
 
@@ -267,6 +264,10 @@ def source_options(command: Callable[..., Any], *, is_quiet: bool = False) -> Ca
         raw = RawOptions(**{name: options.pop(name) for name in names}, problems=problems)
         try:
             return command(raw=raw, **options)
+        except DataError:
+            # Where the source as a whole is damaged, that is the one thing to report.
+            problems.discard()
+            raise
         finally:
             problems.close()
 

@@ -38,6 +38,7 @@ _KINDS = (
     ),
     (rb"Script started on ", "a typescript of script(1); remove its first line and its last ones"),
     (rb"\xa1\x02\x8b\x0d|SQLite format 3\0", "a database itself; give its path with --db"),
+    (rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd", "a compressed file; decompress it first"),
     # Names hold no NUL byte.
     (rb"[^\t\n]*\0", "no text; a database itself is given with --db"),
     (rb" *Quota +% Used +Used ", REPORT),

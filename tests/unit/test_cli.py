@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -540,6 +541,13 @@ def test_at_most_twenty_problems_are_told_one_by_one(
     assert last is None or last in said[-1]
 
 
+def test_a_source_that_is_damaged_as_a_whole_gets_one_line(export_: Cli) -> None:
+    dump = b"user.max\tgarbage\n" * 30 + b"user.jane\t2000 1\nuser.b"
+    done = export_("--dump", "-", stdin=dump)
+    assert (done.status, done.out, done.err.count("\n")) == (65, "", 1)
+    assert "the dump was not kept whole" in done.err
+
+
 def test_a_source_of_bad_records_alone_is_65(export_: Cli, tmp_path: Path) -> None:
     target = tmp_path / "map"
     done = export_("--dump", "-", "-o", str(target), stdin=b"user.jane\tgarbage\n")
@@ -553,18 +561,21 @@ WRONG_FILES = [
     ("--db directory", 66, "expected a directory that holds quota/ or domain/"),
     ("--db passwd", 65, "expected a database of Cyrus, found 'root:x:0:0:root:/root:/bin/bash'"),
     ("--db binary", 65, "expected a database of Cyrus, found '\\x7fELF"),
-    (f"--db {TEXT}/quota.txt", 65, "the output of `quota` goes to --quota-output"),
-    (f"--db {TEXT}/quota.json", 65, "the output of `quota` goes to --quota-output"),
+    (f"--db {TEXT}/quota.txt", 65, "prints; give it with --quota-output"),
+    (f"--db {TEXT}/quota.json", 65, "prints with --quota-output"),
     ("--dump directory", 66, "directory: a directory; name the file that is in it"),
     ("--dump passwd", 65, "not one record of it can be read"),
     ("--dump binary", 65, "this is no text; a database itself is given with --db"),
+    ("--dump dump.gz", 65, "this is a compressed file; decompress it first"),
+    ("--quota-output dump.gz", 65, "this is a compressed file; decompress it first"),
+    ("--db dump.gz", 65, "this is a compressed file; decompress it first"),
     (f"--dump {DB[1]}", 65, "this is a database itself; give its path with --db"),
-    (f"--dump {TEXT}/quota.txt", 65, ""),
-    (f"--dump {TEXT}/quota.json", 65, ""),
+    (f"--dump {TEXT}/quota.txt", 65, "prints; give it with --quota-output"),
+    (f"--dump {TEXT}/quota.json", 65, "prints with --quota-output"),
     ("--quota-output directory", 66, "directory: a directory; name the file that is in it"),
     ("--quota-output passwd", 65, "passwd, line 1: expected "),
     ("--quota-output binary", 65, "this is no text; a database itself is given with --db"),
-    (f"--quota-output {DB[1]}", 65, "this is a database itself; give its path with --db"),
+    (f"--quota-output {DB[1]}", 65, "this is a database itself; give its path"),
     (f"--quota-output {TEXT}/cyr_dbtool-show.txt", 65, "give it with --dump"),
     (f"--db {DB[1]} --mailboxes directory", 66, "name the mailboxes.db that is in it"),
     (f"--db {DB[1]} --mailboxes passwd", 65, "expected a list of mailboxes, found 'root:x:"),
@@ -588,7 +599,8 @@ def test_a_file_that_is_not_what_it_should_be_gets_one_line(
     Path("directory").mkdir()
     users = ("root:x:0:0:root:/root:/bin/bash", *(f"u{n}:x:{n}::/:/bin/sh" for n in range(1, 30)))
     Path("passwd").write_text("".join(f"{line}\n" for line in users))
-    Path("binary").write_bytes(b"\x7fELF\x02\x01\x01\0\0\0\t\n\x01\t\x02\n" * 100)
+    Path("dump.gz").write_bytes(gzip.compress(b"user.jane\t2000 1\n"))
+    Path("binary").write_bytes(b"\x7fELF\x02\x01\x01\0\0\0\n\x01\t\x02\n" * 100)
     done = export_(*options.split(), "-o", "map")
     assert (done.status, done.out, done.err.count("\n")) == (status, "", 1)
     assert text in done.err
