@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 _COLUMNS = [b"data", b"dbkey"]
 _TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND rootpage > 0"
 #: Cyrus reads both columns as text, whatever is in them; the last of two rows is the newer.
+_CALCULATED = "SELECT count(*) FROM pragma_table_xinfo(CAST(? AS TEXT)) WHERE hidden > 1"
 _ROWS = 'SELECT CAST(dbkey AS TEXT), CAST(data AS TEXT) FROM "{}" ORDER BY rowid'
 
 # The file (https://www.sqlite.org/fileformat2.html).
@@ -150,7 +151,10 @@ class Sql(Database):
             raise self._damaged(f"whole pages of {page_size} bytes")
         self._size = room = pages * page_size
         records = {}
-        table = self._found_table(source).decode("utf-8", "surrogateescape").replace('"', '""')
+        found = self._found_table(source)
+        if source.execute(_CALCULATED, (found,)).fetchone()[0]:
+            raise self._damaged("a table whose columns are stored, not calculated")
+        table = found.decode("utf-8", "surrogateescape").replace('"', '""')
         for key, data in source.execute(_ROWS.format(table)):
             records[key] = data or b""
             # Damaged pages may lead to one another again and again.

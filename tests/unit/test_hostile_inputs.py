@@ -6,8 +6,10 @@ killed if it hung.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +109,19 @@ def test_a_list_of_mailboxes_of_one_line(tmp_path: Path) -> None:
     assert status == 65
     assert "lines of at most" in said
     assert len(said) < 500
+
+
+@pytest.mark.parametrize("kind", ["STORED", "VIRTUAL"])
+def test_a_sqlite_table_that_calculates_what_it_holds(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "quotas.db"
+    calculated = f"data TEXT GENERATED ALWAYS AS (printf('%.*c', number, 'x')) {kind}"
+    with contextlib.closing(sqlite3.connect(path)) as made, made:
+        made.execute(f"CREATE TABLE quotas_db (dbkey TEXT, number INT, {calculated})")
+        number = 100 if kind == "STORED" else 900_000_000
+        made.execute("INSERT INTO quotas_db (dbkey, number) VALUES ('user.jane', ?)", (number,))
+    status, said = _export(tmp_path, path.stat().st_size, "--db", "quotas.db")
+    assert (status, said.count("\n")) == (65, 1)
+    assert "columns are stored, not calculated" in said
 
 
 @pytest.mark.parametrize("option", ["--dump", "--quota-output", "-C"])
