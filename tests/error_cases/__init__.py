@@ -37,7 +37,7 @@ UNREACHABLE: dict[str, str] = {
     "maps/installed.py: _read (4)": "a NUL byte, which no argument of a command can have",
     "cyrusdb/skiplist/reader.py: Skiplist._report_doubts": "like a bad checksum of twoskip",
     "cyrusdb/sql.py: Sql._read": "like `a sound SQLite file`; Python 3.9 and 3.11 come to either",
-    "cyrusdb/sql.py: Sql._rows (2)": "like `a sound SQLite file`; takes pages in a circle",
+    "cyrusdb/sql.py: Sql._rows (3)": "like `a sound SQLite file`; takes pages in a circle",
 }
 
 

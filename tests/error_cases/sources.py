@@ -11,7 +11,13 @@ from typing import ContextManager
 from unittest import mock
 
 from cyrusquota.cyrusdb.twom.xxh3 import checksum
-from cyrusquota.errors import NoSuchSource, SourceError, SourceForbidden, UnsupportedBackend
+from cyrusquota.errors import (
+    DamagedDatabase,
+    NoSuchSource,
+    SourceError,
+    SourceForbidden,
+    UnsupportedBackend,
+)
 from tests.error_cases.case import FIXTURES, ErrorCase, as_nobody, failing
 
 _MAIN = FIXTURES / "main"
@@ -94,6 +100,15 @@ CASES = (
         "cyrusquota-export --db quotas.sqlite",
         files={"quotas.sqlite": b""},
         meanwhile=lambda: _sqlite("quotas.sqlite", "CREATE TABLE other (a, b)"),
+    ),
+    ErrorCase(
+        "a SQLite table that calculates what it holds",
+        DamagedDatabase,
+        "cyrusquota-export --db quotas.sqlite",
+        files={"quotas.sqlite": b""},
+        meanwhile=lambda: _sqlite(
+            "quotas.sqlite", "CREATE TABLE quotas_db (dbkey, data AS (dbkey || '1'))"
+        ),
     ),
     ErrorCase(
         "a Cyrus that was never started",
