@@ -247,6 +247,8 @@ class Evaluator:
 
     def _nearest(self, name: str) -> Optional[QuotaRoot]:
         """Return the nearest root in the quota database, as smmapd does, if it is bad."""
+        if not self._has_bad_above(name):
+            return None
         nearest = next(filter(self._has_row, self._above(name)), None)
         return None if nearest is None else self._bad_root(nearest)
 
