@@ -71,8 +71,10 @@ def scan(
     """
     result, site, begun = ScanResult(), options.site, time.monotonic()
 
+    unreadable: set[str] = set()
+
     def roots() -> Iterator[QuotaRoot]:
-        counted = options.source.counted(None, options.problems)
+        counted = options.source.counted(None, evaluator.noting(unreadable, options.problems))
         for root in progress(counted, lambda: counted.count):
             result.roots = counted.count
             on_root(root)
@@ -94,6 +96,7 @@ def scan(
             attrs.evolve(
                 options.query(reserve), site=None if site is None else site.with_inboxes(inboxes)
             ),
+            unreadable,
         )
         result.verdicts.extend(found)
     options.check_readable(result.roots)

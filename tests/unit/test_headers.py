@@ -221,6 +221,25 @@ def test_a_map_says_whether_headers_were_read(
     assert _map_of(done.out) == (listed, said)
 
 
+@pytest.mark.parametrize("policy", ["lmtpd", "smmapd"])
+def test_what_monitors_counts_the_users_whom_the_daemon_refused(
+    answers: list[dict[str, Any]],
+    recorded: _Recorded,
+    tmp_path: Path,
+    policy: str,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with (tmp_path / "imapd.conf").open("a") as conf:
+        conf.write("quota_db: flat\nvirtdomains: userid\ndefaultdomain: default.example\n")
+    metrics = programs.program(capfdbinary, monkeypatch, "metrics", "-C")
+    done = metrics(
+        str(tmp_path / "imapd.conf"), "--policy", policy, "-q", "--map", str(tmp_path / "map")
+    )
+    refused = sum(answer[policy] in (452, "TEMP") for answer in answers)
+    assert f"\ncyrusquota_refused_users {refused}\n" in done.out
+
+
 @pytest.mark.parametrize("where", [("-C", "imapd.conf"), ("--mailboxes", "mailboxes.db")])
 def test_a_list_of_mailboxes_alone_leads_to_no_headers(
     tmp_path: Path, export: programs.Program, where: tuple[str, str]
