@@ -16,7 +16,9 @@ from cyrusquota.maps.installed import installed_map
 from tests.exim_faults import CONDITION, EXIM_CASES, ROUTER, rewritten
 from tests.site import Site
 
-from . import commands, exim
+from . import commands, exim, smtp
+from .cyrus import DOMAIN, Cyrus
+from .exim_daemon import Daemon
 
 pytestmark = pytest.mark.integration
 
@@ -198,3 +200,41 @@ def test_explain_knows_that_exim_tells_cyrus_to_ignore_quotas(site: Site) -> Non
     site.users["jane"] = "%(S (0) M (0) AS (0) NF (9 1))"
     site.write_users()
     assert json.loads(commands.run_tool(*words).stdout)["agree"]
+
+
+#: What each user is over in.
+OVER = {
+    "storage": b"%(S (999999 1) M (0) AS (0) NF (0))",
+    "message": b"%(S (0) M (9 1) AS (0) NF (0))",
+    "annotations": b"%(S (0) M (0) AS (99999 1) NF (0))",
+    "folders": b"%(S (0) M (0) AS (0) NF (9 1))",
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "delivered"), [("", set()), ("  lmtp_ignore_quota", {"storage", "message"})]
+)
+def test_over_a_transport_that_ignores_quotas_cyrus_takes_mail_for_two_resources(
+    needs_exim: None, needs_cyrus: None, overquota: Path, option: str, delivered: set[str]
+) -> None:
+    """Delivered by the real Exim to the real lmtpd: what the finding of the doctor rests on."""
+    with Cyrus({"quota_db": "twoskip"}) as cyrus:
+        cyrus.start()
+        for user, value in OVER.items():
+            cyrus.create_user(user)
+            cyrus.set_quota(cyrus.mailbox(user), 1000)
+            cyrus.set_rows({f"user.{user}": value})
+        daemon = Daemon(overquota, lmtp_port=cyrus.lmtp_port)
+        text = daemon.conf.read_text()
+        daemon.conf.write_text(
+            text.replace("  hosts_override\n", f"  hosts_override\n  {option}\n")
+        )
+        with daemon, smtp.session(daemon.port) as talk:
+            talk.begin()
+            for user in OVER:
+                assert talk.rcpt(f"{user}@{DOMAIN}").code == 250
+            talk.send("Subject: hello", "", "Hello.")
+            for user in OVER:
+                # `=>` for the first of a message, `->` for others.
+                sign = "> " if user in delivered else " == "
+                daemon.wait_for_log(f"{sign}{user}@{DOMAIN} ")
