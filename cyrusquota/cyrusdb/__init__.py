@@ -16,7 +16,7 @@ import importlib
 import os
 from pathlib import Path
 from types import ModuleType
-from typing import Callable, Optional, cast
+from typing import AbstractSet, Callable, Optional, Sequence, cast
 
 from cyrusquota.cyrusdb.database import SQLITE_MAGIC, Database, Snapshot
 from cyrusquota.cyrusdb.selection import Predicate, Selected, columns, selected
@@ -44,6 +44,7 @@ __all__ = [
     "check_backend",
     "columns",
     "guess",
+    "lookup",
     "open",
     "select",
 ]
@@ -64,6 +65,12 @@ _SCANS = {
     "skiplist": "skiplist.scan",
     "twom": "twom.scan",
     "twoskip": "twoskip.scan",
+}
+#: Where single keys can be looked up.
+_LOOKUPS = {
+    "skiplist": "skiplist.lookup",
+    "twom": "twom.lookup",
+    "twoskip": "twoskip.lookup",
 }
 #: The names of the backends that can be read.
 BACKENDS = tuple(_BACKENDS)
@@ -139,6 +146,38 @@ def select(
             return found
     with open(path, backend, on_problem=on_problem) as db:
         return selected(db, predicate)
+
+
+def lookup(
+    path: AnyPath,
+    keys: AbstractSet[bytes],
+    backend: Optional[str] = None,
+    *,
+    on_problem: OnProblem = raise_problem,
+) -> dict[bytes, Optional[bytes]]:
+    """Return the value of each of `keys` in the database at `path`, None where there is none.
+
+    Where the format allows, only the records on the way to the keys are read, each proved right, so
+    damage elsewhere does not show. Where one cannot be proved, or Cyrus keeps writing, everything
+    is read as in `select`. Raises what `select` raises then.
+    """
+    known = guess(path) or backend or "flat"
+    if known == "quotalegacy":
+        from cyrusquota.cyrusdb.quotalegacy import lookup as quotalegacy
+
+        return quotalegacy.lookup(path, keys, on_problem)
+    module = _LOOKUPS.get(known)
+    if module is not None:
+        fast: Callable[..., Optional[dict[bytes, Optional[bytes]]]] = _imported(module).lookup
+        found = fast(path, keys)
+        if found is not None:
+            return found
+
+    def predicate(some: Sequence[bytes], values: object) -> list[int]:
+        return [index for index, key in enumerate(some) if key in keys]
+
+    kept = select(path, predicate, backend, on_problem=on_problem).kept
+    return {**dict.fromkeys(keys), **dict(kept)}
 
 
 def guess(path: AnyPath) -> Optional[str]:

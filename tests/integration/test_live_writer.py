@@ -20,7 +20,9 @@ import pytest
 from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb import flat, sorted_run
 from cyrusquota.cyrusdb.database import differs, identity
+from cyrusquota.cyrusdb.skiplist import lookup as skiplist_lookup
 from cyrusquota.cyrusdb.skiplist import scan as skiplist
+from cyrusquota.cyrusdb.twoskip import lookup as twoskip_lookup
 from cyrusquota.cyrusdb.twoskip import scan as twoskip
 
 from .cyrus import Cyrus
@@ -217,6 +219,37 @@ def test_every_fast_reading_is_one_committed_state(
             assert len(rows) == len(found.kept) == found.records
             reads.states += number != before
     assert reads.quiet + reads.disturbed >= READS
+    print(f"{backend}: {writer.last + 1} transactions, {reads}, {left} left to the plain reader")
+
+
+LOOKUPS: dict[str, Callable[[Path, set[bytes]], Optional[dict[bytes, Optional[bytes]]]]] = {
+    "skiplist": skiplist_lookup.lookup,
+    "twoskip": twoskip_lookup.lookup,
+}
+
+
+@pytest.mark.parametrize("backend", LOOKUPS)
+def test_every_look_up_is_of_one_committed_state(cyrus: Cyrus, backend: str) -> None:
+    """Or it is left to the plain reader, while Cyrus writes without a pause."""
+    path, reads = cyrus.lib / "quotas.db", Reads()
+    keys = {NUMBER, *SET, *FIXED, *PASSING, b"user.nobody", b"a", b"zz"}
+    number, left = -1, 0
+    with Writer(cyrus, path, backend) as writer:
+        wait_for_first_commit(writer, path, backend)
+        for _ in until_enough(writer, reads):
+            then = identity(os.stat(path))
+            found = LOOKUPS[backend](path, keys)
+            if found is None:
+                left += 1
+                continue
+            reads.count(disturbed=differs(path, then))
+            before, number = number, int(found[NUMBER] or b"-1")
+            assert number >= before
+            assert found == {key: expected(number).get(key) for key in keys}
+            reads.states += number != before
+    last = expected(writer.last)
+    assert cyrusdb.lookup(path, keys, backend) == {key: last.get(key) for key in keys}
+    assert reads.states > 10
     print(f"{backend}: {writer.last + 1} transactions, {reads}, {left} left to the plain reader")
 
 

@@ -17,12 +17,17 @@ from cyrusquota.cyrusdb.skiplist.layout import (
     DELETE,
     DUMMY_AT,
     DUMMY_START,
+    HEADER,
     LAST_BYTES,
     LONGEST_POINTERS,
+    MAGIC,
     MAX_LEVEL,
     PADDING,
     START,
+    VERSION,
+    VERSION_AT,
     WORD,
+    Header,
     value_at,
 )
 
@@ -93,6 +98,26 @@ def pointers_end(data: bytes, at: int) -> int:
             raise Unreadable(at, f"at most {MAX_LEVEL} pointers")
         raise Unfinished
     return end + len(PADDING)
+
+
+#: As much as a header and the dummy record take at most.
+HEAD_SIZE = DUMMY_AT + len(DUMMY_START) + LONGEST_POINTERS
+
+
+def head_of_file(raw: bytes) -> tuple[Header, int]:
+    """Return the header of a file that starts with `raw`, and where its dummy record ends.
+
+    Raises `Unreadable` or `Unfinished`.
+    """
+    if len(raw) < HEADER.size or not raw.startswith(MAGIC):
+        raise Unreadable(0, "a skiplist header", raw[: HEADER.size])
+    header = Header._make(HEADER.unpack_from(raw))
+    if header.version != VERSION:
+        raise Unreadable(VERSION_AT, f"version {VERSION}")
+    end = dummy_end(raw, header.maxlevel)
+    if end is None or header.curlevel > header.maxlevel:
+        raise Unreadable(DUMMY_AT, f"a dummy record of {header.maxlevel} levels")
+    return header, end
 
 
 def dummy_end(data: bytes, levels: int) -> Optional[int]:

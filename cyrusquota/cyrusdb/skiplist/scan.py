@@ -60,18 +60,12 @@ def _log_of(descriptor: int) -> tuple[int, int, bytes]:
 
 
 def _run_in(descriptor: int, size: int) -> tuple[int, int]:
-    pointers = layout.DUMMY_AT + len(layout.DUMMY_START)
-    raw = os.pread(descriptor, pointers + layout.LONGEST_POINTERS, 0)
-    if len(raw) < layout.HEADER.size or not raw.startswith(layout.MAGIC):
-        raise FastPathUnsupported
-    header = layout.Header._make(layout.HEADER.unpack_from(raw))
-    is_known = header.version == layout.VERSION and header.curlevel <= header.maxlevel
     try:
-        start = records.dummy_end(raw, header.maxlevel)
+        header, start = records.head_of_file(os.pread(descriptor, records.HEAD_SIZE, 0))
     except (Unreadable, records.Unfinished):
         raise FastPathUnsupported from None
     end = header.logstart
-    if not is_known or start is None or not start < end <= size or end % layout.ALIGN:
+    if not start < end <= size or end % layout.ALIGN:
         raise FastPathUnsupported
     sorted_run.check_sizes(end, size, size, _LARGEST_LOG)
     return start, end

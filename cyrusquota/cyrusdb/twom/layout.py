@@ -29,9 +29,10 @@ class Header(NamedTuple):
 #: Packs and unpacks a `Header`.
 HEADER = struct.Struct("<16s16sIIQQQQQQII")
 VERSION_AT, NUM_RECORDS_AT, CURRENT_SIZE_AT, CHECKSUM_AT = 32, 48, 80, 92
-#: The flags that say how checksums are made; what is called XXH64 is the low half of XXH3-64. An
-#: order of its own (bit 30) does not matter to a log.
+#: The flags that say how checksums are made; what is called XXH64 is the low half of XXH3-64.
 DIRTY, CSUM_NULL, CSUM_XXH64, CSUM_EXTERNAL = 1, 1 << 27, 1 << 28, 1 << 29
+#: The keys are in an order that only one program knows, which does not matter to a log.
+ORDER_EXTERNAL = 1 << 30
 
 #: type, level, key length, value length
 START = struct.Struct("<BBHI")
