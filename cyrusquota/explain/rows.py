@@ -1,24 +1,20 @@
-"""Read a few quota roots by name without reading them all.
+"""Read a few quota roots and INBOXes by name without reading them all.
 
-In a quotalegacy tree whose imapd.conf is known, only their files are opened. In other databases,
-only their values are parsed.
+Where the format of a database allows, only the records on the way to them are read.
 """
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
-from typing import AbstractSet, Iterable, Iterator, Sequence
+from typing import AbstractSet, Iterator, Sequence
 
 from cyrusquota import cyrusdb
-from cyrusquota.cyrus.names import hash_letter, split_domain
 from cyrusquota.cyrusdb import Predicate
-from cyrusquota.cyrusdb.quotalegacy.reader import QuotaTree
-from cyrusquota.errors import AnyPath, CyrusQuotaError, DataError, OnProblem, Place
+from cyrusquota.errors import CyrusQuotaError, DataError, OnProblem, Place
 from cyrusquota.explain.names import LONGER
 from cyrusquota.parse import value
 from cyrusquota.quota import QuotaRoot
-from cyrusquota.site.mailboxes import inboxes
+from cyrusquota.site.mailboxes import Inbox, inboxes, row_keys
 from cyrusquota.site.site import Site
 from cyrusquota.site.source import Source
 
@@ -30,7 +26,7 @@ def roots_named(
 
     Raises what reading the source raises.
     """
-    if source.opened is None:
+    if source.lookup is None:
         return {root.name: root for root in source.roots(on_problem) if root.name in names}
     found = {}
 
@@ -38,27 +34,26 @@ def roots_named(
         place = Place(source.name)
         on_problem(problem.at(place) if isinstance(problem, DataError) else problem)
 
-    for key, data in _rows(source, names, on_problem):
-        root = value.quota_root(key, data, on_problem=report)
+    rows = source.lookup({os.fsencode(name) for name in names}, on_problem)
+    for key, data in rows.items():
+        root = None if data is None else value.quota_root(key, data, on_problem=report)
         if root is not None:
             found[root.name] = root
     return found
 
 
-def _rows(
-    source: Source, names: AbstractSet[str], on_problem: OnProblem
-) -> Iterable[tuple[bytes, bytes]]:
-    assert source.path is not None
-    if source.fulldirhash is not None:
-        virtdomains = bool(source.naming.virtdomains)
-        return _Branches(source.path, names, on_problem, source.fulldirhash, virtdomains)
-    keys = {os.fsencode(name) for name in names}
+def inboxes_named(site: Site, names: AbstractSet[str], on_problem: OnProblem) -> Iterator[Inbox]:
+    """Return the INBOXes of `site` that are called one of `names`, and maybe others.
 
-    def predicate(some: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
-        return [index for index, key in enumerate(some) if key in keys]
-
-    assert source.select_records is not None
-    return source.select_records(predicate, on_problem).kept
+    Raises what reading the list of mailboxes raises.
+    """
+    keys = row_keys(names)
+    path = site.path
+    if path is None or not os.path.exists(path) or cyrusdb.guess(path) is None or keys is None:
+        yield from site.named(names, on_problem)
+        return
+    found = cyrusdb.lookup(path, keys, on_problem=on_problem)
+    yield from inboxes((key, row) for key, row in found.items() if row is not None)
 
 
 def names_in(source: Source, size: int, on_problem: OnProblem) -> Iterator[str]:
@@ -91,37 +86,3 @@ def _sized(size: int) -> Predicate:
         ]
 
     return predicate
-
-
-class _Branches(QuotaTree):
-    """The files of a quotalegacy tree in which Cyrus looks for the roots `names`."""
-
-    def __init__(
-        self,
-        path: AnyPath,
-        names: AbstractSet[str],
-        on_problem: OnProblem,
-        full: bool,
-        virtdomains: bool,
-    ) -> None:
-        self._names = names
-        self._full = full
-        super().__init__(path, on_problem, fulldirhash=full, virtdomains=virtdomains)
-
-    def _found(self, base: bytes) -> dict[bytes, bytes]:
-        files = {
-            os.fsencode(name): self._file(Path(os.fsdecode(base)), name) for name in self._names
-        }
-        return {key: os.fsencode(path) for key, path in files.items() if path.is_file()}
-
-    def _file(self, base: Path, name: str) -> Path:
-        domain, rest = split_domain(name) if self._virtdomains else (None, name)
-        if domain is not None:
-            base = base / "domain" / self._letter(domain) / domain
-            if not rest:
-                return base / "quota" / "root"
-        _, dot, behind = rest.partition(".")
-        return base / "quota" / self._letter(behind if dot else rest) / rest
-
-    def _letter(self, hashed: str) -> str:
-        return hash_letter(os.fsencode(hashed), full=self._full)

@@ -22,7 +22,7 @@ from cyrusquota.errors import (
     printable,
 )
 from cyrusquota.explain.names import address, inbox_names, nearest, shared_folder, wanted_part
-from cyrusquota.explain.rows import inboxes_in, names_in, roots_named
+from cyrusquota.explain.rows import inboxes_in, inboxes_named, names_in, roots_named
 from cyrusquota.quota import QuotaRoot, Resource
 from cyrusquota.site.mailboxes import Inbox
 from cyrusquota.site.site import Site
@@ -179,7 +179,7 @@ class _Search:
 
     def _inboxes(self, site: Site, names: AbstractSet[str]) -> Iterator[Inbox]:
         # Since 3.0, lmtpd cannot reach user.jane@example^org, a name of 2.x.
-        for inbox in site.named(names, self.query.on_problem):
+        for inbox in inboxes_named(site, names, self.query.on_problem):
             if inbox.name in names and not (inbox.is_modern and "@" in inbox.name):
                 yield inbox
 

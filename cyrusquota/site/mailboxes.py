@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import struct
-from itertools import repeat
+from itertools import chain, product, repeat
 from typing import Callable, Iterable, Iterator, Optional, Sequence
 
 import attrs
@@ -59,12 +59,17 @@ def inboxes(records: Iterable[tuple[bytes, bytes]]) -> Iterator[Inbox]:
             yield _inbox(shown, value, by_id=name is not None)
 
 
-def folder(name: str, records: Iterable[tuple[bytes, bytes]]) -> Optional[Inbox]:
-    """Return the row of the mailbox called `name`, which need not be an INBOX, or None."""
+def folder_keys(name: str) -> tuple[bytes, bytes]:
+    """Return the keys that the row of a mailbox has up to 3.4, and since 3.6."""
     raw = name.encode("utf-8", "surrogateescape")
     domain, mark, rest = raw.rpartition(b"!")
     levels = (level.replace(b"^", b".") for level in rest.split(b"."))
-    modern = b"N" + domain + (b"\x1d" if mark else b"") + b"\x1f".join(levels)
+    return raw, b"N" + domain + (b"\x1d" if mark else b"") + b"\x1f".join(levels)
+
+
+def folder(name: str, records: Iterable[tuple[bytes, bytes]]) -> Optional[Inbox]:
+    """Return the row of the mailbox called `name`, which need not be an INBOX, or None."""
+    raw, modern = folder_keys(name)
     for key, value in records:
         if key in (raw, modern):
             return _inbox(name, value, by_id=key == modern)
@@ -95,6 +100,31 @@ class InboxKeys:
         """Return the indexes of the wanted keys."""
         spelled = map(bytes.translate, keys, repeat(_SPELLING))
         return [index for index, key in enumerate(spelled) if key in self._keys]
+
+
+#: More keys than this, and looking for each takes longer than it is worth.
+_MOST_KEYS = 256
+
+
+def row_keys(names: Iterable[str]) -> Optional[frozenset[bytes]]:
+    """Return every key, in any style, that the rows of a few INBOXes may have; None if too many."""
+    found = set[bytes]()
+    for name in names:
+        raw = name.encode("utf-8", "surrogateescape")
+        if _OLD_KEY.fullmatch(raw):
+            found.add(raw)
+        for key in _row_keys(name):
+            # What follows the last 0x1D or 0x1F is a user, each `^` in whose name may be a dot.
+            at = max(key.rfind(b"\x1d"), key.rfind(b"\x1f")) + 1
+            user = key[at:].split(b"^")
+            if 1 << len(user) > _MOST_KEYS:
+                return None
+            for carets in product((b"^", b"."), repeat=len(user) - 1):
+                parts = chain.from_iterable(zip(user, (*carets, b"")))
+                spelled = key[:at] + b"".join(parts)
+                if _modern_name(spelled) == raw:
+                    found.add(spelled)
+    return frozenset(found) if len(found) <= _MOST_KEYS else None
 
 
 def _row_keys(name: str) -> Iterator[bytes]:

@@ -39,6 +39,7 @@ from cyrusquota.site.mailboxes import (
     Layout,
     file_path,
     folder,
+    folder_keys,
     header_root,
     inboxes,
     index_count,
@@ -138,8 +139,8 @@ class Site:
         if self.path is None or not os.path.exists(self.path):
             return None
         if cyrusdb.guess(self.path) is not None:
-            with cyrusdb.open(self.path) as db:
-                return folder(name, db)
+            found = cyrusdb.lookup(self.path, frozenset(folder_keys(name)))
+            return folder(name, ((key, row) for key, row in found.items() if row is not None))
         with Path(self.path).open("rb") as stream:
             pairs = (line.rstrip(b"\r\n").partition(b"\t") for line in stream)
             return folder(name, ((key, value) for key, _, value in pairs))

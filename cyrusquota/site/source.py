@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import BinaryIO, Callable, Iterable, Iterator, Optional
+from typing import AbstractSet, BinaryIO, Callable, Iterable, Iterator, Optional
 
 import attrs
 
@@ -35,6 +35,8 @@ _TABLE = "quotas_db"
 #: Takes the number of quota roots that were read and not selected.
 Passed = Callable[[int], None]
 
+Lookup = Callable[[AbstractSet[bytes], OnProblem], dict[bytes, Optional[bytes]]]
+
 
 @attrs.frozen
 class Source:
@@ -51,7 +53,9 @@ class Source:
     opened: Optional[Callable[[OnProblem], cyrusdb.Database]] = None
     #: Returns the records that a predicate wants, faster than reading all where these are few.
     select_records: Optional[Callable[[cyrusdb.Predicate, OnProblem], cyrusdb.Selected]] = None
-    #: Where that is, and for a configured quotalegacy tree, whether fulldirhash is on.
+    #: Returns the values of a few keys, None where there is none (`cyrusdb.lookup`).
+    lookup: Optional[Lookup] = None
+    #: Where the database is, and for a configured quotalegacy tree, whether fulldirhash is on.
     path: Optional[AnyPath] = None
     fulldirhash: Optional[bool] = None
 
@@ -143,8 +147,20 @@ def _from_file(
         passed(found.records - len(found.kept))
         yield from _roots(found.kept, str(path), on_problem)
 
-    name = printable(str(path))
-    return Source(name, naming, roots, wanted, opened=opened, select_records=select, path=path)
+    def lookup(keys: AbstractSet[bytes], on_problem: OnProblem) -> dict[bytes, Optional[bytes]]:
+        check()
+        return cyrusdb.lookup(path, keys, backend, on_problem=on_problem)
+
+    return Source(
+        printable(str(path)),
+        naming,
+        roots,
+        wanted,
+        opened=opened,
+        select_records=select,
+        lookup=lookup,
+        path=path,
+    )
 
 
 def from_config(conf: ImapdConf) -> Source:
@@ -158,6 +174,7 @@ def from_config(conf: ImapdConf) -> Source:
         path = database_path(conf, "quota_db", conf.quota_path)
         check = partial(check_readable, conf, "quota_db", conf.quota_path)
         return _from_file(path, backend, naming, check)
+    from cyrusquota.cyrusdb.quotalegacy import lookup as lookups
     from cyrusquota.cyrusdb.quotalegacy import reader, scan
 
     base, full = conf.quotalegacy_base, conf.switch("fulldirhash", False)
@@ -177,6 +194,10 @@ def from_config(conf: ImapdConf) -> Source:
         passed(found.records - len(found.kept))
         yield from _roots(found.kept, str(base), on_problem)
 
+    def lookup(keys: AbstractSet[bytes], on_problem: OnProblem) -> dict[bytes, Optional[bytes]]:
+        virtdomains = bool(naming.virtdomains)
+        return lookups.lookup(base, keys, on_problem, fulldirhash=full, virtdomains=virtdomains)
+
     return Source(
         printable(str(base / "quota")),
         naming,
@@ -186,6 +207,7 @@ def from_config(conf: ImapdConf) -> Source:
         select_records=lambda predicate, on_problem: cyrusdb.select(
             base, predicate, on_problem=on_problem
         ),
+        lookup=lookup,
         path=base,
         fulldirhash=full,
     )
