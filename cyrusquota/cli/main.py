@@ -2,23 +2,59 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+import importlib
+from typing import Iterator, MutableMapping, NoReturn
 
 import click
 
 from cyrusquota import __version__
-from cyrusquota.cli.check import check
 from cyrusquota.cli.command import Group
-from cyrusquota.cli.doctor import examine
-from cyrusquota.cli.explain import explain_user
-from cyrusquota.cli.list import list_roots
-from cyrusquota.cli.metrics import metrics
-from cyrusquota.cli.report import report
 from cyrusquota.cli.run import run
 
 
+class _Commands(MutableMapping[str, click.Command]):
+    """The commands by name; each is imported when it is asked for, to start in less time."""
+
+    def __init__(self, places: dict[str, tuple[str, str]]) -> None:
+        self._places = places
+        self._imported: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in self._imported:
+            module, function = self._places[name]
+            imported = importlib.import_module(f"cyrusquota.cli.{module}")
+            self._imported[name] = getattr(imported, function)
+        return self._imported[name]
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._imported[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._places[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+#: Module and function, in the order of --help.
+_COMMANDS = {
+    "list": ("list", "list_roots"),
+    "report": ("report", "report"),
+    "doctor": ("doctor", "examine"),
+    "explain": ("explain", "explain_user"),
+    "check": ("check", "check"),
+    "metrics": ("metrics", "metrics"),
+}
+
+
 @click.group(
-    cls=Group, no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=Group,
+    commands=_Commands(_COMMANDS),
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, help="Show the version and exit.")
 def cyrusquota() -> None:
@@ -27,14 +63,6 @@ def cyrusquota() -> None:
     `cyrusquota COMMAND --help` has the options and examples of each command. The map for Exim is
     written by cyrusquota-export.
     """
-
-
-cyrusquota.add_command(list_roots)
-cyrusquota.add_command(report)
-cyrusquota.add_command(examine)
-cyrusquota.add_command(explain_user)
-cyrusquota.add_command(check)
-cyrusquota.add_command(metrics)
 
 
 def main() -> NoReturn:
