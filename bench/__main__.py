@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Sequence
 
-from bench import data, imap
+from bench import data, imap, timing
 from bench.timing import Command, Run, medians
 
+_PARTS = ("twoskip", "quotalegacy", "growth", "explain", "imap")
 _EXPORT = (sys.executable, "-m", "cyrusquota.cli.export")
 
 
@@ -133,6 +135,39 @@ class _Bench:
         nothing = Command("python3 -c pass", [sys.executable, "-c", "pass"])
         self.show("A small site: 1000 roots", [nothing, self.export("--db", str(small.path))], 1000)
 
+    def explain(self) -> None:
+        """Time one user of many; the headers of the others are not there, as nobody reads them."""
+        count = self.asked.roots
+        for backend in ("twoskip", "skiplist", "twom"):
+            directory = self.directory / f"{backend}{count}"
+            site = data.Site(directory, backend) if directory.exists() else None
+            site = site or self.site(backend, count)
+            data.add_mailboxes(site, count)
+            root, address = data.add_header(site, count // 3)
+            nobody = f"nobody@{address.partition('@')[2]}"
+            explain = (sys.executable, "-m", "cyrusquota.cli", "explain", "--no-exim")
+            conf = ("-C", str(site.conf))
+            commands = [
+                Command("python3 -c pass", [sys.executable, "-c", "pass"]),
+                Command("explain ADDRESS --no-exim", [*explain, *conf, address]),
+            ]
+            if backend != "twom":
+                # The installed Cyrus may be too old for it.
+                external = f"{root.partition('!')[2]}@{root.partition('!')[0]}"
+                commands += [
+                    Command("cyr_dbtool get", site.tool("get", root)),
+                    Command("quota USER", site.quota(external)),
+                ]
+            title = f"One user of {count} roots and {count} mailboxes, {backend}"
+            self.show(title, commands, count)
+            self.unknown(f"{backend}: a user who does not exist", [*explain, *conf, nobody])
+
+    def unknown(self, title: str, words: Sequence[str]) -> None:
+        """Print what it takes to look for similar names, which ends with status 67."""
+        found = [timing.run(Command(title, words, status=67)) for _ in range(self.asked.runs)]
+        wall = statistics.median(run.wall for run in found)
+        print(f"\n{title}: {wall:.2f} seconds to suggest similar names")
+
     def imap(self) -> None:
         users = self.asked.users
         each = imap.seconds_per_user(users)
@@ -172,15 +207,13 @@ def main() -> None:
     parser.add_argument("--over", type=float, default=0.02, help="share of roots over quota")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--directory", default="/dev/shm", help="where the data is made")
-    parser.add_argument(
-        "--only", choices=["twoskip", "quotalegacy", "growth", "imap"], action="append"
-    )
+    parser.add_argument("--only", choices=_PARTS, action="append")
     asked = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="cyrusquota-bench", dir=asked.directory))
     directory.chmod(0o755)
     try:
         bench = _Bench(asked, directory)
-        for part in asked.only or ["twoskip", "quotalegacy", "growth", "imap"]:
+        for part in asked.only or _PARTS:
             getattr(bench, part)()
     finally:
         shutil.rmtree(directory, ignore_errors=True)

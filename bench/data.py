@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-from typing import Iterator
+from typing import Iterable, Iterator, Sequence
 
 import attrs
 
@@ -39,7 +39,7 @@ def roots(count: int, over: float) -> Iterator[Root]:
         used = most + dice.randint(4 << 10, most // 4) if is_over else int(most * dice.random())
         is_limited = is_over or dice.random() >= _UNLIMITED
         yield Root(
-            f"site{number % _DOMAINS}.example!user.name{number:07d}",
+            "{}!user.{}".format(*_user(number)),
             f"%(S ({used}{f' {limit}' if is_limited else ''}) M ({used >> 14}) AS (0)"
             f" NF ({dice.randint(1, 60)}) MODSEQ {dice.randint(1, 1 << 24)})",
             is_over,
@@ -72,8 +72,14 @@ class Site:
         tool = [str(PROGRAMS / "cyr_dbtool"), "-C", str(self.conf), "-n", str(self.database)]
         return [*tool, self.backend, *words]
 
-    def quota(self) -> list[str]:
-        return [str(PROGRAMS / "quota"), "-C", str(self.conf)]
+    @property
+    def mailboxes(self) -> Path:
+        """Return the path of mailboxes.db, which `add_mailboxes` makes."""
+        return self.directory / "lib" / "mailboxes.db"
+
+    def quota(self, *names: str) -> list[str]:
+        """Return a command that prints the quota roots that start with `names`, or all."""
+        return [str(PROGRAMS / "quota"), "-C", str(self.conf), *names]
 
 
 def made(directory: Path, backend: str, count: int, over: float) -> Site:
@@ -108,22 +114,73 @@ def made(directory: Path, backend: str, count: int, over: float) -> Site:
     return site
 
 
+def add_mailboxes(site: Site, count: int) -> None:
+    """Make a mailboxes.db with the INBOX of each of the `count` roots, as Cyrus 3.6 has it.
+
+    Each has a row by name and a row by id.
+    """
+    with site.conf.open("a") as conf:
+        conf.write(f"mboxlist_db: {site.backend}\n")
+    rows = _mailbox_rows(count)
+    if site.backend == "twom":
+        twom.write(site.mailboxes, sorted(rows))
+    else:
+        tool = site.tool("batch")
+        tool[tool.index(str(site.database))] = str(site.mailboxes)
+        _batch(tool, rows, is_transaction=True)
+
+
+def add_header(site: Site, number: int) -> tuple[str, str]:
+    """Write the header of one INBOX; return its quota root and the user's address."""
+    domain, user, uniqueid = _user(number)
+    root = f"{domain}!user.{user}"
+    path = site.directory / "spool" / "uuid" / uniqueid[0] / uniqueid[1] / uniqueid / "cyrus.header"
+    path.parent.mkdir(parents=True)
+    lines = b"\n".join([b"\xa1\x02\x8b\x0dCyrus mailbox header", b'"', b'"', b""])
+    path.write_bytes(lines + f"%(T e N {root} I {uniqueid} Q {root})\n".encode())
+    return root, f"{user}@{domain}"
+
+
+def _user(number: int) -> tuple[str, str, str]:
+    """Return the domain and the name of a user, and the id of their INBOX."""
+    uniqueid = f"{number:08x}-0000-4000-8000-{number:012x}"
+    return f"site{number % _DOMAINS}.example", f"name{number:07d}", uniqueid
+
+
+def _mailbox_rows(count: int) -> Iterator[tuple[bytes, bytes]]:
+    for number in range(count):
+        domain, user, uniqueid = _user(number)
+        name = f"{domain}\x1duser\x1f{user}"
+        row = f"P default V 1700000000 C {number} F 1 M 1700000000 A %({user} lrswipkxtecdan)"
+        yield f"N{name}".encode(), f"%(T e I {uniqueid} {row})".encode()
+        yield f"I{uniqueid}".encode(), f'%(T e N "{name}" {row})'.encode()
+
+
 def _named(root: Root, backend: str) -> str:
     # Like most old trees, this one has no virtual domains.
     return root.name.partition("!")[2] if backend == "quotalegacy" else root.name
 
 
 def _store(site: Site, count: int, over: float) -> None:
-    with subprocess.Popen(site.tool("batch"), stdin=subprocess.PIPE, text=True) as tool:
+    records = (
+        (_named(root, site.backend).encode(), root.value.encode()) for root in roots(count, over)
+    )
+    _batch(site.tool("batch"), records, is_transaction=site.backend != "quotalegacy")
+
+
+def _batch(
+    words: Sequence[str], records: Iterable[tuple[bytes, bytes]], *, is_transaction: bool
+) -> None:
+    """Store `records` with a `cyr_dbtool ... batch` command."""
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as tool:
         assert tool.stdin is not None
-        if site.backend != "quotalegacy":
-            tool.stdin.write("BEGIN\n")
-        for root in roots(count, over):
-            name = _named(root, site.backend)
-            tool.stdin.write(f"SET {{{len(name)}+}}\r\n{name} {{{len(root.value)}+}}\r\n")
-            tool.stdin.write(f"{root.value}\n")
-        if site.backend != "quotalegacy":
-            tool.stdin.write("COMMIT\n")
+        if is_transaction:
+            tool.stdin.write(b"BEGIN\n")
+        for key, value in records:
+            lengths = len(key), key, len(value), value
+            tool.stdin.write(b"SET {%d+}\r\n%b {%d+}\r\n%b\n" % lengths)
+        if is_transaction:
+            tool.stdin.write(b"COMMIT\n")
     if tool.returncode:
         raise RuntimeError(f"cyr_dbtool failed with status {tool.returncode}")
 
