@@ -48,7 +48,7 @@ class Source:
     name: str
     naming: Naming
     _read: Callable[[OnProblem], Iterator[QuotaRoot]]
-    #: Gives what a sieve wants, and is to tell how many other roots there were.
+    #: Gives the roots that a prefilter wants, and tells how many others there were.
     _select: Callable[[Prefilter, OnProblem, Passed], Iterator[QuotaRoot]]
     opened: Optional[Callable[[OnProblem], cyrusdb.Database]] = None
     #: Returns the records that a predicate wants, faster than reading all where these are few.
