@@ -26,6 +26,10 @@ DUMP = "a dump of a database; give it with --dump"
 REPORT = "what `quota` of Cyrus prints; give it with --quota-output"
 #: What people give by mistake, by how it begins.
 _KINDS = (
+    (rb"\xa1\x02\x8b\x0d|SQLite format 3\0", "a database itself; give its path with --db"),
+    (rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd", "a compressed file; decompress it first"),
+    # A record, whose key may look like anything below.
+    (rb"[^\t\n]+\t(?:%\(|[+-]?[0-9]+[ \t])", DUMP),
     (rb"\[sudo\] |sudo: |Password:", "a message of sudo; run the command as root, not with sudo"),
     (
         rb"Disk quotas for |\*\*\* Report for ",
@@ -37,14 +41,11 @@ _KINDS = (
         "what `listquota` of cyradm prints; run `quota` of Cyrus instead",
     ),
     (rb"Script started on ", "a typescript of script(1); remove its first line and its last ones"),
-    (rb"\xa1\x02\x8b\x0d|SQLite format 3\0", "a database itself; give its path with --db"),
-    (rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd", "a compressed file; decompress it first"),
     # Names hold no NUL byte.
     (rb"[^\t\n]*\0", "no text; a database itself is given with --db"),
     (rb" *Quota +% Used +Used ", REPORT),
     (rb"\s*\{\s*(?:\"|\}|$)", "JSON; give what `quota -J` prints with --quota-output"),
     (rb"VERSION=[0-9]+\r?\n", DUMP),
-    (rb"[^\t\n]+\t(?:%\(|[+-]?[0-9]+[ \t])", DUMP),
 )
 #: Bytes that show it.
 _ENOUGH = 1000

@@ -168,6 +168,14 @@ def test_a_report_with_a_wrong_header_is_not_sent_to_the_option_it_was_given_wit
         _read(source.from_report, text, fast=False)
 
 
+@pytest.mark.parametrize(
+    "key", [b"Password:", b" Quota % Used Used ", b"\0", b"{}", b"Script started on "]
+)
+def test_a_record_of_a_dump_may_have_any_key(key: bytes) -> None:
+    text = key + b"\t%(S (1 1))\n"
+    assert list(dump.records(io.BytesIO(text))) == [(key, b"%(S (1 1))")]
+
+
 # Databases of another kind
 
 
