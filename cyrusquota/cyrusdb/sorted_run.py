@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import os
 import time
+from array import array
+from bisect import bisect_left, bisect_right
 from functools import partial
-from itertools import chain
+from itertools import chain, compress
 from operator import lt
-from typing import Callable, Optional
+from typing import Callable, Optional, Sequence
+
+import attrs
 
 from cyrusquota.cyrusdb import database
+from cyrusquota.cyrusdb.database import mailbox_order
 from cyrusquota.cyrusdb.parallel import SHARES, parallel, processors
 from cyrusquota.cyrusdb.selection import BATCH, FastPathUnsupported, Predicate, Record, Selected
 from cyrusquota.errors import AnyPath
@@ -24,18 +29,30 @@ from cyrusquota.errors import AnyPath
 Changes = dict[bytes, Optional[bytes]]
 #: How many records come before a deletion, and the number by which it says what it deletes.
 Deletion = tuple[int, int]
-#: Adds the keys, values and deletions in some bytes, at most so many if not 0, and gives where the
-#: first record starts that is not whole or right. Raises `FastPathUnsupported` where something else
-#: stands.
-Records = Callable[[bytes, list[bytes], list[bytes], list[Deletion], int], int]
-Take = Callable[[list[bytes], list[bytes], list[Deletion]], None]
-#: What a part of the run comes to: how many records, those keys of it that the log has, the first
-#: key, the last one, and the records that are wanted.
-_Piece = tuple[int, list[bytes], bytes, bytes, list[Record]]
+
+
+@attrs.define
+class Batch:
+    """Some records in the order in which they stand, and the deletions among them."""
+
+    keys: list[bytes] = attrs.field(factory=list)
+    values: list[bytes] = attrs.field(factory=list)
+    #: Where each record starts in the file.
+    starts: list[int] = attrs.field(factory=list)
+    deletions: list[Deletion] = attrs.field(factory=list)
+
+
+#: Adds what is in some bytes, which stand at an offset of the file, at most so many records if not
+#: 0, and gives how many bytes come before the first record that is not whole or right. Raises
+#: `FastPathUnsupported` where something else stands.
+Records = Callable[[bytes, int, Batch, int], int]
+Take = Callable[[Batch], None]
 
 _PIECE = 1 << 17
 #: Where a record is looked for; one that is not found in so much counts as none.
 PROBE = 1 << 16
+#: In how many bytes a single record is read first.
+_USUAL = 1 << 9
 #: Below this the plain reader is as quick.
 WORTH_IT = 1 << 16
 #: Below this another process costs more than it does.
@@ -64,6 +81,45 @@ def check_sizes(run_end: int, end: int, size: int, largest_log: int) -> None:
         raise FastPathUnsupported
 
 
+@attrs.frozen
+class Run:
+    """A run, of which it may not be known yet which records the log deletes.
+
+    `kept` are the wanted records of keys that the log does not store, and `stored` the keys that it
+    does.
+    """
+
+    records: int
+    kept: list[Record]
+    stored: list[bytes]
+    index: Index
+
+
+@attrs.frozen
+class Index:
+    """How many records of a run come before each of the kept ones, and where others belong.
+
+    `starting` has the same of the records that start where it was asked for, in their order, and
+    `places` of the keys that were asked for, with two bits behind: `IS_THERE` if the next record
+    has this very key, and `IS_SURE` if mailbox order puts it there as well.
+    """
+
+    kept: Sequence[int]
+    starting: Sequence[int]
+    places: Sequence[int]
+
+
+@attrs.frozen
+class Asked:
+    """What an `Index` is asked for: keys, which are sorted, and where records start."""
+
+    keys: list[bytes]
+    starts: frozenset[int]
+
+
+IS_THERE, IS_SURE = 2, 1
+
+
 def selected_run(
     descriptor: int, bounds: list[int], records: Records, predicate: Predicate, changes: Changes
 ) -> tuple[Selected, list[bytes]]:
@@ -71,62 +127,145 @@ def selected_run(
 
     The run is cut at `bounds`. Raises `FastPathUnsupported`.
     """
+    run = read_run(descriptor, bounds, records, predicate, changes)
+    return with_log(run, predicate, changes), run.stored
+
+
+def with_log(run: Run, predicate: Predicate, changes: Changes) -> Selected:
+    """Return what is live and wanted of a run and its log."""
+    live = [(key, value) for key, value in changes.items() if value is not None]
+    wanted = predicate(*(zip(*live) if live else ((), ())))
+    count = len(live) + run.records - len(run.stored)
+    return Selected(count, run.kept + [live[index] for index in wanted])
+
+
+#: What a part of a run comes to: how many records, those keys of it that the log has, the first
+#: key, the last one, the wanted records, and as arrays of numbers what an `Index` has.
+_Piece = tuple[int, list[bytes], bytes, bytes, list[Record], bytes, bytes, bytes]
+
+
+def read_run(
+    descriptor: int,
+    bounds: list[int],
+    records: Records,
+    predicate: Predicate,
+    log: Changes,
+    asked: Optional[Asked] = None,
+) -> Run:
+    """Return the wanted records of a run, in which `log` supersedes some.
+
+    The run is cut at `bounds`; its index has what is `asked`. Raises `FastPathUnsupported`, also
+    where keys are not in order.
+    """
     jobs = [
-        partial(_piece, descriptor, start, stop, records, predicate, changes)
+        partial(_piece, descriptor, start, stop, records, predicate, log, asked)
         for start, stop in zip(bounds, bounds[1:])
     ]
     pieces = [piece for piece in parallel(jobs, processors()) if piece is not None]
     if len(pieces) < len(jobs):
         raise FastPathUnsupported
-    counts, superseded, firsts, lasts, wanted = zip(*pieces) if pieces else ((),) * 5
+    counts, stored, firsts, lasts, wanted, kept, starting, _ = zip(*pieces) if pieces else ((),) * 8
     if not all(map(lt, lasts, firsts[1:])):
         raise FastPathUnsupported
-    live = [(key, value) for key, value in changes.items() if value is not None]
-    kept = [live[index] for index in predicate(*(zip(*live) if live else ((), ())))]
-    in_both = list(chain(*superseded))
-    found = len(live) + sum(counts) - len(in_both)
-    return Selected(found, list(chain(*wanted, kept))), in_both
+    places = _joined_places(pieces, asked.keys) if asked else ()
+    index = Index(_joined(counts, kept), _joined(counts, starting), places)
+    return Run(sum(counts), list(chain(*wanted)), list(chain(*stored)), index)
 
 
 def _piece(
-    descriptor: int, start: int, end: int, records: Records, predicate: Predicate, log: Changes
+    descriptor: int,
+    start: int,
+    end: int,
+    records: Records,
+    predicate: Predicate,
+    log: Changes,
+    asked: Optional[Asked],
 ) -> Optional[_Piece]:
     """Return the records from `start` to `end`, which are in order and have each key once."""
-    kept, superseded = list[Record](), list[bytes]()
+    kept, stored = list[Record](), list[bytes]()
+    kept_at, starting, places = array("q"), array("q"), array("q")
     count = 0
     first = last = b""
 
-    def take(keys: list[bytes], values: list[bytes], deletions: list[Deletion]) -> None:
+    def take(batch: Batch) -> None:
         nonlocal count, first, last
-        if not keys and not deletions:
-            return
-        in_order = not count or last < keys[0]
-        if deletions or not in_order or not all(map(lt, keys, keys[1:])):
+        keys, values = batch.keys, batch.values
+        if batch.deletions:
             raise FastPathUnsupported
+        if not keys:
+            return
+        if (count and last >= keys[0]) or not all(map(lt, keys, keys[1:])):
+            raise FastPathUnsupported
+        if asked is not None:
+            # What lies between two parts is not met here.
+            low = bisect_right(asked.keys, last) if count else bisect_left(asked.keys, keys[0])
+            high = bisect_right(asked.keys, keys[-1], low)
+            places.extend(4 * count + _place(last, keys, key) for key in asked.keys[low:high])
+            is_asked = asked.starts.__contains__
+            starting.extend(compress(range(count, count + len(keys)), map(is_asked, batch.starts)))
+        for at in predicate(keys, values):
+            if keys[at] not in log:
+                kept.append((keys[at], values[at]))
+                kept_at.append(count + at)
+        if log:
+            stored.extend(filter(log.__contains__, keys))
         first, last = first if count else keys[0], keys[-1]
         count += len(keys)
-        if log:
-            superseded.extend(filter(log.__contains__, keys))
-        kept.extend((keys[at], values[at]) for at in predicate(keys, values) if keys[at] not in log)
 
     try:
         walk(descriptor, start, end, records, take)
     except FastPathUnsupported:
         return None
-    return count, superseded, first, last, kept
+    numbers = kept_at.tobytes(), starting.tobytes(), places.tobytes()
+    return count, stored, first, last, kept, *numbers
+
+
+def _place(before: bytes, keys: Sequence[bytes], key: bytes) -> int:
+    """Return the place of `key` in sorted `keys`, of which one is not less."""
+    at = bisect_left(keys, key)
+    if keys[at] == key:
+        return 4 * at + IS_THERE + IS_SURE
+    return 4 * at + _is_sure(keys[at - 1] if at else before, key, keys[at])
+
+
+def _is_sure(before: bytes, key: bytes, behind: Optional[bytes]) -> bool:
+    """Return whether `key` is between two keys in mailbox order; none is below an empty one."""
+    place = mailbox_order(key)
+    return mailbox_order(before) < place and (behind is None or place < mailbox_order(behind))
+
+
+def _joined_places(pieces: list[_Piece], keys: list[bytes]) -> Sequence[int]:
+    """Return the places of all `keys`, those between two pieces too."""
+    places, count, last = array("q"), 0, b""
+    for records, _, first, end, *_, found in pieces:
+        between = keys[len(places) : bisect_left(keys, first)]
+        places.extend(4 * count + _is_sure(last, key, first) for key in between)
+        places += _joined([4 * count, 0], [b"", found])
+        count, last = count + records, end
+    places.extend(4 * count + _is_sure(last, key, None) for key in keys[len(places) :])
+    return places
+
+
+def _joined(counts: Sequence[int], pieces: Sequence[bytes]) -> array[int]:
+    """Return numbers that count from the start of their piece as if they were of one."""
+    found, before = array("q"), 0
+    for count, piece in zip(counts, pieces):
+        found.extend(map(before.__add__, array("q", piece)))
+        before += count
+    return found
 
 
 def walk(descriptor: int, start: int, end: int, records: Records, take: Take) -> None:
     """Hand the records between two of their boundaries to `take`, some thousand at a time."""
     tries, size = 0, _PIECE
-    keys, values, deletions = list[bytes](), list[bytes](), list[Deletion]()
+    batch = Batch()
     while start < end:
         data = read(descriptor, start, min(end, start + size))
-        length = records(data, keys, values, deletions, 0)
+        length = records(data, start, batch, 0)
         start += length
-        if start >= end or len(keys) >= BATCH:
-            take(keys, values, deletions)
-            keys, values, deletions = [], [], []
+        if start >= end or len(batch.keys) + len(batch.deletions) >= BATCH:
+            take(batch)
+            batch = Batch()
         if length:
             tries, size = 0, _PIECE
             continue
@@ -147,11 +286,12 @@ def read(descriptor: int, start: int, end: int) -> bytes:
 
 def key_at(descriptor: int, at: int, records: Records) -> bytes:
     """Return the key of the record at `at`; raises `FastPathUnsupported` where none starts."""
-    keys = list[bytes]()
-    records(os.pread(descriptor, PROBE, at), keys, [], [], 1)
-    if not keys:
-        raise FastPathUnsupported
-    return keys[0]
+    batch = Batch()
+    for size in (_USUAL, PROBE):
+        records(os.pread(descriptor, size, at), at, batch, 1)
+        if batch.keys:
+            return batch.keys[0]
+    raise FastPathUnsupported
 
 
 def boundaries(start: int, end: int, first_record: Callable[[int], int]) -> list[int]:

@@ -29,18 +29,17 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", sleep)
 
 
-def _records(
-    data: bytes, keys: list[bytes], values: list[bytes], deletions: list[tuple[int, int]], most: int
-) -> int:
+def _records(data: bytes, base: int, batch: run.Batch, most: int) -> int:
     """The records of whole lines; a key that starts with `-` is a deletion."""
     whole = len(data) // SIZE
     for at in range(0, (min(whole, most) if most else whole) * SIZE, SIZE):
         key, value = data[at : at + 4], data[at + 4 : at + 7]
         if key.startswith(b"-"):
-            deletions.append((len(keys), 0))
+            batch.deletions.append((len(batch.keys), 0))
         else:
-            keys.append(key)
-            values.append(value)
+            batch.keys.append(key)
+            batch.values.append(value)
+            batch.starts.append(base + at)
     return whole * SIZE
 
 
@@ -85,6 +84,7 @@ def test_a_run_in_order_is_read_whole(keys: str, pieces: tuple[int, ...], tmp_pa
         *("a a b c d e", "a b b c d e", "a b c c d e", "a b c d d e", "a b c d e e"),
         *("b a c d e f", "a c b d e f", "a b d c e f", "a b c e d f", "a b c d f e"),
         *("f a b c d e", "b c d e f a", "a b a b a b", "a -x b c d e"),
+        *("-x a b c d e", "a b -x -y c d", "a b c d e -x", "-x -y"),
     ],
 )
 def test_a_key_twice_or_out_of_order_is_left_to_the_plain_reader(

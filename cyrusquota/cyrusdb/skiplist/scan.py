@@ -17,7 +17,7 @@ from cyrusquota.cyrusdb import sorted_run
 from cyrusquota.cyrusdb.database import Unreadable, attempts, identity
 from cyrusquota.cyrusdb.selection import FastPathUnsupported, Predicate, Selected
 from cyrusquota.cyrusdb.skiplist import layout, records
-from cyrusquota.cyrusdb.sorted_run import PROBE, Changes, Deletion
+from cyrusquota.cyrusdb.sorted_run import PROBE, Batch, Changes
 from cyrusquota.errors import AnyPath
 
 #: The end of one record of the run and the start of the next.
@@ -144,25 +144,22 @@ def _word(data: bytes, at: int) -> int:
 
 def _record(data: bytes, at: int, kind: int) -> tuple[bytes, bytes, int]:
     """Return the key and the value of the record at `at`, and where it ends."""
-    keys, values = list[bytes](), list[bytes]()
-    end = at + _whole(data, at, kind, keys, values, 1)
-    if not keys:
+    batch = Batch()
+    end = at + _whole(data, at, kind, 0, batch, 1)
+    if not batch.keys:
         raise FastPathUnsupported
-    return keys[0], values[0], end
+    return batch.keys[0], batch.values[0], end
 
 
-def _records(
-    data: bytes, keys: list[bytes], values: list[bytes], deletions: list[Deletion], most: int
-) -> int:
+def _records(data: bytes, base: int, batch: Batch, most: int) -> int:
     """Add what is in `data`, as `sorted_run.Records` has it; no deletions are in a run."""
-    return _whole(data, 0, layout.INORDER, keys, values, most)
+    return _whole(data, 0, layout.INORDER, base, batch, most)
 
 
-def _whole(
-    data: bytes, start: int, kind: int, keys: list[bytes], values: list[bytes], most: int
-) -> int:
+def _whole(data: bytes, start: int, kind: int, base: int, batch: Batch, most: int) -> int:
     """Add the whole records of one kind from `start` on; how many bytes they have."""
     at, size = start, len(data)
+    add_key, add_value, add_start = batch.keys.append, batch.values.append, batch.starts.append
     unpack_start, unpack_word, find = layout.START.unpack_from, layout.WORD.unpack_from, data.find
     start_size, word_size, align = layout.START.size, layout.WORD.size, layout.ALIGN
     padding, last_bytes, below = layout.PADDING, layout.LAST_BYTES, layout.ALIGN - 1
@@ -192,8 +189,9 @@ def _whole(
             raise FastPathUnsupported
         if data[key_end : value - word_size].strip(b"\0") or data[value_end:pointers].strip(b"\0"):
             raise FastPathUnsupported
-        keys.append(data[key:key_end])
-        values.append(data[value:value_end])
+        add_key(data[key:key_end])
+        add_value(data[value:value_end])
+        add_start(base + at)
         at = end + len(padding)
         if most:
             break

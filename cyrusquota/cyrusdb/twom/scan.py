@@ -14,7 +14,7 @@ from typing import Optional
 
 from cyrusquota.cyrusdb import sorted_run
 from cyrusquota.cyrusdb.selection import FastPathUnsupported, Predicate, Selected
-from cyrusquota.cyrusdb.sorted_run import PROBE, Changes, Deletion
+from cyrusquota.cyrusdb.sorted_run import PROBE, Batch, Changes
 from cyrusquota.cyrusdb.twom import layout, records
 from cyrusquota.cyrusdb.twom.xxh3 import checksum
 from cyrusquota.errors import AnyPath
@@ -87,9 +87,10 @@ class _Log:
         self._descriptor = descriptor
         self._run_end = run_end
 
-    def take(self, keys: list[bytes], values: list[bytes], deletions: list[Deletion]) -> None:
+    def take(self, batch: Batch) -> None:
+        keys, values = batch.keys, batch.values
         done = 0
-        for index, ancestor in deletions:
+        for index, ancestor in batch.deletions:
             self.changes.update(zip(keys[done:index], values[done:index]))
             key = sorted_run.key_at(self._descriptor, ancestor, _records)
             was_live = self.changes.get(key, b"" if ancestor < self._run_end else None)
@@ -100,11 +101,10 @@ class _Log:
         self.changes.update(zip(keys[done:], values[done:]))
 
 
-def _records(
-    data: bytes, keys: list[bytes], values: list[bytes], deletions: list[Deletion], most: int
-) -> int:
+def _records(data: bytes, base: int, batch: Batch, most: int) -> int:
     """Add what is in `data`, as `sorted_run.Records` has it."""
     at, end = 0, len(data)
+    keys = batch.keys
     data += bytes(_LARGEST_HEAD)
     heads, checksums_at, hashed = _HEADS, _CHECKSUMS_AT, checksum
     checksums_size, below = layout.CHECKSUMS.size, layout.ALIGN - 1
@@ -122,7 +122,7 @@ def _records(
                 break
             if kind == layout.DELETE:
                 ancestor_at = at + layout.ANCESTOR[kind]
-                deletions.append((len(keys), layout.LONG.unpack_from(data, ancestor_at)[0]))
+                batch.deletions.append((len(keys), layout.LONG.unpack_from(data, ancestor_at)[0]))
             at = key
             continue
         value = key + key_length + 1
@@ -134,7 +134,8 @@ def _records(
         if hashed(data[key:behind]) != of_tail or data[value - 1] or any(data[stop:behind]):
             raise FastPathUnsupported
         keys.append(data[key : value - 1])
-        values.append(data[value:stop])
+        batch.values.append(data[value:stop])
+        batch.starts.append(base + at)
         at = behind
         if most:
             break

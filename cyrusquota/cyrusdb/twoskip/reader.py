@@ -14,6 +14,8 @@ checksums are returned.
 from __future__ import annotations
 
 import os
+from array import array
+from operator import lt
 from pathlib import Path
 from typing import BinaryIO, Iterator, NoReturn, Optional
 
@@ -30,7 +32,7 @@ from cyrusquota.cyrusdb.database import (
     identity,
     mailbox_order,
 )
-from cyrusquota.cyrusdb.twoskip import layout, records
+from cyrusquota.cyrusdb.twoskip import deletions, layout, records
 from cyrusquota.errors import AnyPath, DamagedDatabase, OnProblem, Place, source_error
 
 
@@ -123,16 +125,18 @@ class Twoskip(Database):
         may be gone with the deleted keys. Then the pointers have to confirm one of the results.
         """
         log = _Log(self._data, settle)
-        live = log.live()
-        if not log.order_is_guessed:
-            return live
-        other = _Log(self._data, settle, in_mailbox_order=True).live()
-        if set(live) == set(other):
-            return live
+        if not log.has_deletions:
+            return log.last()
+        known = False if log.has_one_order() else _order_of(self._data)
+        if known is not None:
+            return log.live(in_mailbox_order=known)
+        found = [log.live(in_mailbox_order=order) for order in (False, True)]
+        if found[0] == found[1]:
+            return found[0]
         doubt = Unreadable(layout.DUMMY_AT, "keys in byte order or in mailbox order")
-        reached = set(self._chain(doubt, None))
-        for candidate in (live, other):
-            if set(candidate) == reached:
+        reached = sorted(self._chain(doubt, None))
+        for candidate in found:
+            if candidate == reached:
                 return candidate
         self._fail(doubt.offset, doubt.expected)
         return []
@@ -186,51 +190,52 @@ class Twoskip(Database):
 
 
 class _Log:
-    """The records of a file in the order they were written."""
+    """The records of a file in the order they were written; raises `Unreadable`."""
 
-    def __init__(
-        self, data: bytes, settle: records.Settle, in_mailbox_order: Optional[bool] = None
-    ) -> None:
-        self._data = data
-        self._settle = settle
-        self._in_mailbox_order = in_mailbox_order
-        self._offsets: dict[bytes, int] = {}
-        self._order: Optional[records.LiveKeys] = None
-        self.order_is_guessed = False
-
-    def live(self) -> list[int]:
-        """Return where the last version of each key that was not deleted starts."""
-        data = self._data
-        for at, head in records.checked(data, layout.DUMMY_AT, self._settle):
+    def __init__(self, data: bytes, settle: records.Settle) -> None:
+        self._keys: list[bytes] = []
+        self._starts = array("q")
+        #: How many records come before each deletion, and where the one starts that it names.
+        self._before, self._behind = array("q"), array("q")
+        for at, head in records.checked(data, layout.DUMMY_AT, settle):
             if head.kind == layout.RECORD:
-                self._set(data[head.key : head.value], at)
+                self._keys.append(data[head.key : head.value])
+                self._starts.append(at)
             elif head.kind == layout.DELETE:
-                self._delete(records.pointer(data, head, 0))
-        return list(self._offsets.values())
+                self._before.append(len(self._keys))
+                self._behind.append(records.pointer(data, head, 0))
 
-    def _set(self, key: bytes, at: int) -> None:
-        if self._order is not None and key not in self._offsets:
-            self._order.add(key)
-        self._offsets[key] = at
+    @property
+    def has_deletions(self) -> bool:
+        return bool(self._behind)
 
-    def _delete(self, following: int) -> None:
-        """Delete a key; the record does not say which, only what comes behind it."""
-        if self._order is None:
-            known = self._in_mailbox_order
-            if known is None:
-                known = _order_of(self._data)
-            self.order_is_guessed = known is None
-            self._order = records.LiveKeys(self._offsets, in_mailbox_order=bool(known))
-        key = None
-        if following:
-            head = records.head_at(self._data, following)
-            if following >= len(self._data) or head.kind != layout.RECORD:
-                raise Unreadable(following, "the record behind a deleted one")
-            key = self._data[head.key : head.value]
-        gone = self._order.take_before(key)
-        if gone is None:
-            raise Unreadable(following, "a key before the one that a deletion points to")
-        del self._offsets[gone]
+    def has_one_order(self) -> bool:
+        """Return whether byte order and mailbox order are the same for these keys."""
+        keys = sorted(set(self._keys), key=mailbox_order)
+        return all(map(lt, keys, keys[1:]))
+
+    def last(self) -> list[int]:
+        """Return where the last version of each key starts."""
+        return list(dict(zip(self._keys, self._starts)).values())
+
+    def live(self, *, in_mailbox_order: bool) -> list[int]:
+        """Return where the last version of each key that was not deleted starts, sorted."""
+        keys, starts = self._keys, self._starts
+        order = sorted(set(keys), key=mailbox_order if in_mailbox_order else None)
+        place = dict(zip(order, range(len(order))))
+        named = set(self._behind)
+        record_at = {start: record for record, start in enumerate(starts) if start in named}
+        record_at[0] = deletions.END
+        for behind in self._behind:
+            if behind not in record_at:
+                raise Unreadable(behind, "the record behind a deleted one")
+        live = deletions.live_records(
+            array("q", map(place.__getitem__, keys)),
+            len(order),
+            self._before,
+            array("q", map(record_at.__getitem__, self._behind)),
+        )
+        return sorted(starts[record] for record in live if record >= 0)
 
 
 def _order_of(data: bytes) -> Optional[bool]:

@@ -6,12 +6,11 @@ over those.
 
 from __future__ import annotations
 
-import bisect
 import os
-from typing import Callable, Iterable, Iterator, NamedTuple, Optional
+from typing import Callable, Iterator, NamedTuple, Optional
 from zlib import crc32
 
-from cyrusquota.cyrusdb.database import Unreadable, attempts, mailbox_order
+from cyrusquota.cyrusdb.database import Unreadable, attempts
 from cyrusquota.cyrusdb.twoskip.layout import (
     ALIGN,
     BLANK,
@@ -161,25 +160,3 @@ def next_record(data: bytes, head: Head, end: int) -> int:
     if first >= end:
         return second
     return first if second >= end else max(first, second)
-
-
-class LiveKeys:
-    """The live keys in the order of the database."""
-
-    def __init__(self, keys: Iterable[bytes], *, in_mailbox_order: bool) -> None:
-        self._in_mailbox_order = in_mailbox_order
-        self._keys = sorted(map(self._sortable, keys))
-
-    def _sortable(self, key: bytes) -> tuple[bytes, bytes]:
-        return mailbox_order(key) if self._in_mailbox_order else (b"", key)
-
-    def add(self, key: bytes) -> None:
-        """Put `key` in its place."""
-        bisect.insort(self._keys, self._sortable(key))
-
-    def take_before(self, key: Optional[bytes]) -> Optional[bytes]:
-        """Remove and give back the greatest key below `key` (of all, if None)."""
-        at = len(self._keys)
-        if key is not None:
-            at = bisect.bisect_left(self._keys, self._sortable(key))
-        return self._keys.pop(at - 1)[1] if at else None

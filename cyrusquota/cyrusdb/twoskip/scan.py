@@ -1,27 +1,30 @@
 """The fast path of twoskip; the plain reader defines what is right.
 
 header.repack_size says where the run ends and the log starts. Every checksum is checked, every
-record is met, and the records are counted, as in the plain reader. A deletion in the log is about
-the live key before the one that it points to; the run is searched for that by bisection. Whatever
-is unusual (damage, keys that are not in byte order, a deletion that means another key in mailbox
-order, a very large log) is left to the plain reader.
+record is met, and the records are counted, as in the plain reader. Where the log has deletions, all
+records of the run and all keys of the log get a place in the order of the database, which tells
+whom they mean. Whatever is unusual (damage, keys that are not in byte order, keys of the log that
+mailbox order puts elsewhere, a very large log) is left to the plain reader.
 """
 
 from __future__ import annotations
 
-import bisect
 import os
 import struct
 import sys
+from array import array
 from functools import partial
-from typing import Optional
+from operator import lt
+from typing import Optional, Sequence
 from zlib import crc32
 
+import attrs
+
 from cyrusquota.cyrusdb import sorted_run
-from cyrusquota.cyrusdb.database import mailbox_order
+from cyrusquota.cyrusdb.database import Unreadable, mailbox_order
 from cyrusquota.cyrusdb.selection import FastPathUnsupported, Predicate, Selected
-from cyrusquota.cyrusdb.sorted_run import PROBE, Changes, Deletion
-from cyrusquota.cyrusdb.twoskip import layout, records
+from cyrusquota.cyrusdb.sorted_run import IS_SURE, IS_THERE, PROBE, Asked, Batch, Changes, Run
+from cyrusquota.cyrusdb.twoskip import deletions, layout, records
 from cyrusquota.errors import AnyPath
 
 # One structure for the whole head of each level: type, key length, value length, pointers, both
@@ -33,9 +36,6 @@ _CRCS_AT = tuple(layout.START.size + layout.LONG.size * (level + 1) for level in
 _HEADS = tuple(struct.Struct(f">BxHI{at - layout.START.size}xII").unpack_from for at in _CRCS_AT)
 _LARGEST_HEAD = _CRCS_AT[-1] + layout.CRCS.size
 
-_WINDOW = 1 << 13
-#: More than these, and looking for each takes longer than reading everything.
-_MOST_DELETIONS = 10_000
 #: As much of the log as may be held at once.
 _LARGEST_LOG = 1 << 27
 
@@ -47,9 +47,14 @@ def select(path: AnyPath, predicate: Predicate) -> Optional[Selected]:
 
 def _selected(descriptor: int, predicate: Predicate) -> Selected:
     run_end, end, known = _header(descriptor)
-    log = _log(descriptor, run_end, end)
+    log = _Log()
+    sorted_run.walk(descriptor, run_end, end, _records, log.take)
     bounds = sorted_run.boundaries(_RUN_START, run_end, partial(_first_record, descriptor))
-    found, _ = sorted_run.selected_run(descriptor, bounds, _records, predicate, log)
+    asked = log.asked()
+    run = sorted_run.read_run(descriptor, bounds, _records, predicate, log.changes, asked)
+    if asked is not None:
+        run = log.without_deleted(run, asked)
+    found = sorted_run.with_log(run, predicate, log.changes)
     if known not in (None, found.records):
         raise FastPathUnsupported
     return found
@@ -74,124 +79,90 @@ def _header(descriptor: int) -> tuple[int, int, Optional[int]]:
     return run_end, end, None if header.flags & layout.DIRTY else header.num_records
 
 
-def _log(descriptor: int, start: int, end: int) -> Changes:
-    """Return what was stored and deleted since the run was written."""
-    log = _Log(descriptor, start)
-    sorted_run.walk(descriptor, start, end, _records, log.take)
-    return log.changes
-
-
 class _Log:
-    """The log as far as it has been read, behind a run that ends at `run_end`."""
+    """What was stored and deleted since the run was written."""
 
-    def __init__(self, descriptor: int, run_end: int) -> None:
+    def __init__(self) -> None:
         self.changes: Changes = {}
-        self._descriptor = descriptor
-        self._run_end = run_end
-        #: The live keys of the log in byte order and in mailbox order, once they matter.
-        self._orders: Optional[tuple[records.LiveKeys, records.LiveKeys]] = None
-        self._deletions = 0
+        self._keys: list[bytes] = []
+        self._starts = array("q")
+        #: How many records come before each deletion, and where the one starts that it names.
+        self._before, self._behind = array("q"), array("q")
 
-    def take(self, keys: list[bytes], values: list[bytes], deletions: list[Deletion]) -> None:
-        self._deletions += len(deletions)
-        if self._deletions > _MOST_DELETIONS:
-            raise FastPathUnsupported
-        done = 0
-        for index, following in deletions:
-            self._store(keys[done:index], values[done:index])
-            self.changes[self._before(following)] = None
-            done = index
-        self._store(keys[done:], values[done:])
+    def take(self, batch: Batch) -> None:
+        if batch.deletions:
+            before, behind = zip(*batch.deletions)
+            self._before.extend(map(len(self._keys).__add__, before))
+            self._behind.extend(behind)
+        self.changes.update(zip(batch.keys, batch.values))
+        self._keys += batch.keys
+        self._starts.extend(batch.starts)
 
-    def _store(self, keys: list[bytes], values: list[bytes]) -> None:
-        if self._orders is None:
-            self.changes.update(zip(keys, values))
-            return
-        for key, value in zip(keys, values):
-            if self.changes.get(key) is None:
-                for order in self._orders:
-                    order.add(key)
-            self.changes[key] = value
+    def asked(self) -> Optional[Asked]:
+        """Return what has to be known of the run to tell whom the deletions mean."""
+        if not self._behind:
+            return None
+        behind = set(self._behind).difference(self._starts, (0,))
+        return Asked(sorted(self.changes), frozenset(behind))
 
-    def _before(self, following: int) -> bytes:
-        """Return the live key before the one of the record at `following`, or the last one of all.
+    def without_deleted(self, run: Run, asked: Asked) -> Run:
+        """Return what of the run is live, and mark the keys deleted last in `changes`.
 
-        It has to be the same in mailbox order, which the database may be in.
+        Its index has what was `asked`.
         """
-        if self._orders is None:
-            live = [key for key, value in self.changes.items() if value is not None]
-            self._orders = (
-                records.LiveKeys(live, in_mailbox_order=False),
-                records.LiveKeys(live, in_mailbox_order=True),
-            )
-        below = sorted_run.key_at(self._descriptor, following, _records) if following else None
-        in_run = self._in_run(below)
-        in_log = [order.take_before(below) for order in self._orders]
-        plain = max((key for key in (in_run, in_log[0]) if key is not None), default=None)
-        both = (key for key in (in_run, in_log[1]) if key is not None)
-        mailbox = max(both, default=None, key=mailbox_order)
-        if plain is None or plain != mailbox:
+        count, index, stored = run.records, run.index, asked.keys
+        of_run, of_stored = _in_one_order(count, stored, index.places)
+        of_key = dict(zip(stored, of_stored))
+        if len(index.starting) < len(asked.starts):
             raise FastPathUnsupported
-        if plain == in_run:
-            for order, key in zip(self._orders, in_log):
-                if key is not None:
-                    order.add(key)
-        return plain
-
-    def _in_run(self, below: Optional[bytes]) -> Optional[bytes]:
-        """Return the greatest key of the run less than `below` that no change is known of."""
-        before, behind = _neighbours(self._descriptor, self._run_end, below)
-        if below is not None:
-            place = mailbox_order(below)
-            if before is not None and mailbox_order(before) >= place:
-                raise FastPathUnsupported
-            if behind is not None and mailbox_order(behind) < place:
-                raise FastPathUnsupported
-        while before in self.changes:
-            before, _ = _neighbours(self._descriptor, self._run_end, before)
-        return before
+        record_at = {0: deletions.END, **dict(zip(sorted(asked.starts), index.starting))}
+        record_at.update(zip(self._starts, range(count, count + len(self._starts))))
+        try:
+            live = deletions.live_records(
+                of_run + array("q", map(of_key.__getitem__, self._keys)),
+                max(of_run[-1:] + of_stored[-1:]) + 1,
+                array("q", map(count.__add__, self._before)),
+                array("q", map(record_at.__getitem__, self._behind)),
+            )
+        except Unreadable:
+            raise FastPathUnsupported from None
+        self.changes.update((key, None) for key, place in of_key.items() if live[place] < 0)
+        kept = [record for record, at in zip(run.kept, index.kept) if live[of_run[at]] >= 0]
+        in_log = len(stored) - list(self.changes.values()).count(None)
+        return attrs.evolve(run, records=len(live) - live.count(-1) - in_log, kept=kept, stored=[])
 
 
-def _neighbours(
-    descriptor: int, run_end: int, key: Optional[bytes]
-) -> tuple[Optional[bytes], Optional[bytes]]:
-    """Return the greatest key of the run below `key`, and the next one; None where none is.
+def _in_one_order(
+    count: int, stored: list[bytes], places: Sequence[int]
+) -> tuple[array[int], array[int]]:
+    """Return the place of each record of the run and of each key of the log among all of them.
 
-    Without a key, the greatest of all.
+    The database may be in mailbox order; raises `FastPathUnsupported` where that matters.
     """
-    # All records that start from `high` on have keys that are not less.
-    low, high = _RUN_START, run_end
-    while high - low > _WINDOW:
-        middle = (low + high) // 2 & -layout.ALIGN
-        at = _first_record(descriptor, middle, run_end)
-        if at >= high:
-            break
-        if key is None or sorted_run.key_at(descriptor, at, _records) < key:
-            low = at
-        else:
-            high = middle
-    keys = list[bytes]()
-    _records(sorted_run.read(descriptor, low, min(run_end, high + PROBE)), keys, [], [], 0)
-    less = bisect.bisect_left(keys, key) if key is not None else len(keys)
-    return keys[less - 1] if less else None, keys[less] if less < len(keys) else None
+    of_run, of_stored = array("q"), array("q")
+    new = list[bytes]()
+    for key, place in zip(stored, places):
+        of_stored.append((place >> 2) + len(new))
+        if not place & IS_THERE:
+            if not place & IS_SURE:
+                raise FastPathUnsupported
+            of_run.extend(range(len(of_run) + len(new), of_stored[-1]))
+            new.append(key)
+    of_run.extend(range(len(of_run) + len(new), count + len(new)))
+    order = list(map(mailbox_order, new))
+    if not all(map(lt, order, order[1:])):
+        raise FastPathUnsupported
+    return of_run, of_stored
 
 
-def _records(
-    data: bytes,
-    keys: list[bytes],
-    values: list[bytes],
-    deletions: list[Deletion],
-    most: int,
-) -> int:
-    """Add what is in `data`; where the first record starts that is not whole or right.
-
-    Raises `FastPathUnsupported` where something else stands.
-    """
+def _records(data: bytes, base: int, batch: Batch, most: int) -> int:
+    """Add what is in `data`, as `sorted_run.Records` has it."""
     at, end = 0, len(data)
     data += bytes(_LARGEST_HEAD)
     heads, crcs_at, crc, below = _HEADS, _CRCS_AT, crc32, layout.ALIGN - 1
     a_record, long_key, crcs_size = layout.RECORD, layout.LONG_KEY, layout.CRCS.size
-    add_key, add_value = keys.append, values.append
+    keys = batch.keys
+    add_key, add_value, add_start = keys.append, batch.values.append, batch.starts.append
     while at < end:
         level = data[at + 1]
         if level >= _LEVELS:
@@ -212,13 +183,14 @@ def _records(
                 raise FastPathUnsupported
             if kind == layout.DELETE:
                 (following,) = layout.LONG.unpack_from(data, at + layout.START.size)
-                deletions.append((len(keys), following))
+                batch.deletions.append((len(keys), following))
             at = behind
             continue
         if key_length == long_key or crc(data[key:behind]) != tail_crc:
             raise FastPathUnsupported
         add_key(data[key:value])
         add_value(data[value:stop])
+        add_start(base + at)
         at = behind
         if most:
             break
