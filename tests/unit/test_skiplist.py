@@ -74,6 +74,7 @@ def test_reads_what_cyrus_wrote(kind: str) -> None:
     ("content", "expected"),
     [
         (b"", {}),
+        (_HEADER, {}),
         (_EMPTY, {}),
         (_EMPTY + _ADD_A + _COMMIT, {b"user.a": b"1 2"}),
         (_EMPTY + _ADD_A + _COMMIT + _DELETE_A + _COMMIT, {}),
@@ -81,7 +82,16 @@ def test_reads_what_cyrus_wrote(kind: str) -> None:
         (_EMPTY + _ADD_A + _COMMIT + _DELETE_A + _ADD_A + _COMMIT, {b"user.a": b"1 2"}),
         (_EMPTY + _COMMIT + _COMMIT, {}),
     ],
-    ids=["0 bytes", "empty", "set", "deleted", "set and deleted", "replaced", "commits alone"],
+    ids=[
+        "0 bytes",
+        "being created",
+        "empty",
+        "set",
+        "deleted",
+        "set and deleted",
+        "replaced",
+        "commits alone",
+    ],
 )
 def test_smallest_files(path: Path, content: bytes, expected: dict[bytes, bytes]) -> None:
     path.write_bytes(content)
@@ -122,7 +132,9 @@ def test_many_zeros_are_passed_over_at_once(path: Path) -> None:
         (_EMPTY[:28] + b"\0\0\0\x15" + _EMPTY[32:], 28, "levels up to 20"),
         (_EMPTY[:40] + b"\0\0\0\x94" + _EMPTY[44:], 40, "a start of the log within"),
         (_EMPTY[:40] + b"\0\0\0\x8c" + _EMPTY[44:], 40, "a start of the log within"),
-        (_HEADER, 48, "a whole dummy record"),
+        (_HEADER + _ZEROS, 48, "a whole dummy record"),
+        (_HEADER[:36] + b"\0\0\0\1" + _HEADER[40:], 48, "a whole dummy record"),
+        (_HEADER[:43] + b"\xb0" + _HEADER[44:], 48, "a whole dummy record"),
         (_EMPTY[:-2], 48, "a whole dummy record"),
         (_HEADER + _ZEROS + _DUMMY[4:], 48, "a dummy record of 20 levels"),
         (_EMPTY + b"\0\0\0\3" + _COMMIT, 144, "a type of record"),

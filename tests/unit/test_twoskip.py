@@ -14,10 +14,11 @@ from cyrusquota.cyrusdb import Snapshot
 from cyrusquota.errors import BadValue, CyrusQuotaError, DamagedDatabase
 from cyrusquota.site import source
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
-from tests.damaged_databases import resealed, with_header
+from tests.damaged_databases import is_noticed, resealed, with_header
 from tests.recorded_fixtures import FIXTURES, TWOSKIP, jsonl, latin1, main_roots, stages
 
 CRASH = FIXTURES / "crash" / "twoskip"
+TORN = FIXTURES / "torn" / "twoskip"
 EDGE = FIXTURES / "edge" / "twoskip-mboxsort"
 
 
@@ -213,6 +214,36 @@ def test_fillers_between_records_are_skipped(tmp_path: Path) -> None:
     writer.commit()
     assert writer.path.read_bytes().count(b" BLANK\x07\xa0") == 2
     assert state(writer.path) == {b"user.b": b"2 1", b"user.c": b"19 1"}
+
+
+@pytest.mark.parametrize("change", ["update", "insert", "delete"])
+def test_a_copy_made_while_cyrus_writes_reads_as_the_last_committed_state(
+    change: str, tmp_path: Path
+) -> None:
+    before = (TORN / "before.db").read_bytes()
+    after = (TORN / f"{change}.db").read_bytes()
+    expected, path = state(TORN / "before.db"), tmp_path / "quotas.db"
+    assert len(expected) == 5
+    torn = [before[:cut] + after[cut:] for cut in range(64, len(before) + 1)]
+    assert sum(one[: len(before)] not in (before, after) for one in torn) > 100
+    for copy in torn:
+        path.write_bytes(copy)
+        assert state(path) == expected
+
+
+def test_a_head_that_no_checksum_proves_hands_nothing_out(tmp_path: Path) -> None:
+    """The lengths, the level and the type of each record, changed under a torn head."""
+    content = (TORN / "before.db").read_bytes()
+    expected, path = state(TORN / "before.db"), tmp_path / "quotas.db"
+    heads = [at for at in range(336, len(content), 8) if content[at : at + 1] in b"+-$"]
+    assert len(heads) > 5
+    for head in heads:
+        for at in range(head, head + 8):
+            for bit in range(8):
+                changed = bytearray(content)
+                changed[at] ^= 1 << bit
+                path.write_bytes(changed)
+                assert is_noticed(path, "twoskip", expected) or state(path) == expected
 
 
 def test_a_busy_writer_is_no_problem(tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ DUMMY_AT = HEADER.size
 DUMMY_START = struct.pack(">III", DUMMY, 0, 0)
 #: As many pointers as a record can have, in bytes, with what ends them.
 LONGEST_POINTERS = WORD.size * MAX_LEVEL + len(PADDING)
+#: What the file of an empty database has.
+EMPTY_SIZE = DUMMY_AT + len(DUMMY_START) + LONGEST_POINTERS
 #: Offsets are multiples of 4, so this is what the last bytes of pointers can be.
 LAST_BYTES = bytes(range(0, 256, ALIGN))
 

@@ -124,7 +124,7 @@ class _Log(records.Log):
 
     def read(self) -> None:
         """Find out what is live; raises `Unreadable`. An empty file is an empty database."""
-        if not self._data:
+        if not self._data or self._is_being_created():
             return
         at, log_start = self._start()
         keys, data, key_and_end = self.keys, self._data, records.key_and_end
@@ -139,6 +139,18 @@ class _Log(records.Log):
             self._set(offset)
         self.committed = at
         self.read_transactions(at)
+
+    def _is_being_created(self) -> bool:
+        """Return whether there is nothing yet but the header of an empty database."""
+        data = self._data
+        if len(data) != layout.HEADER.size or not data.startswith(layout.MAGIC):
+            return False
+        header = layout.Header._make(layout.HEADER.unpack(data))
+        return (
+            (header.version, header.maxlevel) == (layout.VERSION, layout.MAX_LEVEL)
+            and not header.listsize
+            and header.logstart == layout.EMPTY_SIZE
+        )
 
     def _start(self) -> tuple[int, int]:
         """Return where the records and the log start."""

@@ -113,20 +113,23 @@ def checked(data: bytes, start: int, settle: Settle, base: int = 0) -> Iterator[
         head = checked_head(data, at, settle, base)
         if head.kind == RECORD and not tail_is_right(data, head):
             raise Unreadable(at, "the checksum of a record")
-        if head.kind not in LOGGED and (head.kind != DUMMY or base + at != DUMMY_AT):
+        if head.kind not in LOGGED and not is_dummy(data, at, base):
             raise Unreadable(at, "a type of record")
         yield at, head
         at = head.end
 
 
 def checked_head(data: bytes, at: int, settle: Optional[Settle], base: int = 0) -> Head:
-    """Return the head of the record at `at`, if its checksum is right.
+    """Return the head of the record at `at`, if a checksum proves all of it but the pointers.
 
-    Raises `Unreadable`; without `settle` also where a writer is at it.
+    Raises `Unreadable`; without `settle` also where the pointers are not proven, because a writer
+    was at them when the file was read or copied.
     """
     head = head_at(data, at)
     length = head.key - CRCS.size - at
     if crc32(data[at : at + length]) == head.head_crc:
+        return head
+    if settle is not None and (is_dummy(data, at, base) or tail_proves(data, head)):
         return head
     # Nothing of a DELETE or COMMIT is ever rewritten.
     again = settle(base + at, length) if settle and head.kind in REWRITTEN else None
@@ -135,6 +138,27 @@ def checked_head(data: bytes, at: int, settle: Optional[Settle], base: int = 0) 
     if not same or again is None or CRCS.unpack_from(again, length)[1] != head.tail_crc:
         raise Unreadable(at, "the checksum of a record's head")
     return head
+
+
+def is_dummy(data: bytes, at: int, base: int = 0) -> bool:
+    """Return whether the record at `at` is the dummy, which has one place and one size."""
+    return base + at == DUMMY_AT and data.startswith(START.pack(DUMMY, MAX_LEVEL, 0, 0), at)
+
+
+def tail_proves(data: bytes, head: Head) -> bool:
+    """Return whether the checksum of the tail proves the lengths, the key and the value.
+
+    It is found behind as many pointers as the record has, and covers as much as the lengths say and
+    the padding; that ends with zeros, so what comes before it must not.
+    """
+    padding = data[head.tail : head.end]
+    return (
+        head.kind == RECORD
+        and head.key < head.value
+        and data[head.tail - 1] != 0
+        and not padding.strip(b"\0")
+        and tail_is_right(data, head)
+    )
 
 
 def tail_is_right(data: bytes, head: Head) -> bool:

@@ -71,10 +71,7 @@ def _header(descriptor: int) -> tuple[int, int, Optional[int]]:
         raise FastPathUnsupported
     sorted_run.check_sizes(run_end, end, os.fstat(descriptor).st_size, _LARGEST_LOG)
     dummy = sorted_run.read(descriptor, layout.DUMMY_AT, _RUN_START)
-    kind, key, value, head_crc, _ = _HEADS[layout.MAX_LEVEL](dummy)
-    # Where it is being rewritten the plain reader waits for it.
-    crc = crc32(dummy[: -layout.CRCS.size])
-    if (kind, key, value, crc) != (layout.DUMMY, 0, 0, head_crc):
+    if not records.is_dummy(dummy, 0, layout.DUMMY_AT):
         raise FastPathUnsupported
     return run_end, end, None if header.flags & layout.DIRTY else header.num_records
 
