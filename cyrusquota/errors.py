@@ -284,6 +284,10 @@ def quote(found: bytes, around: int = 0) -> str:
     return f"{head}'{printable(piece)}'{tail}"
 
 
+class IrregularFile(OSError):
+    """A pipe, a device or a socket where a file should be."""
+
+
 def source_error(error: OSError, path: AnyPath) -> SourceError:
     """Return the exception for an operating-system error met while reading `path`."""
     where = printable(str(path))
@@ -296,6 +300,11 @@ def source_error(error: OSError, path: AnyPath) -> SourceError:
     if isinstance(error, PermissionError):
         return SourceForbidden(
             f"{where}: permission denied; run as root or as the Cyrus user (often 'cyrus')"
+        )
+    if isinstance(error, IrregularFile):
+        return SourceError(
+            f"{where}: expected a regular file, found {error.strerror}; name the database itself,"
+            " or write what comes out of a pipe to a file first"
         )
     return SourceError(
         f"{where}: cannot be read: {error.strerror or error}; look into the kernel's log"

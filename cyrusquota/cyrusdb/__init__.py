@@ -14,11 +14,10 @@ from __future__ import annotations
 
 import importlib
 import os
-from pathlib import Path
 from types import ModuleType
 from typing import AbstractSet, Callable, Optional, Sequence, cast
 
-from cyrusquota.cyrusdb.database import SQLITE_MAGIC, Database, Snapshot
+from cyrusquota.cyrusdb.database import SQLITE_MAGIC, Database, Snapshot, opened
 from cyrusquota.cyrusdb.selection import Predicate, Selected, columns, selected
 from cyrusquota.cyrusdb.skiplist.layout import MAGIC as SKIPLIST_MAGIC
 from cyrusquota.cyrusdb.twom.layout import MAGIC as TWOM_MAGIC
@@ -189,7 +188,7 @@ def guess(path: AnyPath) -> Optional[str]:
     if os.path.isdir(path):
         return "zeroskip" if os.path.exists(os.path.join(path, _ZEROSKIP)) else "quotalegacy"
     try:
-        with Path(path).open("rb") as file:
+        with opened(path) as file:
             start = file.read(_ENOUGH)
     except ValueError:
         raise NoSuchSource(

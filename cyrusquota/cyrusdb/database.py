@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import abc
+import errno
 import os
+import stat
 import time
-from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Iterator, Optional
+from typing import BinaryIO, Iterator, Optional, cast
 
 import attrs
 
-from cyrusquota.errors import AnyPath, NoSuchSource, OnProblem, printable, source_error
+from cyrusquota.errors import (
+    AnyPath,
+    DamagedDatabase,
+    IrregularFile,
+    NoSuchSource,
+    OnProblem,
+    Place,
+    printable,
+    source_error,
+)
 
 
 @attrs.frozen
@@ -170,11 +180,56 @@ def differs(path: AnyPath, then: Identity) -> bool:
         return True
 
 
+def descriptor_of(path: AnyPath, directory: Optional[int] = None) -> int:
+    """Open a regular file for reading, relative to `directory`; raises `OSError`, without waiting.
+
+    A pipe has no end before somebody writes to it, and some devices have none at all.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK, dir_fd=directory)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    kind = "a pipe" if stat.S_ISFIFO(mode) else "a device"
+    raise IrregularFile(errno.EINVAL, kind)
+
+
+def opened(path: AnyPath) -> BinaryIO:
+    """Open a regular file as `descriptor_of` does, without a buffer."""
+    return cast(BinaryIO, os.fdopen(descriptor_of(path), "rb", buffering=0))
+
+
+def check_presence(descriptor: int, size: int, path: AnyPath) -> None:
+    """Raise `DamagedDatabase` where the first `size` bytes are too many for what is on the disk.
+
+    Only where there is a hole: a file system that compresses takes less for a sound file.
+    """
+    present = os.fstat(descriptor).st_blocks * _DISK_BLOCK
+    if size <= _ALWAYS_READ + _MOST_SPARSE * present:
+        return
+    at = os.lseek(descriptor, 0, os.SEEK_CUR)
+    hole = os.lseek(descriptor, 0, os.SEEK_HOLE)
+    os.lseek(descriptor, at, os.SEEK_SET)
+    if hole < size:
+        expected = f"{size} bytes, of which {present} are on the disk"
+        raise DamagedDatabase(expected, place=Place(str(path), offset=hole), advice=_RESTORE)
+
+
+#: What `st_blocks` counts.
+_DISK_BLOCK = 512
+#: So many bytes are read at once even if they are not on the disk, and so many for one that is.
+_ALWAYS_READ, _MOST_SPARSE = 1 << 26, 4
+_RESTORE = "restore it from a backup"
+
+
 def contents(path: AnyPath) -> tuple[bytes, Identity]:
     """Return all of a file in one go, and its identity just before; raises `SourceError`."""
     try:
-        with Path(path).open("rb", buffering=0) as file:
+        with opened(path) as file:
             then = identity(os.fstat(file.fileno()))
+            check_presence(file.fileno(), then[2], path)
             return file.read(), then
     except OSError as error:
         raise source_error(error, path) from error

@@ -22,7 +22,14 @@ from operator import lt
 from typing import Iterator, Optional
 
 from cyrusquota.cyrus.repairs import REMOVE_LINE
-from cyrusquota.cyrusdb.database import MAILBOX_ORDER, Database, Snapshot, contents, differs
+from cyrusquota.cyrusdb.database import (
+    MAILBOX_ORDER,
+    Database,
+    Snapshot,
+    contents,
+    descriptor_of,
+    differs,
+)
 from cyrusquota.cyrusdb.parallel import SHARES, parallel, processors
 from cyrusquota.cyrusdb.selection import FastPathUnsupported, Predicate, Record, Selected, columns
 from cyrusquota.errors import AnyPath, DamagedDatabase, OnProblem, Place
@@ -116,7 +123,7 @@ def select(path: AnyPath, predicate: Predicate) -> Optional[Selected]:
     That is where a key is not greater than the one before it, is escaped, or a line is no record.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = descriptor_of(path)
     except (OSError, ValueError):
         return None
     try:

@@ -25,7 +25,14 @@ from typing import Callable, Iterator, Optional
 import attrs
 
 from cyrusquota import cyrusdb
-from cyrusquota.cyrusdb.database import Database, Identity, Snapshot, Unreadable, identity
+from cyrusquota.cyrusdb.database import (
+    Database,
+    Identity,
+    Snapshot,
+    Unreadable,
+    descriptor_of,
+    identity,
+)
 from cyrusquota.cyrusdb.flat import Flat
 from cyrusquota.errors import AnyPath, CyrusQuotaError, OnProblem, source_error
 
@@ -253,7 +260,7 @@ class FollowedLog(Followed):
         self._unsettled = 0
         self._generation = self._at = 0
         try:
-            self._fd = os.open(path, os.O_RDONLY)
+            self._fd = descriptor_of(path)
         except OSError as error:
             raise source_error(error, path) from error
         #: As it was when it was last looked at, and whether nothing then explained its new time.
@@ -338,7 +345,7 @@ class FollowedLog(Followed):
         Its first `start` bytes are what the old one came to; all changes since then are behind
         them, maybe with some that the old one has too, and end as the new one has them.
         """
-        fd = os.open(self._path, os.O_RDONLY)
+        fd = descriptor_of(self._path)
         try:
             status = os.fstat(fd)
             header = self.header(fd)

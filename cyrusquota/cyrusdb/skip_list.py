@@ -12,7 +12,7 @@ import abc
 import os
 from typing import AbstractSet, Any, Callable, ClassVar, Iterator, NamedTuple, Optional, TypeVar
 
-from cyrusquota.cyrusdb.database import Unreadable, attempts
+from cyrusquota.cyrusdb.database import Unreadable, attempts, descriptor_of
 from cyrusquota.cyrusdb.selection import FastPathUnsupported
 from cyrusquota.errors import AnyPath
 
@@ -119,7 +119,7 @@ def lookup(
     `opened` returns the list of an open file.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = descriptor_of(path)
     except (OSError, ValueError):
         return None
     try:

@@ -20,7 +20,7 @@ from typing import Callable, Optional, Sequence
 import attrs
 
 from cyrusquota.cyrusdb import database
-from cyrusquota.cyrusdb.database import mailbox_order
+from cyrusquota.cyrusdb.database import descriptor_of, mailbox_order
 from cyrusquota.cyrusdb.parallel import SHARES, parallel, processors
 from cyrusquota.cyrusdb.selection import BATCH, FastPathUnsupported, Predicate, Record, Selected
 from cyrusquota.errors import AnyPath
@@ -64,7 +64,7 @@ _TRIES = 20
 def select(path: AnyPath, selected: Callable[[int], Selected]) -> Optional[Selected]:
     """Return what `selected` makes of the open file, or None where the plain reader decides."""
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = descriptor_of(path)
     except (OSError, ValueError):
         return None
     try:

@@ -26,6 +26,7 @@ from cyrusquota.cyrusdb.database import (
     TablePath,
     differs,
     identity,
+    opened,
     table_name,
 )
 from cyrusquota.errors import (
@@ -199,7 +200,7 @@ class Sql(Database):
 def _state(path: AnyPath) -> tuple[Identity, bytes]:
     """Return what a commit changes: the identity of the file, and the change counter."""
     try:
-        with open(path, "rb", buffering=0) as file:
+        with opened(path) as file:
             return identity(os.fstat(file.fileno())), file.read(_HEADER_SIZE)
     except OSError as error:
         raise source_error(error, path) from error

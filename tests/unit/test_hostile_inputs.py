@@ -10,12 +10,23 @@ import contextlib
 import os
 import resource
 import sqlite3
+import struct
 import subprocess
 import sys
 from pathlib import Path
 from typing import Callable
 
 import pytest
+
+from cyrusquota import cyrusdb
+from cyrusquota.cyrusdb.quotalegacy.follow import FollowedTree
+from cyrusquota.cyrusdb.twom import layout as twom_layout
+from cyrusquota.cyrusdb.twom.xxh3 import checksum
+from cyrusquota.strategies.writers import Writer
+from cyrusquota.strategies.writers.skiplist import SkiplistWriter
+from cyrusquota.strategies.writers.twom import TwomWriter
+from cyrusquota.strategies.writers.twoskip import TwoskipWriter
+from tests.damaged_databases import with_header
 
 MB = 1 << 20
 SIZE = 30 * MB
@@ -122,6 +133,99 @@ def test_a_sqlite_table_that_calculates_what_it_holds(kind: str, tmp_path: Path)
     status, said = _export(tmp_path, path.stat().st_size, "--db", "quotas.db")
     assert (status, said.count("\n")) == (65, 1)
     assert "columns are stored, not calculated" in said
+
+
+# Databases
+
+SPARSE = 8 << 30
+WRITERS: dict[str, Callable[[Path], Writer]] = {
+    "skiplist": SkiplistWriter,
+    "twom": TwomWriter,
+    "twoskip": TwoskipWriter,
+}
+
+
+def _sparse(backend: str, path: Path) -> None:
+    """A file of 8 GiB under a sound header that says so, with next to nothing on the disk."""
+    if backend != "flat":
+        writer = WRITERS[backend](path)
+        writer.begin()
+        writer.set(b"user.jane", b"9999 1")
+        writer.commit()
+    content = bytearray(path.read_bytes() if path.exists() else b"user.jane\t9999 1\n")
+    if backend == "twoskip":
+        content = bytearray(with_header(bytes(content), size=SPARSE))
+    elif backend == "twom":
+        struct.pack_into("<Q", content, twom_layout.CURRENT_SIZE_AT, SPARSE)
+        at = twom_layout.CHECKSUM_AT
+        struct.pack_into("<I", content, at, checksum(bytes(content[:at])))
+    path.write_bytes(content)
+    os.truncate(path, SPARSE)
+
+
+@pytest.mark.parametrize("backend", ["flat", *WRITERS])
+def test_a_database_that_is_mostly_a_hole(backend: str, tmp_path: Path) -> None:
+    _sparse(backend, tmp_path / "quotas.db")
+    status, said = _export(tmp_path, 0, "--db", "quotas.db")
+    assert (status, said.count("\n")) == (65, 1)
+    # Of a flat file it is said that it looks like a dump.
+    assert backend == "flat" or f"expected {SPARSE} bytes, of which " in said
+
+
+def _tree(directory: Path) -> Path:
+    """A tree with the root of a user who is over; where another one belongs."""
+    files = directory / "quota" / "j"
+    files.mkdir(parents=True)
+    (files / "user.jane").write_text("9999\n1\n")
+    return files / "user.joe"
+
+
+def _hole(path: Path) -> None:
+    path.write_bytes(b"1\n1\n")
+    os.truncate(path, SPARSE)
+
+
+UNREADABLE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a device": (lambda path: path.symlink_to("/dev/zero"), "a readable file (a device)"),
+    "a pipe": (os.mkfifo, "a readable file (a pipe)"),
+    "a hole": (_hole, f"expected {SPARSE} bytes, of which "),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_a_file_of_a_tree_that_has_no_end(name: str, tmp_path: Path) -> None:
+    """It is reported, and all others are read."""
+    make, expected = UNREADABLE[name]
+    make(_tree(tmp_path))
+    status, said = _export(tmp_path, 0, "--db", ".", "-o", "map")
+    assert (status, said.count("\n")) == (0, 1)
+    assert expected in said
+    assert (tmp_path / "map").read_text().splitlines()[-1].startswith("jane:")
+
+
+@pytest.mark.parametrize("option", ["--db", "--mailboxes"])
+@pytest.mark.parametrize("kind", ["/dev/zero", "pipe", "link to a pipe"])
+def test_a_database_that_is_no_file(option: str, kind: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link to a pipe").symlink_to("pipe")
+    (tmp_path / "flat").write_bytes(b"user.jane\t9999 1\n")
+    more = ("--db", "flat") if option == "--mailboxes" else ()
+    status, said = _export(tmp_path, 0, option, kind, *more)
+    assert (status, said.count("\n")) == (74, 1)
+    assert f"{kind}: expected a regular file, found a " in said
+
+
+def test_following_goes_on_once_a_pipe_is_gone(tmp_path: Path) -> None:
+    path = _tree(tmp_path)
+    with FollowedTree(tmp_path, inotify=False) as followed:
+        with cyrusdb.open(tmp_path) as database:
+            assert dict(database) == {b"user.jane": b"9999 1"}
+            followed.begin(database.snapshot())
+        os.mkfifo(path)
+        assert not followed.changes().is_complete
+        path.unlink()
+        path.write_text("1\n1\n")
+        assert followed.changes().by_key == {b"user.joe": b"1 1"}
 
 
 @pytest.mark.parametrize("option", ["--dump", "--quota-output", "-C"])

@@ -15,11 +15,11 @@ from typing import Any, Iterator, Optional
 
 import attrs
 
-from cyrusquota.cyrusdb.database import Snapshot
+from cyrusquota.cyrusdb.database import Snapshot, check_presence, opened
 from cyrusquota.cyrusdb.follow import Changes, Followed, NeedsRescan
 from cyrusquota.cyrusdb.quotalegacy import layout
 from cyrusquota.cyrusdb.quotalegacy.reader import time_of
-from cyrusquota.errors import AnyPath
+from cyrusquota.errors import AnyPath, DamagedDatabase
 
 _TOP, _INNER = frozenset((layout.QUOTA, layout.DOMAIN)), frozenset((layout.QUOTA,))
 #: The clock of a file system may tick as slowly as this.
@@ -216,10 +216,12 @@ def _subdirectories(directory: _Directory) -> Iterator[bytes]:
 
 def _content(path: bytes) -> tuple[Optional[bytes], bool]:
     """Return the value in a file, None for none, and whether that is all there is to say."""
+    name = os.fsdecode(path)
     try:
-        with open(path, "rb", buffering=0) as file:
+        with opened(name) as file:
+            check_presence(file.fileno(), os.fstat(file.fileno()).st_size, name)
             raw = file.read()
-    except OSError:
+    except (OSError, DamagedDatabase):
         # Also where it is gone: how many there are, and whether any can be read, is not known here.
         return None, False
     if not raw or not raw.endswith(layout.LINE_BREAK):

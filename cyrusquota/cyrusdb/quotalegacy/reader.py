@@ -13,7 +13,7 @@ import os
 from typing import Iterator, Optional
 
 from cyrusquota.cyrus.repairs import MOVE_FILE, SET_LIMIT
-from cyrusquota.cyrusdb.database import Database, Snapshot
+from cyrusquota.cyrusdb.database import Database, Snapshot, check_presence, opened
 from cyrusquota.cyrusdb.quotalegacy import layout
 from cyrusquota.errors import (
     AnyPath,
@@ -70,11 +70,16 @@ class QuotaTree(Database):
         return any(time_of(directory) != then for directory, then in self._times.items())
 
     def _contents(self, path: bytes, key: bytes) -> bytes:
+        name = os.fsdecode(path)
         try:
-            with open(path, "rb", buffering=0) as file:
+            with opened(name) as file:
+                check_presence(file.fileno(), os.fstat(file.fileno()).st_size, name)
                 return file.read()
         except FileNotFoundError:
             # Removed since the directory was listed.
+            return b""
+        except DamagedDatabase as damaged:
+            self._on_problem(damaged)
             return b""
         except OSError as error:
             reason = (error.strerror or str(error)).lower()

@@ -10,6 +10,7 @@ import os
 from functools import partial
 from typing import Iterator, Optional
 
+from cyrusquota.cyrusdb.database import descriptor_of
 from cyrusquota.cyrusdb.parallel import SHARES, parallel, processors
 from cyrusquota.cyrusdb.quotalegacy import layout
 from cyrusquota.cyrusdb.selection import BATCH, FastPathUnsupported, Predicate, Selected, merged
@@ -119,7 +120,7 @@ def _read(path: bytes, names: list[bytes]) -> tuple[list[bytes], list[bytes]]:
 
 def _raw(name: bytes, directory: int) -> bytes:
     try:
-        file = os.open(name, os.O_RDONLY, dir_fd=directory)
+        file = descriptor_of(os.fsdecode(name), directory)
     except FileNotFoundError:
         return b""
     try:

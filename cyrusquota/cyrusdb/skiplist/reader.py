@@ -19,7 +19,6 @@ single keys costs no more than those.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Iterator, NoReturn, Optional
 
 from cyrusquota.cyrus.repairs import RECOVER
@@ -29,8 +28,10 @@ from cyrusquota.cyrusdb.database import (
     Snapshot,
     Unreadable,
     attempts,
+    check_presence,
     differs,
     identity,
+    opened,
 )
 from cyrusquota.cyrusdb.skiplist import layout, records
 from cyrusquota.errors import (
@@ -99,8 +100,9 @@ def _reading(path: AnyPath) -> tuple[bytes, Identity, bool]:
     """
     for attempt in attempts(_TRIES):
         try:
-            with Path(path).open("rb", buffering=0) as file:
+            with opened(path) as file:
                 then = identity(os.fstat(file.fileno()))
+                check_presence(file.fileno(), then[2], path)
                 data = file.read()
                 now = identity(os.stat(path))
         except OSError as error:

@@ -15,7 +15,6 @@ it breaks the log or the number of records.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import BinaryIO, Iterator, NoReturn, Optional
 
 import attrs
@@ -26,9 +25,11 @@ from cyrusquota.cyrusdb.database import (
     Snapshot,
     Unreadable,
     attempts,
+    check_presence,
     differs,
     exactly,
     identity,
+    opened,
 )
 from cyrusquota.cyrusdb.twom import layout, records
 from cyrusquota.errors import (
@@ -58,9 +59,10 @@ class Twom(Database):
     def __init__(self, path: AnyPath, on_problem: OnProblem) -> None:
         super().__init__(path, on_problem)
         try:
-            with Path(path).open("rb", buffering=0) as file:
+            with opened(path) as file:
                 self._identity = identity(os.fstat(file.fileno()))
                 self._header = self._read_header(file)
+                check_presence(file.fileno(), self._header.current_size, path)
                 file.seek(0)
                 self._data = exactly(file, self._header.current_size)
                 if len(self._data) < self._header.current_size:

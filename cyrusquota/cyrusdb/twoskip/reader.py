@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 from array import array
 from operator import lt
-from pathlib import Path
 from typing import BinaryIO, Iterator, NoReturn, Optional
 
 import attrs
@@ -27,10 +26,12 @@ from cyrusquota.cyrusdb.database import (
     Snapshot,
     Unreadable,
     attempts,
+    check_presence,
     differs,
     exactly,
     identity,
     mailbox_order,
+    opened,
 )
 from cyrusquota.cyrusdb.twoskip import deletions, layout, records
 from cyrusquota.errors import AnyPath, DamagedDatabase, OnProblem, Place, source_error
@@ -53,10 +54,11 @@ class Twoskip(Database):
     def __init__(self, path: AnyPath, on_problem: OnProblem) -> None:
         super().__init__(path, on_problem)
         try:
-            with Path(path).open("rb", buffering=0) as file:
+            with opened(path) as file:
                 self._identity = identity(os.fstat(file.fileno()))
                 header = self._read_header(file)
                 self._header = header
+                check_presence(file.fileno(), header.current_size, path)
                 file.seek(0)
                 self._data = exactly(file, header.current_size)
                 if len(self._data) < header.current_size:
