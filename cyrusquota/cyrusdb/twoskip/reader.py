@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from array import array
+from itertools import compress
 from operator import lt
 from typing import BinaryIO, Iterator, NoReturn, Optional
 
@@ -191,6 +192,10 @@ class Twoskip(Database):
         raise DamagedDatabase(expected, place=place, found=found, advice=RESTORE)
 
 
+#: From `.` on, which comes first in mailbox order, bytes compare the same in both.
+_SAME_IN_BOTH = bytes(range(ord("."), 256))
+
+
 class _Log:
     """The records of a file in the order they were written; raises `Unreadable`."""
 
@@ -213,7 +218,9 @@ class _Log:
 
     def has_one_order(self) -> bool:
         """Return whether byte order and mailbox order are the same for these keys."""
-        keys = sorted(set(self._keys), key=mailbox_order)
+        if not b"".join(self._keys).translate(None, _SAME_IN_BOTH):
+            return True
+        keys = sorted(dict.fromkeys(self._keys), key=mailbox_order)
         return all(map(lt, keys, keys[1:]))
 
     def last(self) -> list[int]:
@@ -223,21 +230,22 @@ class _Log:
     def live(self, *, in_mailbox_order: bool) -> list[int]:
         """Return where the last version of each key that was not deleted starts, sorted."""
         keys, starts = self._keys, self._starts
-        order = sorted(set(keys), key=mailbox_order if in_mailbox_order else None)
+        # What a repack wrote is in order, and quick to sort as it stands.
+        order = sorted(dict.fromkeys(keys), key=mailbox_order if in_mailbox_order else None)
         place = dict(zip(order, range(len(order))))
         named = set(self._behind)
-        record_at = {start: record for record, start in enumerate(starts) if start in named}
+        is_named = map(named.__contains__, starts)
+        record_at = {starts[record]: record for record in compress(range(len(starts)), is_named)}
         record_at[0] = deletions.END
-        for behind in self._behind:
-            if behind not in record_at:
-                raise Unreadable(behind, "the record behind a deleted one")
+        for behind in named.difference(record_at):
+            raise Unreadable(behind, "the record behind a deleted one")
         live = deletions.live_records(
             array("q", map(place.__getitem__, keys)),
             len(order),
             self._before,
             array("q", map(record_at.__getitem__, self._behind)),
         )
-        return sorted(starts[record] for record in live if record >= 0)
+        return sorted(map(starts.__getitem__, filter((0).__le__, live)))
 
 
 def _order_of(data: bytes) -> Optional[bool]:
