@@ -21,7 +21,7 @@ from cyrusquota.errors import AnyPath
 
 #: How much of the log is searched at a time, and at most, once for each key.
 _PIECE = 1 << 20
-_MOST_SEARCHED = 1 << 28
+_MOST_SEARCHED = 1 << 30
 #: The end of one record of the run and the start of the next, and in how much it is looked for.
 _BETWEEN = layout.PADDING + layout.WORD.pack(layout.INORDER)
 _PROBE = 1 << 13
