@@ -52,7 +52,6 @@ class SkipList(abc.ABC):
         self.descriptor = descriptor
         #: Those of the orders that nothing seen contradicts; a file does not say which one it has.
         self.possible = self.orders
-        self._steps = 0
 
     @abc.abstractmethod
     def first(self) -> Node:
@@ -97,15 +96,15 @@ class SkipList(abc.ABC):
 
     def _find(self, key: bytes, order: Order) -> Optional[Node]:
         first = node = self.first()
-        wanted = order(key)
+        wanted, steps = order(key), 0
         for level in reversed(range(len(first.following))):
             while (behind := self.next(node, level)) is not None:
                 if node is not first:
                     self.in_order(node.key, behind.key)
                 if order(behind.key) >= wanted:
                     break
-                self._steps += 1
-                if len(behind.following) <= level or self._steps > _MOST_STEPS:
+                steps += 1
+                if len(behind.following) <= level or steps > _MOST_STEPS:
                     raise FastPathUnsupported
                 node = behind
         return behind if behind is not None and behind.key == key else None

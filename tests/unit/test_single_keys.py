@@ -138,14 +138,15 @@ def test_a_writer_that_was_killed_changes_nothing(backend: str, tmp_path: Path) 
     """Skiplist does not say where the last transaction ends, so there everything is read."""
     writer = _written(backend, tmp_path)
     writer.begin()
-    writer.set(b"user.name123", b"7 7")
-    writer.set(b"user.new", b"8 8")
-    writer.delete(b"user.name124")
-    for end in (writer.abort, writer.abort):
-        keys = {b"user.name123": b"123 10", b"user.name124": b"124 10", b"user.new": None}
-        assert LOOKUPS[backend](writer.path, set(keys)) in (None, keys)
-        assert cyrusdb.lookup(writer.path, set(keys)) == keys
-        end()
+    for number in range(0, 300, 3):
+        writer.set(b"user.name%03d" % number, b"7 7")
+        writer.set(b"user.name%03dx" % number, b"8 8")
+        writer.delete(b"user.name%03d" % (number + 1))
+    writer.abort()
+    keys: dict[bytes, Optional[bytes]] = {**RECORDS, b"user.name123x": None, b"user.new": None}
+    found = LOOKUPS[backend](writer.path, set(keys))
+    assert found == keys or (found is None and backend == "skiplist")
+    assert cyrusdb.lookup(writer.path, set(keys)) == keys
 
 
 def test_a_file_without_checksums_proves_nothing(tmp_path: Path) -> None:
