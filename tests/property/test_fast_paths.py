@@ -42,6 +42,7 @@ from cyrusquota.verdicts import selection as verdicts_selection
 from cyrusquota.verdicts.evaluator import Query
 from cyrusquota.verdicts.policies import LMTPD, POLICIES, Policy, Reserve
 
+from ..damaged_databases import resealed
 from ..recorded_fixtures import FIXTURES, unpacked
 from .strategies import EDITS, anything, edited, mutated, nasty
 
@@ -306,6 +307,51 @@ def test_a_repacked_file_is_read_the_fast_way(
         assert found is not None
         assert found.records == len(state)
         assert dict(found.kept) == {k: v for k, v in state.items() if predicate([k], [v])}
+
+
+#: Numbers of users: what a purge deletes, in one direction or the other, and what comes back.
+_purges = st.lists(
+    st.one_of(
+        st.permutations(range(12)),
+        st.builds(lambda first, last: list(range(first, last)), *[st.integers(0, 45)] * 2),
+        st.builds(lambda first, last: list(range(last, first, -1)), *[st.integers(0, 45)] * 2),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@pytest.mark.parametrize("backend", LOGGED)
+@given(purges=_purges, others=st.lists(st.tuples(_run_keys, values), max_size=8), data=st.data())
+def test_a_purge_is_read_the_fast_way_and_the_plain_way(
+    backend: str, purges: list[list[int]], others: list[Record], data: st.DataObject
+) -> None:
+    log = [(b"user.%03d" % number, b"") for purge in purges for number in purge]
+    for record in others:
+        log.insert(data.draw(st.integers(0, len(log))), record)
+    with tempfile.TemporaryDirectory() as directory, small(data.draw(st.sampled_from([1, 2]))):
+        path, state = repacked(backend, directory, log)
+        found = LOGGED[backend][0](path, lambda keys, _: list(range(len(keys))))
+        assert found is not None
+        assert (found.records, dict(found.kept)) == (len(state), state)
+        with cyrusdb.open(path) as db:
+            assert dict(db) == state
+
+
+@given(
+    log=st.lists(st.tuples(_run_keys, values | st.just(b"")), max_size=9),
+    edits=EDITS.map(lambda edits: [(5 * at, put[:4]) for at, put in edits]),
+    all_=st.booleans(),
+)
+def test_what_was_changed_under_right_checksums_is_read_alike(
+    log: list[Record], edits: list[tuple[int, bytes]], all_: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as directory, small():
+        path, _ = repacked("twoskip", directory, log, 8)
+        content = path.read_bytes()
+        path.write_bytes(resealed(edited(content, edits, 0 if all_ else 336), content))
+        fast, plain = both(path, "twoskip")
+        assert fast == plain
 
 
 @pytest.mark.parametrize("backend", LOGGED)
