@@ -7,7 +7,7 @@ import errno
 import itertools
 import os
 import sqlite3
-from typing import ContextManager
+from typing import ContextManager, Iterator
 from unittest import mock
 
 from cyrusquota.cyrusdb.twom.xxh3 import checksum
@@ -43,6 +43,13 @@ def _never_settled() -> ContextManager[object]:
     return mock.patch("os.stat", other)
 
 
+@contextlib.contextmanager
+def _hollow(path: str) -> Iterator[None]:
+    """Let a file be much larger than what it takes on the disk."""
+    os.truncate(path, 8 << 30)
+    yield
+
+
 def _being_written() -> ContextManager[object]:
     return mock.patch("cyrusquota.cyrusdb.sql._PATIENCE", 0.0)
 
@@ -74,7 +81,19 @@ CASES = (
         SourceError,
         "cyrusquota-export --db quotas.db",
         files={"quotas.db": b""},
-        meanwhile=failing("pathlib.Path.open", errno.EIO),
+        meanwhile=failing("cyrusquota.cyrusdb.opened", errno.EIO),
+    ),
+    ErrorCase(
+        "a device in place of a database",
+        SourceError,
+        "cyrusquota-export --db /dev/zero",
+    ),
+    ErrorCase(
+        "a database that is mostly a hole",
+        DamagedDatabase,
+        "cyrusquota-export --db quotas.db",
+        files={"quotas.db": (_MAIN / "skiplist" / "quotas.db").read_bytes()},
+        meanwhile=lambda: _hollow("quotas.db"),
     ),
     ErrorCase(
         "a NUL byte in quota_db_path",
