@@ -15,7 +15,7 @@ from bisect import bisect_left, bisect_right
 from functools import partial
 from itertools import chain, compress
 from operator import lt
-from typing import Callable, Optional, Sequence
+from typing import Callable, Mapping, Optional, Sequence
 
 import attrs
 
@@ -99,13 +99,13 @@ class Run:
 class Index:
     """How many records of a run come before each of the kept ones, and where others belong.
 
-    `starting` has the same of the records that start where it was asked for, in their order, and
+    `starting` has the same of the records that start where it was asked for, by their starts, and
     `places` of the keys that were asked for, with two bits behind: `IS_THERE` if the next record
     has this very key, and `IS_SURE` if mailbox order puts it there as well.
     """
 
     kept: Sequence[int]
-    starting: Sequence[int]
+    starting: Mapping[int, int]
     places: Sequence[int]
 
 
@@ -141,7 +141,7 @@ def with_log(run: Run, predicate: Predicate, changes: Changes) -> Selected:
 
 #: What a part of a run comes to: how many records, those keys of it that the log has, the first
 #: key, the last one, the wanted records, and as arrays of numbers what an `Index` has.
-_Piece = tuple[int, list[bytes], bytes, bytes, list[Record], bytes, bytes, bytes]
+_Piece = tuple[int, list[bytes], bytes, bytes, list[Record], bytes, bytes, bytes, bytes]
 
 
 def read_run(
@@ -164,11 +164,14 @@ def read_run(
     pieces = [piece for piece in parallel(jobs, processors()) if piece is not None]
     if len(pieces) < len(jobs):
         raise FastPathUnsupported
-    counts, stored, firsts, lasts, wanted, kept, starting, _ = zip(*pieces) if pieces else ((),) * 8
+    counts, stored, firsts, lasts, wanted, kept, starts, starting, _ = (
+        zip(*pieces) if pieces else ((),) * 9
+    )
     if not all(map(lt, lasts, firsts[1:])):
         raise FastPathUnsupported
     places = _joined_places(pieces, asked.keys) if asked else ()
-    index = Index(_joined(counts, kept), _joined(counts, starting), places)
+    by_start = dict(zip(array("q", b"".join(starts)), _joined(counts, starting)))
+    index = Index(_joined(counts, kept), by_start, places)
     return Run(sum(counts), list(chain(*wanted)), list(chain(*stored)), index)
 
 
@@ -183,7 +186,7 @@ def _piece(
 ) -> Optional[_Piece]:
     """Return the records from `start` to `end`, which are in order and have each key once."""
     kept, stored = list[Record](), list[bytes]()
-    kept_at, starting, places = array("q"), array("q"), array("q")
+    kept_at, starts, starting, places = (array("q") for _ in range(4))
     count = 0
     first = last = b""
 
@@ -201,8 +204,9 @@ def _piece(
             low = bisect_right(asked.keys, last) if count else bisect_left(asked.keys, keys[0])
             high = bisect_right(asked.keys, keys[-1], low)
             places.extend(4 * count + _place(last, keys, key) for key in asked.keys[low:high])
-            is_asked = asked.starts.__contains__
-            starting.extend(compress(range(count, count + len(keys)), map(is_asked, batch.starts)))
+            is_asked = list(map(asked.starts.__contains__, batch.starts))
+            starts.extend(compress(batch.starts, is_asked))
+            starting.extend(compress(range(count, count + len(keys)), is_asked))
         for at in predicate(keys, values):
             if keys[at] not in log:
                 kept.append((keys[at], values[at]))
@@ -216,8 +220,8 @@ def _piece(
         walk(descriptor, start, end, records, take)
     except FastPathUnsupported:
         return None
-    numbers = kept_at.tobytes(), starting.tobytes(), places.tobytes()
-    return count, stored, first, last, kept, *numbers
+    raw = kept_at.tobytes(), starts.tobytes(), starting.tobytes(), places.tobytes()
+    return count, stored, first, last, kept, *raw
 
 
 def _place(before: bytes, keys: Sequence[bytes], key: bytes) -> int:

@@ -34,6 +34,8 @@ _LEVELS = layout.MAX_LEVEL + 1
 #: Where the checksums of a head are, by its level.
 _CRCS_AT = tuple(layout.START.size + layout.LONG.size * (level + 1) for level in range(_LEVELS))
 _HEADS = tuple(struct.Struct(f">BxHI{at - layout.START.size}xII").unpack_from for at in _CRCS_AT)
+#: A deletion or a commit: type, lengths, its one pointer, and the checksum of these.
+_NAMELESS = struct.Struct(">Bx6sQI")
 _LARGEST_HEAD = _CRCS_AT[-1] + layout.CRCS.size
 
 #: As much of the log as may be held at once.
@@ -112,7 +114,7 @@ class _Log:
         of_key = dict(zip(stored, of_stored))
         if len(index.starting) < len(asked.starts):
             raise FastPathUnsupported
-        record_at = {0: deletions.END, **dict(zip(sorted(asked.starts), index.starting))}
+        record_at = {**index.starting, 0: deletions.END}
         record_at.update(zip(self._starts, range(count, count + len(self._starts))))
         try:
             live = deletions.live_records(
@@ -159,6 +161,12 @@ def _records(data: bytes, base: int, batch: Batch, most: int) -> int:
     heads, crcs_at, crc, below = _HEADS, _CRCS_AT, crc32, layout.ALIGN - 1
     a_record, long_key, crcs_size = layout.RECORD, layout.LONG_KEY, layout.CRCS.size
     keys = batch.keys
+    a_deletion, kinds, nameless, add_deletion = (
+        *(layout.DELETE, (layout.COMMIT, layout.DELETE), _NAMELESS.unpack_from),
+        batch.deletions.append,
+    )
+    no_lengths = bytes(layout.START.size - 2)
+    nameless_crcs_at, nameless_size = _CRCS_AT[0], _CRCS_AT[0] + layout.CRCS.size
     add_key, add_value, add_start = keys.append, batch.values.append, batch.starts.append
     while at < end:
         level = data[at + 1]
@@ -167,6 +175,16 @@ def _records(data: bytes, base: int, batch: Batch, most: int) -> int:
                 raise FastPathUnsupported
             at += len(layout.BLANK)
             continue
+        if not level and not most:
+            # A purge leaves nothing else.
+            kind, lengths, following, head_crc = nameless(data, at)
+            if kind in kinds and lengths == no_lengths and at + nameless_size <= end:
+                if crc(data[at : at + nameless_crcs_at]) != head_crc:
+                    break
+                if kind == a_deletion:
+                    add_deletion((len(keys), following))
+                at += nameless_size
+                continue
         kind, key_length, value_length, head_crc, tail_crc = heads[level](data, at)
         crcs = at + crcs_at[level]
         key = crcs + crcs_size
@@ -176,13 +194,7 @@ def _records(data: bytes, base: int, batch: Batch, most: int) -> int:
         if behind > end or crc(data[at:crcs]) != head_crc:
             break
         if kind != a_record:
-            if key != behind or kind not in (layout.COMMIT, layout.DELETE) or most:
-                raise FastPathUnsupported
-            if kind == layout.DELETE:
-                (following,) = layout.LONG.unpack_from(data, at + layout.START.size)
-                batch.deletions.append((len(keys), following))
-            at = behind
-            continue
+            raise FastPathUnsupported
         if key_length == long_key or crc(data[key:behind]) != tail_crc:
             raise FastPathUnsupported
         add_key(data[key:value])
