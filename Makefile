@@ -8,6 +8,9 @@ EXAMPLE = tests/fixtures/demo/quotas.db
 SECONDS ?= 60
 JOBS ?= 1
 
+# No target depends on the settings of this machine.
+export CYRUSQUOTA_SETTINGS =
+
 VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' cyrusquota/__init__.py)
 SDIST = dist/cyrusquota-$(VERSION).tar.gz
 WHEEL = dist/cyrusquota-$(VERSION)-py3-none-any.whl

@@ -55,7 +55,7 @@ class OptionError(CyrusQuotaError):
 
 
 class ConfigError(CyrusQuotaError):
-    """imapd.conf cannot be followed."""
+    """imapd.conf or the settings file cannot be followed."""
 
     exit_status = EX_CONFIG
 

@@ -1,10 +1,15 @@
-"""Hypothesis profiles, chosen by HYPOTHESIS_PROFILE: dev (default), ci, deep."""
+"""Hypothesis profiles, chosen by HYPOTHESIS_PROFILE: dev (default), ci, deep.
+
+The tests read no settings file of this machine, in the programs that they start either.
+"""
 
 from __future__ import annotations
 
 import os
 
 from hypothesis import HealthCheck, settings
+
+os.environ["CYRUSQUOTA_SETTINGS"] = ""
 
 _SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large)
 

@@ -81,6 +81,23 @@ def _unknown(text: str) -> int:
 _alerts = under(Heading.ALERTS)
 
 
+def _ranges(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> dict[str, Range]:
+    """Return the range that an option gives each measure; raise `OptionError` for no range."""
+    option, ranges = parameter.opts[0], {}
+    for text in given:
+        name, _, span = text.rpartition("=")
+        if (name or "over") not in _MEASURES:
+            names = ", ".join(_MEASURES)
+            raise OptionError(f"{option}: unknown measure {printable(name)!r}; choose from {names}")
+        try:
+            ranges[name or "over"] = Range.of(span)
+        except OptionError as error:
+            raise OptionError(f"{option} {printable(text)}: {error}") from None
+    return ranges
+
+
 @click.command(
     "check",
     cls=Plugin,
@@ -107,8 +124,10 @@ _alerts = under(Heading.ALERTS)
 @_alerts(
     "-w",
     "--warning",
+    "warnings",
     metavar="[MEASURE=]RANGE",
     multiple=True,
+    callback=_ranges,
     help="WARNING if MEASURE, or over if none is named, is outside RANGE (repeatable). 10 means 0"
     " to 10; 10: means 10 or more; ~:10 means 10 or less; 10:20 means 10 to 20; @10:20 means"
     " anything but 10 to 20; ~: means any value.  [default: problems=0]",
@@ -116,13 +135,18 @@ _alerts = under(Heading.ALERTS)
 @_alerts(
     "-c",
     "--critical",
+    "criticals",
     metavar="[MEASURE=]RANGE",
     multiple=True,
+    callback=_ranges,
     help="CRITICAL if MEASURE is outside RANGE; CRITICAL wins over WARNING (repeatable)."
     f"  [default: map_age={DEFAULT_MAX_AGE}]",
 )
 def check(
-    raw: RawOptions, map_path: Optional[str], warning: tuple[str, ...], critical: tuple[str, ...]
+    raw: RawOptions,
+    map_path: Optional[str],
+    warnings: dict[str, Range],
+    criticals: dict[str, Range],
 ) -> int:
     """Check quotas and map, as a plugin for Nagios or Icinga.
 
@@ -137,7 +161,6 @@ def check(
     map_entries   users in the map
     problems      problems met while reading, mostly unreadable records
     """
-    warnings, criticals = _ranges("-w", warning), _ranges("-c", critical)
     asked = warnings.keys() | criticals.keys()
     if "near" in asked and raw.reserve == Reserve():
         raise OptionError("the measure near needs --reserve, which says what is near")
@@ -216,20 +239,6 @@ class _Report:
         return PerformanceData(
             name, value, _MEASURES[name], self.thresholds[name], least, most.get(name)
         )
-
-
-def _ranges(option: str, given: tuple[str, ...]) -> dict[str, Range]:
-    ranges = {}
-    for text in given:
-        name, _, span = text.rpartition("=")
-        if (name or "over") not in _MEASURES:
-            names = ", ".join(_MEASURES)
-            raise OptionError(f"{option}: unknown measure {printable(name)!r}; choose from {names}")
-        try:
-            ranges[name or "over"] = Range.of(span)
-        except OptionError as error:
-            raise OptionError(f"{option} {printable(text)}: {error}") from None
-    return ranges
 
 
 def _thresholds(

@@ -6,6 +6,7 @@ options by heading, in the order of `Heading`, and ends with examples, which tes
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import re
 import shlex
@@ -57,14 +58,20 @@ class Option(click.Option):
     """
 
     def __init__(
-        self, *args: Any, heading: Heading, needs: Optional[str] = None, **attributes: Any
+        self,
+        *args: Any,
+        heading: Heading,
+        needs: Optional[str] = None,
+        may_be_empty: bool = False,
+        **attributes: Any,
     ) -> None:
         super().__init__(*args, **attributes)
         self.heading = heading
         self.needs = needs
+        self.may_be_empty = may_be_empty
 
     def process_value(self, ctx: click.Context, value: Any) -> Any:
-        if value == "" and self.metavar in _FILE_METAVARS:
+        if value == "" and self.metavar in _FILE_METAVARS and not self.may_be_empty:
             raise click.BadParameter(
                 "expected the name of a file, found nothing; is a variable of the shell not set?",
                 ctx,
@@ -104,8 +111,25 @@ class Command(click.Command):
         super().__init__(*args, **attributes)
         self.examples = tuple(examples)
 
+        self.params.append(_settings_option())
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_ARGUMENTS] = tuple(args)
+        given, _, _ = self.make_parser(ctx).parse_args(list(args))
+        ends = any(one.is_eager and one.name in given for one in self.get_params(ctx))
+        if not ctx.resilient_parsing and not ends:
+            # That module needs this one.
+            from cyrusquota.cli import settings
+
+            settings.apply(ctx, given)
+        with _located(ctx):
+            return self._parse(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _located(ctx):
+            return super().invoke(ctx)
+
+    def _parse(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, args)
         for option in self.params:
             needs = option.needs if isinstance(option, Option) else None
@@ -128,6 +152,31 @@ class Command(click.Command):
             for example in self.examples:
                 formatter.write_text(f"{example.about}:")
                 formatter.write(f"{'':{formatter.current_indent + 2}}{example.line}\n")
+
+
+def _settings_option() -> Option:
+    from cyrusquota.cli.option_types import file_names
+
+    return Option(
+        ["--settings"],
+        metavar="FILE",
+        heading=Heading.RUN,
+        expose_value=False,
+        may_be_empty=True,
+        shell_complete=file_names,
+        help="The settings file; '' reads none.  [default: /etc/cyrusquota.conf, if it is there]",
+    )
+
+
+@contextlib.contextmanager
+def _located(context: click.Context) -> Iterator[None]:
+    """Let an error about an option that the settings file sets name its line."""
+    try:
+        yield
+    except OptionError as error:
+        from cyrusquota.cli import settings
+
+        raise settings.located(error, context) from error
 
 
 def _has_effect(option: click.Parameter, needs: str, context: click.Context) -> bool:

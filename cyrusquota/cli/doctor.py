@@ -12,6 +12,7 @@ from typing import Optional, Sequence
 import click
 
 from cyrusquota import doctor
+from cyrusquota.cli import settings
 from cyrusquota.cli.command import Command, Example, Heading, under
 from cyrusquota.cli.exim_options import exim_options
 from cyrusquota.cli.option_types import file_names
@@ -95,7 +96,8 @@ def examine(
     """
     runs_systemd = root == "/" and os.path.isdir(_SYSTEMD)
     systemctl = shutil.which("systemctl", path="/usr/bin:/bin") if runs_systemd else None
-    host = Host(config, path, mta, domain, Path(root), systemctl, service)
+    output = settings.exported(click.get_current_context())
+    host = Host(config, path, mta, domain, Path(root), systemctl, service, output)
     findings = list(doctor.examine(host))
     shown = [one for one in findings if not quiet or one.kind.severity.exit_status]
     if form == "json":

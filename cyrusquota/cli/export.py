@@ -11,7 +11,12 @@ import click
 
 from cyrusquota import __version__, maps, publish
 from cyrusquota.cli.command import Command, Example, Heading, under
-from cyrusquota.cli.map_options import MapOptions, map_value_options, ownership_options
+from cyrusquota.cli.map_options import (
+    MapOptions,
+    change_limits,
+    map_value_options,
+    ownership_options,
+)
 from cyrusquota.cli.option_types import Seconds, file_names
 from cyrusquota.cli.options import Options, RawOptions, source_options
 from cyrusquota.cli.progress import progress
@@ -73,6 +78,7 @@ _who, _written, _how = under(Heading.WHO), under(Heading.WRITTEN), under(Heading
     metavar="LIMIT",
     needs="-o FILE",
     multiple=True,
+    callback=change_limits,
     help="Hold back a map in which more entries are added or removed than both PERCENT% and COUNT:"
     " 20%,50, or added=20%,50, or removed=off (repeatable)."
     f"  [default: added={_LIMITS.added}, removed={_LIMITS.removed}]",
@@ -122,7 +128,7 @@ def export(
     output: Optional[str],
     key: str,
     ownership: publish.Ownership,
-    max_change: tuple[str, ...],
+    max_change: Limits,
     accept_change: Optional[int],
     wait: float,
     follow_links: bool,
@@ -136,7 +142,7 @@ def export(
     It reads the quota database that /etc/imapd.conf names, or the one given, and lists exactly the
     users whose next message lmtpd would refuse. It prints nothing when all is well.
     """
-    map_options = MapOptions(map_values, KeyForm(key), exempt, Limits.of(max_change))
+    map_options = MapOptions(map_values, KeyForm(key), exempt, max_change)
     output = None if output == "-" else output
     publisher = MapPublisher(output or "-", map_values.format, ownership, wait, follow_links)
     if follow:

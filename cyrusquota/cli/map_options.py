@@ -11,7 +11,7 @@ import click
 
 from cyrusquota import maps
 from cyrusquota.cli.command import Heading, under
-from cyrusquota.cli.option_types import size
+from cyrusquota.cli.option_types import size_given
 from cyrusquota.cli.options import RawOptions
 from cyrusquota.cyrus.names import Recipient
 from cyrusquota.maps import Entry, KeyForm
@@ -35,6 +35,13 @@ class MapOptions:
         return maps.entries(values, form=self.key, exempt=self.exempt)
 
 
+def change_limits(
+    context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
+) -> Limits:
+    """Return what `--max-change` allows; raise `OptionError` for no limit."""
+    return Limits.of(given)
+
+
 _written = under(Heading.WRITTEN)
 _VALUE_OPTIONS = (
     _written(
@@ -53,6 +60,7 @@ _VALUE_OPTIONS = (
     _written(
         "--headroom",
         metavar="SIZE",
+        callback=size_given,
         help="For users with less than this left, also write how much is left, as `free=BYTES`; for"
         " a router that compares it with the size of the message.",
     ),
@@ -74,12 +82,11 @@ def map_value_options(command: Callable[..., Any]) -> Callable[..., Any]:
         raw: RawOptions,
         map_format: str,
         message: Optional[str],
-        headroom: Optional[str],
+        headroom: int,
         refuse: bool,
         **options: Any,
     ) -> Any:
-        least = 0 if headroom is None else size("--headroom", headroom)
-        map_values = MapValues(maps.FORMATS[map_format], message, refuse, raw.reserve, least)
+        map_values = MapValues(maps.FORMATS[map_format], message, refuse, raw.reserve, headroom)
         map_values.check()
         return command(raw=raw, map_values=map_values, **options)
 
@@ -99,12 +106,14 @@ def ownership_options(
         _written(
             "--owner",
             metavar="USER",
+            callback=lambda context, parameter, name: None if name is None else user_id(name),
             needs=needs,
             help=f"The owner of {what}.  [default: the user who runs this]",
         ),
         _written(
             "--group",
             metavar="GROUP",
+            callback=lambda context, parameter, name: None if name is None else group_id(name),
             needs=needs,
             help=f"The group of {what}.  [default: as for a new file]",
         ),
@@ -121,9 +130,8 @@ def ownership_options(
 
     def decorated(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
-        def wrapped(owner: Optional[str], group: Optional[str], mode: int, **given: Any) -> Any:
-            owner_id = None if owner is None else user_id(owner)
-            ownership = Ownership(mode, owner_id, None if group is None else group_id(group))
+        def wrapped(owner: Optional[int], group: Optional[int], mode: int, **given: Any) -> Any:
+            ownership = Ownership(mode, owner, group)
             return command(ownership=ownership, **given)
 
         for option in reversed(options):

@@ -17,8 +17,8 @@ import click
 
 from cyrusquota import __version__, publish
 from cyrusquota.cli.command import Command, Example, Heading, under
-from cyrusquota.cli.map_options import MapOptions
-from cyrusquota.cli.option_types import file_names, size
+from cyrusquota.cli.map_options import MapOptions, change_limits
+from cyrusquota.cli.option_types import file_names, size_given
 from cyrusquota.cli.options import Options, RawOptions, source_options
 from cyrusquota.cli.scan import ScanResult, SummaryCollector, near_option, scan
 from cyrusquota.errors import CyrusQuotaError, MapError, MapLocked, NoSuchMap, printable
@@ -97,12 +97,14 @@ _map, _written = under(Heading.MAP), under(Heading.WRITTEN)
 @_map(
     "--headroom",
     metavar="SIZE",
+    callback=size_given,
     help="The map also lists users with less than this left.",
 )
 @_map(
     "--max-change",
     metavar="LIMIT",
     multiple=True,
+    callback=change_limits,
     help=f"How much the map may change (repeatable).  [default: added={Limits().added},"
     f" removed={Limits().removed}]",
 )
@@ -115,8 +117,8 @@ def metrics(
     map_path: str,
     key: str,
     exempt: tuple[str, ...],
-    headroom: Optional[str],
-    max_change: tuple[str, ...],
+    headroom: int,
+    max_change: Limits,
 ) -> None:
     """Write the state of the quotas and of the map as Prometheus metrics.
 
@@ -125,9 +127,8 @@ def metrics(
     If the quota data cannot be read, cyrusquota_up is 0, the metrics of the quotas are left out,
     and cyrusquota_last_success_timestamp_seconds keeps its value.
     """
-    least = 0 if headroom is None else size("--headroom", headroom)
-    map_values = MapValues(FORMATS["lsearch"], reserve=raw.reserve, headroom=least)
-    map_options = MapOptions(map_values, KeyForm(key), exempt, Limits.of(max_change))
+    map_values = MapValues(FORMATS["lsearch"], reserve=raw.reserve, headroom=headroom)
+    map_options = MapOptions(map_values, KeyForm(key), exempt, max_change)
     output = None if output == "-" else output
     found: Optional[InstalledMap] = None
     map_problem: Optional[MapError] = None

@@ -33,6 +33,11 @@ def size(option: str, given: str) -> int:
     return int(float(match["number"]) * _UNITS.get(match["unit"], 1))
 
 
+def size_given(context: click.Context, parameter: click.Parameter, given: Optional[str]) -> int:
+    """Return the bytes that an option gives, 0 without it; raise what `size` does."""
+    return 0 if given is None else size(parameter.opts[-1], given)
+
+
 def reserve(amounts: tuple[str, ...]) -> Reserve:
     """Return what `--reserve` asks for, by resource; raise `OptionError` for what is no amount."""
     sizes: dict[Resource, int] = {}

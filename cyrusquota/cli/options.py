@@ -22,7 +22,7 @@ from cyrusquota.cyrus import imapdconf
 from cyrusquota.cyrus.imapdconf import ImapdConf
 from cyrusquota.cyrus.names import Naming
 from cyrusquota.errors import DataError, NoSuchSource, OptionError, printable, source_error
-from cyrusquota.publish.privileges import reading_as
+from cyrusquota.publish.privileges import reading_as, user_id
 from cyrusquota.site import source
 from cyrusquota.site.source import Source
 from cyrusquota.verdicts.evaluator import Query
@@ -30,6 +30,21 @@ from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, POLICIES, Policy, 
 
 if TYPE_CHECKING:
     from cyrusquota.site.site import Site
+
+
+def _backend(
+    context: click.Context, parameter: click.Parameter, name: Optional[str]
+) -> Optional[str]:
+    if name is not None:
+        cyrusdb.check_backend(name)
+    return name
+
+
+def _user(context: click.Context, parameter: click.Parameter, name: Optional[str]) -> Optional[str]:
+    if name is not None:
+        user_id(name)
+    return name
+
 
 _where, _who, _how = under(Heading.SOURCE), under(Heading.WHO), under(Heading.RUN)
 _OPTIONS = (
@@ -68,6 +83,7 @@ _OPTIONS = (
     _where(
         "--backend",
         metavar="NAME",
+        callback=_backend,
         help=f"With --db: its format, {', '.join(cyrusdb.BACKENDS)}.  [default: detect]",
     ),
     _where(
@@ -86,6 +102,7 @@ _OPTIONS = (
     _where(
         "--user",
         metavar="NAME",
+        callback=_user,
         help="As root: read the quotas and mailboxes with the rights of this user only, such as"
         " cyrus.",
     ),
@@ -98,6 +115,7 @@ _OPTIONS = (
         "--reserve",
         metavar="AMOUNT",
         multiple=True,
+        callback=lambda context, parameter, given: reserve(given),
         help="Include users with less than this left: 50M or 512K of STORAGE, 2% of any resource,"
         " or RESOURCE=AMOUNT such as MESSAGE=100 (repeatable).",
     ),
@@ -171,7 +189,7 @@ class RawOptions:
     quota_output: Optional[str]
     dump: Optional[str]
     policy: Optional[str]
-    reserve: Reserve = attrs.field(converter=reserve)
+    reserve: Reserve
     headers: str
     user: Optional[str]
     problems: Problems
@@ -186,8 +204,6 @@ class RawOptions:
             raise OptionError(
                 "--backend goes with --db; leave it out where imapd.conf names the backend"
             )
-        if self.backend is not None:
-            cyrusdb.check_backend(self.backend)
         if self.service is not None and not self._needs_config:
             raise OptionError(
                 "--service goes with imapd.conf, which is not read here; name it with -C, or leave"

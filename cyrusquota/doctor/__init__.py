@@ -29,7 +29,7 @@ class Host:
 
     `map` is None for the map that the router uses. Crontabs and units are below `root`. Exim is
     asked about users without a domain as users of `domain`. `service` is the name of lmtpd in
-    cyrus.conf, None for the usual one.
+    cyrus.conf, None for the usual one. `exports_to` is the map of an export that names none itself.
     """
 
     config: str
@@ -39,6 +39,7 @@ class Host:
     root: Path = Path("/")
     systemctl: Optional[str] = None
     service: Optional[str] = None
+    exports_to: Optional[str] = None
 
 
 def examine(host: Host) -> Iterator[Finding]:
@@ -53,4 +54,4 @@ def examine(host: Host) -> Iterator[Finding]:
     yield from configured
     if exim is not None and router is not None:
         yield from exim_side.check_answers(exim, router, path, table, quotas, host.domain)
-    yield from schedule.examine(host.root, path, max_age, host.systemctl)
+    yield from schedule.examine(host.root, path, max_age, host.systemctl, host.exports_to)

@@ -100,9 +100,16 @@ class Job:
 
 
 def examine(
-    root: Path, path: str, max_age: Optional[int], systemctl: Optional[str]
+    root: Path,
+    path: str,
+    max_age: Optional[int],
+    systemctl: Optional[str],
+    exports_to: Optional[str] = None,
 ) -> Iterator[Finding]:
-    """Check the jobs below `root` that write the map `path`."""
+    """Check the jobs below `root` that write the map `path`.
+
+    `exports_to` is the map of those that name none.
+    """
     search = _Search(root)
     jobs = list(search.cron())
     if not search.instead_of_units:
@@ -110,7 +117,7 @@ def examine(
     yield from search.findings
     running = [job for job in jobs if job.is_enabled]
     for job in jobs:
-        yield from _job(job, path, max_age, root, running)
+        yield from _job(job, job.output or exports_to, path, max_age, root, running)
     if len(running) > 1:
         yield finding("schedule-twice", " and ".join(job.name for job in running))
     if not jobs:
@@ -120,7 +127,12 @@ def examine(
 
 
 def _job(
-    job: Job, path: str, max_age: Optional[int], root: Path, running: list[Job]
+    job: Job,
+    output: Optional[str],
+    path: str,
+    max_age: Optional[int],
+    root: Path,
+    running: list[Job],
 ) -> Iterator[Finding]:
     if not job.is_enabled:
         if not running:
@@ -129,8 +141,8 @@ def _job(
         return
     if _missing(job, root):
         yield finding("schedule-program", f"{job.name}: program {job.program} not found")
-    if job.output != path:
-        yield finding("schedule-map", f"{job.name}: writes {job.output or 'no file'}, not {path}")
+    if output != path:
+        yield finding("schedule-map", f"{job.name}: writes {output or 'no file'}, not {path}")
     if job.pause is not None and max_age is not None and job.pause >= max_age:
         pause = (
             "less than once a day" if job.pause == float("inf") else f"every {duration(job.pause)}"

@@ -15,6 +15,7 @@ from tests.error_cases import (
     options,
     other_commands,
     records,
+    settings_file,
     sources,
 )
 from tests.error_cases.case import ErrorCase, ErrorResult
@@ -29,6 +30,7 @@ CASES: tuple[ErrorCase, ...] = (
     *records.CASES,
     *map_file.CASES,
     *other_commands.CASES,
+    *settings_file.CASES,
 )
 
 #: Places that no command line reaches, and why.

@@ -119,6 +119,8 @@ def _parse(line: str) -> None:
             # Alone it is a name in a sentence.
             return
         command = inner
+    shipped = str(CHECKOUT / "cyrusquota.conf")
+    words = [shipped if word == "/etc/cyrusquota.conf" else word for word in words]
     command.make_context(command.name, words, parent=context)
 
 

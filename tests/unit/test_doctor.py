@@ -429,7 +429,9 @@ def test_our_own_units_are_understood(site: Site) -> None:
     for name in names:
         site.unit(name, (units / name).read_text(), wanted_by="multi-user.target")
     found = site.findings()
-    assert "writes /var/lib/cyrusquota/overquota" in found["schedule-map"].said
+    assert "writes no file" in found["schedule-map"].said
+    found = site.findings(attrs.evolve(site.host(), exports_to="/m/map"))
+    assert "writes /m/map, not" in found["schedule-map"].said
     assert "schedule-twice" in found
 
 

@@ -11,7 +11,7 @@ from cyrusquota import __version__
 from cyrusquota.cli.export import export
 
 PROJECT = Path(__file__).resolve().parents[2]
-COMMAND = re.compile(r"cyrusquota-export (--(?:user|follow) .*)")
+COMMAND = re.compile(r"cyrusquota-export (--settings /etc/cyrusquota.conf.*)")
 
 
 def test_the_debian_package_has_the_version_of_the_program() -> None:
@@ -25,11 +25,13 @@ def test_the_debian_package_has_the_version_of_the_program() -> None:
         "systemd/cyrusquota.service",
         "systemd/cyrusquota-export.service",
         "debian/cyrusquota.cron.d",
-        "debian/cyrusquota.README.Debian",
     ],
 )
 def test_what_starts_it_gives_options_that_it_has(file: str) -> None:
     found = COMMAND.findall((PROJECT / file).read_text())
     assert found
     for options in found:
-        assert export.make_context("cyrusquota-export", options.split()).params["output"]
+        words = options.replace("/etc/cyrusquota.conf", f"{PROJECT}/cyrusquota.conf").split()
+        params = export.make_context("cyrusquota-export", words).params
+        assert params["output"] == "/var/lib/cyrusquota/overquota"
+        assert params["follow"] == ("cyrusquota.service" in file)

@@ -1,0 +1,367 @@
+"""The settings file: values for the long options of the commands, which the command line replaces.
+
+It is an INI file. [common] has what several commands share, and each other section the options of
+one command; a repeatable option takes one value a line. Commands that look at the export also take
+from [export] what they need. A file that cannot be followed in every point is an error, and so is
+one that somebody else could have written: whoever writes it decides what root does.
+"""
+
+from __future__ import annotations
+
+import configparser
+import functools
+import os
+import re
+import stat
+from typing import Any, Iterator, Mapping, Optional, Union
+
+import attrs
+import click
+from click.core import ParameterSource
+
+from cyrusquota.cli.command import Heading, heading_of
+from cyrusquota.errors import ConfigError, OptionError, printable, quote
+
+#: Where in `Context.meta` it is kept what was applied.
+_APPLIED = "cyrusquota.settings"
+DEFAULT_PATH = "/etc/cyrusquota.conf"
+#: The environment variable that names the file where --settings does not; empty for none.
+VARIABLE = "CYRUSQUOTA_SETTINGS"
+COMMON, EXPORT = "common", "export"
+#: The sections that are those of commands.
+COMMANDS = (EXPORT, "check", "metrics", "doctor", "explain", "list", "report", "settings")
+
+#: The commands that take from [export] what they need to know about the map.
+_LOOK_AT_EXPORT = ("check", "metrics", "doctor", "explain")
+#: What they take besides where the quotas are and who is over.
+_ABOUT_THE_MAP = ("output", "key", "headroom", "max-change")
+#: Options that belong to a single run.
+_SINGLE_RUN = ("settings", "check", "follow", "dry-run", "accept-change", "version", "help")
+#: Naming the source on the command line sets aside what the file says under the other headings.
+_NAMES_SOURCE = ("config", "db", "quota_output", "dump")
+_STAYS = (Heading.ROOTS, Heading.ALERTS, Heading.RUN)
+#: On the command line each of these sets aside the other.
+_EXCLUDE = {
+    "mailboxes": ("no_mailboxes",),
+    "no_mailboxes": ("mailboxes",),
+    "program": ("no_exim",),
+    "exim_config": ("no_exim",),
+    "domain": ("no_exim",),
+    "no_exim": ("program", "exim_config", "domain"),
+}
+#: Far more than anybody writes.
+_MAX_SIZE = 1 << 20
+_OPTION_NAME = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
+_YES, _NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
+
+
+@attrs.frozen
+class Setting:
+    """A key of the file, its value, and where it is."""
+
+    path: str
+    section: str
+    key: str
+    text: str
+    line: int
+
+    def error(self, message: str) -> ConfigError:
+        """Return the error that `message` describes."""
+        return _error(self.path, self.line, f"[{self.section}] {printable(self.key)}: {message}")
+
+    def value(self, option: click.Option) -> Any:
+        """Return what click takes as the default of `option`; raise `ConfigError` for no value."""
+        lines = [line.strip() for line in self.text.splitlines() if line.strip()]
+        if option.multiple:
+            return tuple(lines)
+        if len(lines) > 1:
+            raise self.error("takes one value; remove the other lines")
+        value = self.text.strip()
+        if not option.is_flag:
+            return value
+        if value.lower() not in _YES + _NO:
+            raise self.error(f"expected yes or no, found {quote(_bytes(value))}")
+        return value.lower() in _YES
+
+
+@attrs.frozen
+class SettingsFile:
+    """A settings file: its path, and the settings in each section."""
+
+    path: str
+    sections: Mapping[str, tuple[Setting, ...]]
+
+    def defaults(self, command: click.Command, context: click.Context) -> dict[str, Setting]:
+        """Return what the file sets for `command`, by the name of the parameter.
+
+        Raises `ConfigError` for an unknown key and for a bad value.
+        """
+        found: dict[str, Setting] = {}
+        for setting in self._layers(command):
+            option = options_of(command).get(_own_name(setting, command))
+            if option is not None:
+                _check(setting, option, context)
+                found[option.name or ""] = setting
+        return found
+
+    def _layers(self, command: click.Command) -> Iterator[Setting]:
+        """Yield what matters to `command`; the last of several with the same name counts."""
+        shared = _shared()
+        for setting in self.sections.get(COMMON, ()):
+            if setting.key not in shared:
+                raise setting.error(
+                    f"not an option that several commands share; those are {', '.join(shared)}"
+                )
+            yield setting
+        name = command.name or ""
+        if name in _LOOK_AT_EXPORT:
+            options = options_of(_export())
+            for setting in self.sections.get(EXPORT, ()):
+                _check_key(setting, options)
+                if setting.key in shared or setting.key in _ABOUT_THE_MAP:
+                    yield setting
+        for setting in self.sections.get(name, ()):
+            _check_key(setting, options_of(command))
+            yield setting
+
+
+@attrs.frozen
+class Applied:
+    """The settings file that was applied to a command, if any, and its settings by parameter."""
+
+    file: Optional[SettingsFile]
+    settings: Mapping[str, Setting]
+
+
+def apply(context: click.Context, given: Mapping[str, Any]) -> None:
+    """Let the settings file give the defaults of a command; `given` is on the command line.
+
+    Raises `ConfigError` for a file that cannot be followed.
+    """
+    file = find(given.get("settings"))
+    command = context.command
+    settings = {} if file is None else file.defaults(command, context)
+    options = {option.name or "": option for option in options_of(command).values()}
+    if any(name in given for name in _NAMES_SOURCE):
+        settings = {k: v for k, v in settings.items() if heading_of(options[k]) in _STAYS}
+    if os.geteuid() != 0:
+        # Only root can read with the rights of another user.
+        settings.pop("user", None)
+    for name in given:
+        for other in _EXCLUDE.get(name, ()):
+            settings.pop(other, None)
+    context.default_map = {name: one.value(options[name]) for name, one in settings.items()}
+    context.meta[_APPLIED] = Applied(file, settings)
+
+
+def find(path: Optional[str]) -> Optional[SettingsFile]:
+    """Return the settings file at `path`, or by default the usual one; None if there is none."""
+    path = os.environ.get(VARIABLE) if path is None else path
+    if path is None and not os.path.lexists(DEFAULT_PATH):
+        return None
+    return None if path == "" else load(DEFAULT_PATH if path is None else path)
+
+
+def load(path: str) -> SettingsFile:
+    """Read a settings file; raise `ConfigError` if it is not one, or must not be trusted."""
+    text = _text(path)
+    parser = configparser.ConfigParser(
+        interpolation=None, delimiters=("=",), default_section="\n", empty_lines_in_values=False
+    )
+    try:
+        parser.read_file(_numbered(text, parser))
+    except configparser.Error as error:
+        raise _syntax_error(path, error) from None
+    for name in parser.sections():
+        if name not in (COMMON, *COMMANDS):
+            lines = [line.strip().startswith(f"[{name}]") for line in text.split("\n")]
+            known = ", ".join((COMMON, *COMMANDS))
+            raise _error(
+                path,
+                lines.index(True) + 1,
+                f"unknown section [{printable(name)}]; sections are {known}",
+            )
+    return SettingsFile(
+        path,
+        {
+            name: tuple(
+                Setting(path, name, str(key), text, key.line)
+                for key, text in parser.items(name)
+                if isinstance(key, _Key)
+            )
+            for name in parser.sections()
+        },
+    )
+
+
+def applied(context: click.Context) -> Applied:
+    """Return what was applied to a command."""
+    found = context.meta.get(_APPLIED, Applied(None, {}))
+    assert isinstance(found, Applied)
+    return found
+
+
+def exported(context: click.Context) -> Optional[str]:
+    """Return the map that the export writes by the settings file, if that names one."""
+    file = applied(context).file
+    found = () if file is None else file.sections.get(EXPORT, ())
+    return next((one.text.strip() for one in found if one.key == "output"), None)
+
+
+def located(error: OptionError, context: click.Context) -> Exception:
+    """Return `error` with the line of the settings file that has an option which it names."""
+    settings = applied(context).settings
+    named = {
+        option.name or ""
+        for option in context.command.params
+        if not set(option.opts).isdisjoint(_OPTION_NAME.findall(str(error)))
+    }
+    found = [
+        settings[name]
+        for name in named
+        if name in settings
+        and context.get_parameter_source(name) in (None, ParameterSource.DEFAULT_MAP)
+    ]
+    if not found:
+        return error
+    first = min(found, key=lambda setting: setting.line)
+    sources = {context.get_parameter_source(name) for name in named}
+    if ParameterSource.COMMANDLINE in sources:
+        place = f"{printable(first.path)}, line {first.line}"
+        return OptionError(f"{error} ({first.key} is set in {place})")
+    return first.error(str(error))
+
+
+class _Key(str):
+    """A key as it is in the file, where configparser would ignore its case, and its line."""
+
+    line = 0
+
+    @classmethod
+    def on(cls, line: int, text: str) -> _Key:
+        """Return the key `text` of a line."""
+        key = cls(text)
+        key.line = line
+        return key
+
+
+def _numbered(text: str, parser: configparser.ConfigParser) -> Iterator[str]:
+    """Yield the lines of `text` for `parser`, whose keys then know which line they are on."""
+    for number, line in enumerate(text.split("\n"), 1):
+        parser.optionxform = functools.partial(_Key.on, number)  # type: ignore[method-assign]
+        yield f"{line}\n"
+
+
+def _opened(path: str, flags: int) -> int:
+    # Otherwise opening a named pipe would wait for somebody to write to it.
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _text(path: str) -> str:
+    where = printable(path)
+    try:
+        with open(path, "rb", opener=_opened) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ConfigError(f"{where}: not a file; name the settings file")
+            _check_trusted(where, status)
+            content = file.read(_MAX_SIZE + 1)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{where}: no such file; `--settings ''` runs without a settings file"
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise ConfigError(
+            f"{where}: cannot be read: {reason}; run as root, or without it: --settings ''"
+        ) from None
+    if len(content) > _MAX_SIZE or b"\0" in content:
+        raise ConfigError(f"{where}: not a settings file; it should be text, with [sections]")
+    return content.decode("utf-8-sig", "surrogateescape").replace("\r\n", "\n")
+
+
+def _check_trusted(where: str, status: os.stat_result) -> None:
+    if status.st_uid not in (0, os.geteuid()):
+        raise ConfigError(
+            f"{where}: belongs to the user {status.st_uid}, who could change it; chown root {where}"
+        )
+    if status.st_mode & stat.S_IWOTH:
+        raise ConfigError(f"{where}: any user may write to it; chmod o-w {where}")
+
+
+def _syntax_error(path: str, error: configparser.Error) -> ConfigError:
+    if isinstance(error, configparser.DuplicateSectionError):
+        return _error(path, error.lineno, f"[{printable(error.section)}] is there twice; join them")
+    if isinstance(error, configparser.DuplicateOptionError):
+        key = printable(error.option)
+        return _error(
+            path,
+            error.lineno,
+            f"{key} is there twice; remove one, or give a repeatable option one value a line",
+        )
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        return _error(path, error.lineno, f"expected a section such as [{EXPORT}] before it")
+    assert isinstance(error, configparser.ParsingError)
+    return _error(path, error.errors[0][0], "expected KEY = VALUE, such as user = cyrus")
+
+
+def _error(path: str, line: Optional[int], message: str) -> ConfigError:
+    return ConfigError(f"{printable(path)}, line {line}: {message}")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _export() -> click.Command:
+    # Only now: the export itself needs this module.
+    from cyrusquota.cli.export import export
+
+    return export
+
+
+def options_of(command: click.Command) -> dict[str, click.Option]:
+    """Return the options that a file may set for `command`, by their long names."""
+    return {
+        long_name(option): option
+        for option in command.params
+        if isinstance(option, click.Option) and long_name(option) not in _SINGLE_RUN
+    }
+
+
+def long_name(option: click.Parameter) -> str:
+    """Return the long name of an option, without dashes: what it is called in the file."""
+    return max(option.opts, key=len).lstrip("-")
+
+
+def _shared() -> tuple[str, ...]:
+    """Return the options that [common] may have."""
+    return tuple(
+        name
+        for name, option in options_of(_export()).items()
+        if heading_of(option) in (Heading.SOURCE, Heading.WHO)
+    )
+
+
+def _own_name(setting: Setting, command: click.Command) -> str:
+    """Return the name that `command` has for a setting: what the export writes, others look at."""
+    if setting.section == EXPORT and setting.key == "output" and command.name != EXPORT:
+        return "map"
+    return setting.key
+
+
+def _check_key(setting: Setting, options: Mapping[str, click.Option]) -> None:
+    if setting.key in _SINGLE_RUN:
+        raise setting.error("belongs on the command line; remove it here")
+    if setting.key not in options:
+        raise setting.error(f"unknown; the options are {', '.join(options)}")
+
+
+def _check(setting: Setting, option: click.Option, context: click.Context) -> None:
+    value: Union[str, bool, tuple[str, ...]] = setting.value(option)
+    try:
+        option.process_value(context, value)
+    except click.BadParameter as error:
+        raise setting.error(error.message) from None
+    except OptionError as error:
+        raise setting.error(str(error)) from None
