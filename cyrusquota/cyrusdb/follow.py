@@ -20,7 +20,8 @@ import importlib
 import os
 import struct
 import time
-from typing import Callable, Iterator, Optional
+from bisect import bisect_left, bisect_right
+from typing import Any, Callable, Collection, Iterator, Optional
 
 import attrs
 
@@ -32,6 +33,7 @@ from cyrusquota.cyrusdb.database import (
     Unreadable,
     descriptor_of,
     identity,
+    mailbox_order,
 )
 from cyrusquota.cyrusdb.flat import Flat
 from cyrusquota.errors import AnyPath, CyrusQuotaError, OnProblem, source_error
@@ -43,9 +45,11 @@ __all__ = [
     "ComparedFile",
     "Followed",
     "FollowedLog",
+    "Gap",
     "LogHeader",
     "NeedsRescan",
     "WatchedFile",
+    "in_gaps",
     "is_followed",
     "open",
     "record_from",
@@ -64,17 +68,45 @@ class NeedsRescan(Exception):
 
 
 @attrs.frozen
+class Gap:
+    """A part of a database in which nothing is live: between two keys, None for an end."""
+
+    after: Optional[bytes]
+    before: Optional[bytes]
+
+
+def in_gaps(keys: Collection[bytes], gaps: Collection[Gap]) -> tuple[set[bytes], bool]:
+    """Return those of `keys` that belong in one of the gaps, and whether that is sure for all.
+
+    It is not where it depends on the order that the database is in.
+    """
+    found = []
+    orders: tuple[Callable[[bytes], Any], ...] = (bytes, mailbox_order)
+    for order in orders if gaps else ():
+        ordered = sorted(keys, key=order)
+        places, held = list(map(order, ordered)), set[bytes]()
+        for gap in gaps:
+            low = 0 if gap.after is None else bisect_right(places, order(gap.after))
+            high = None if gap.before is None else bisect_left(places, order(gap.before))
+            held.update(ordered[low:high])
+        found.append(held)
+    return set.intersection(*found) if found else set(), not found or found[0] == found[1]
+
+
+@attrs.frozen
 class Changes:
     """What became of each key that was written, None if it is gone.
 
-    `records` is how many live records there are by now, None where that is not known. Where
-    `is_complete` is False there were changes besides, such as deletions that do not name their key,
-    or a new file that is taken for a repacked one; read the database again when there is time.
+    Where deletions do not name their key, `gaps` say where they were: what is in none of them has
+    not been deleted. `records` is how many live records there are by now, None where that is not
+    known. Where `is_complete` is False there were changes besides, such as too many deletions, or a
+    new file that is taken for a repacked one; read the database again when there is time.
     """
 
     by_key: dict[bytes, Optional[bytes]] = attrs.field(factory=dict)
     records: Optional[int] = None
     is_complete: bool = True
+    gaps: frozenset[Gap] = frozenset()
 
 
 class Followed(abc.ABC):
@@ -235,6 +267,7 @@ class Appended:
     is_complete: bool
     records: Optional[int]
     length: int
+    gaps: frozenset[Gap] = frozenset()
 
 
 def record_from(fd: int, at: int) -> Iterator[bytes]:
@@ -337,7 +370,7 @@ class FollowedLog(Followed):
             raise NeedsRescan(f"expected {error.expected} at {self._at + error.offset}") from None
         self._at += found.length
         records = header.records if found.records is None else found.records
-        return Changes(found.by_key, records, found.is_complete)
+        return Changes(found.by_key, records, found.is_complete, found.gaps)
 
     def _taken_over(self, before: Changes) -> Changes:
         """Go on in a new file, if it is the next generation of this one.

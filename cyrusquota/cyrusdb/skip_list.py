@@ -94,20 +94,36 @@ class SkipList(abc.ABC):
         if not self.possible:
             raise FastPathUnsupported
 
+    def neighbours(self, key: Optional[bytes]) -> tuple[Optional[bytes], Optional[bytes]]:
+        """Return the live keys before `key` (of all, if None) and from it on; None for none."""
+        return self.agreed(lambda order: self._neighbours(key, order))
+
+    def _neighbours(
+        self, key: Optional[bytes], order: Order
+    ) -> tuple[Optional[bytes], Optional[bytes]]:
+        before, behind = self._around(key, order)
+        is_first = before.at == self.first().at
+        return None if is_first else before.key, None if behind is None else behind.key
+
     def _find(self, key: bytes, order: Order) -> Optional[Node]:
+        _, behind = self._around(key, order)
+        return behind if behind is not None and behind.key == key else None
+
+    def _around(self, key: Optional[bytes], order: Order) -> tuple[Node, Optional[Node]]:
+        """Return the last record whose key is less than `key`, and the next one, if there is."""
         first = node = self.first()
-        wanted, steps = order(key), 0
+        wanted, steps = None if key is None else order(key), 0
         for level in reversed(range(len(first.following))):
             while (behind := self.next(node, level)) is not None:
                 if node is not first:
                     self.in_order(node.key, behind.key)
-                if order(behind.key) >= wanted:
+                if wanted is not None and order(behind.key) >= wanted:
                     break
                 steps += 1
                 if len(behind.following) <= level or steps > _MOST_STEPS:
                     raise FastPathUnsupported
                 node = behind
-        return behind if behind is not None and behind.key == key else None
+        return node, behind
 
 
 def lookup(

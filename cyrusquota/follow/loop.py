@@ -366,9 +366,11 @@ class Follower:
                 rows = Changes() if databases.mailboxes is None else databases.mailboxes.changes()
                 changes = databases.quota.changes()
             state.note_inboxes(rows.by_key)
+            state.note_deletions(changes.gaps)
             state.note_roots(changes.by_key)
             state.note_records(changes.records)
-            self._wants_scan |= not (rows.is_complete and changes.is_complete)
+            # Which INBOXes there are is kept without their names.
+            self._wants_scan |= not (rows.is_complete and changes.is_complete) or bool(rows.gaps)
         except (CyrusQuotaError, NeedsRescan) as error:
             self._notices.tell(f"re-reading everything: {error}")
             self._lose()

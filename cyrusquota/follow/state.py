@@ -10,9 +10,10 @@ name it. `unchecked` are the users whose header has to be read before they are l
 
 from __future__ import annotations
 
-from typing import AbstractSet, Mapping, Optional
+from typing import AbstractSet, Collection, Mapping, Optional
 
 from cyrusquota.cyrus.names import Recipient, inbox_owner, recipient
+from cyrusquota.cyrusdb.follow import Gap, in_gaps
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.follow.map_entries import MapEntries
 from cyrusquota.follow.scan import FollowConfig, HeaderCheck, RootStatus, Scan
@@ -102,6 +103,18 @@ class FollowState:
                 self._set_own(name, status)
             elif is_inherited(QuotaRoot(name)):
                 self._set_inherited(name, status)
+
+    def note_deletions(self, gaps: Collection[Gap]) -> None:
+        """Take over that no root is left in some parts of the database."""
+        if not gaps:
+            return
+        # Who has a root of their own is kept without their names.
+        self.needs_scan |= self._owners is not None or not self.config.is_by_root
+        names = {*self._own, *self._inherited, *self._fixed_roots}
+        keys = {name.encode("utf-8", "surrogateescape") for name in names} | self._unread
+        gone, is_sure = in_gaps(keys, gaps)
+        self.needs_scan |= not is_sure
+        self.note_roots(dict.fromkeys(gone))
 
     def note_inboxes(self, by_key: ByKey) -> None:
         """Take over rows of mailboxes.db that changed."""

@@ -25,10 +25,12 @@ def lookup(path: AnyPath, keys: AbstractSet[bytes]) -> Optional[Values]:
 
     Raises nothing.
     """
-    return skip_list.lookup(path, keys, _List)
+    return skip_list.lookup(path, keys, LiveRecords)
 
 
-class _List(SkipList):
+class LiveRecords(SkipList):
+    """The records of an open file that are live."""
+
     orders = (bytes, mailbox_order)
 
     def __init__(self, descriptor: int) -> None:
@@ -57,6 +59,13 @@ class _List(SkipList):
         if kind != layout.RECORD:
             raise FastPathUnsupported
         return behind
+
+    def key_at(self, at: int) -> bytes:
+        """Return the key of the record at `at`, live or not."""
+        kind, node = self._node(at)
+        if kind != layout.RECORD:
+            raise FastPathUnsupported
+        return node.key
 
     @property
     def _end(self) -> int:
