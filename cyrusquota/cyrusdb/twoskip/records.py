@@ -149,11 +149,13 @@ def tail_proves(data: bytes, head: Head) -> bool:
     """Return whether the checksum of the tail proves the lengths, the key and the value.
 
     It is found behind as many pointers as the record has, and covers as much as the lengths say and
-    the padding; that ends with zeros, so what comes before it must not.
+    the padding; that ends with zeros, so what comes before it must not. Offsets begin with a zero,
+    and no record does, so with a wrong level no other record is taken for pointers.
     """
     padding = data[head.tail : head.end]
     return (
         head.kind == RECORD
+        and not any(data[head.pointers : head.key - CRCS.size : LONG.size])
         and head.key < head.value
         and data[head.tail - 1] != 0
         and not padding.strip(b"\0")
