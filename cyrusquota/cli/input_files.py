@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cyrusquota import cyrusdb
 from cyrusquota.cyrus.imapdconf import ImapdConf
-from cyrusquota.errors import DataError, NoSuchSource, Place, SourceError, printable
+from cyrusquota.errors import AnyPath, DataError, NoSuchSource, Place, SourceError, printable
 from cyrusquota.site.databases import check_readable
 
 if TYPE_CHECKING:
@@ -67,8 +67,14 @@ def check_started(conf: ImapdConf, source: Source, site: Site) -> None:
     path = str(site.path)
     # A name with a NUL byte has an error of its own.
     is_missing = "\0" not in path and not os.path.lexists(path)
-    if is_missing and not (source.path is not None and os.path.isfile(source.path)):
+    if is_missing and not (source.path is not None and _has_files(source.path)):
         raise NoSuchSource(
             f"{printable(path)}: no such file; Cyrus has never been started here: start it, or"
             " mount the file system that its databases are on"
         )
+
+
+def _has_files(path: AnyPath) -> bool:
+    """Return whether a database is at `path`; an installation leaves the directories of a tree."""
+    trees = (os.path.join(path, name) for name in ("quota", "domain"))
+    return os.path.isfile(path) or any(files for tree in trees for *_, files in os.walk(tree))

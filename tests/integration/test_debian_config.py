@@ -108,7 +108,7 @@ def test_the_doctor_finds_the_split_configuration_well(etc: Path, overquota: Pat
     assert {name for name, one in found.items() if one.kind.severity.exit_status} == set()
     assert {"full-deferred", "good-accepted"} <= set(found)
     assert found["router"].said == (
-        f"router overquota asks {site.map}, before cyrus, which delivers"
+        f"router overquota uses {site.map}, before cyrus, which delivers"
     )
 
 
