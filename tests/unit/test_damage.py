@@ -42,7 +42,7 @@ def test_every_flipped_bit_is_noticed_or_does_not_matter(kind: str, tmp_path: Pa
         for bit in range(8):
             path.write_bytes(data[:at] + bytes((data[at] ^ 1 << bit,)) + data[at + 1 :])
             noticed += is_noticed(path, kind.split()[0], state)
-    # The others are in pointers, in superseded records and in the numbers of old commits; in twoskip
+    # The others are in pointers, superseded records and the numbers of old commits; in twoskip
     # also in heads, as copies that are made while Cyrus writes have some with an old checksum.
     assert noticed > len(data) * 8 // (6 if kind.startswith("twoskip") else 3)
 
