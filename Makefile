@@ -41,7 +41,7 @@ format: $(VENV)/tested
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-# Man pages, completion scripts and the tables of docs/errors.md, from the code.
+# Man pages, completion scripts, the tables of docs/errors.md, and the routers in exim/.
 man: $(VENV)/tested
 	$(BIN)/python -m tools.docs
 

@@ -47,6 +47,7 @@ _COMMANDS = {
     "explain": ("explain", "explain_user"),
     "check": ("check", "check"),
     "metrics": ("metrics", "metrics"),
+    "router": ("router", "print_router"),
     "settings": ("show_settings", "show_settings"),
 }
 

@@ -29,12 +29,12 @@ DEFAULT_PATH = "/etc/cyrusquota.conf"
 VARIABLE = "CYRUSQUOTA_SETTINGS"
 COMMON, EXPORT = "common", "export"
 #: The sections that are those of commands.
-COMMANDS = (EXPORT, "check", "metrics", "doctor", "explain", "list", "report", "settings")
+COMMANDS = (EXPORT, "check", "metrics", "doctor", "explain", "list", "report", "router", "settings")
 
 #: The commands that take from [export] what they need to know about the map.
-_LOOK_AT_EXPORT = ("check", "metrics", "doctor", "explain")
+_LOOK_AT_EXPORT = ("check", "metrics", "doctor", "explain", "router")
 #: What they take besides where the quotas are and who is over.
-_ABOUT_THE_MAP = ("output", "key", "headroom", "max-change")
+_ABOUT_THE_MAP = ("output", "key", "headroom", "max-change", "map-format", "refuse")
 #: Options that belong to a single run.
 _SINGLE_RUN = ("settings", "check", "follow", "dry-run", "accept-change", "version", "help")
 #: Naming the source on the command line sets aside what the file says under the other headings.

@@ -41,9 +41,9 @@ _NO_FILE = "no settings file; all options have their defaults"
 def show_settings(context: click.Context, form: str, check: bool, names: tuple[str, ...]) -> None:
     """Show the options that are in force, and where each value comes from.
 
-    The settings file is /etc/cyrusquota.conf, or the one that --settings names. COMMAND is export,
-    check, metrics, doctor, explain, list, report or settings; without one, all are shown. The exit
-    status is 78 if the file cannot be followed; the message names the line.
+    The settings file is /etc/cyrusquota.conf, or the one that --settings names. COMMAND is the name
+    of a section, such as export or check; without one, all are shown. The exit status is 78 if the
+    file cannot be followed; the message names the line.
     """
     commands = {name: _command(name) for name in names or settings.COMMANDS}
     found = settings.applied(context).file

@@ -79,5 +79,8 @@ CASES = (
         f"{_LINE} --follow -o map",
         files={"settings": b"[common]\ndump = b\n"},
     ),
+    ErrorCase("a router for Postfix", OptionError, "cyrusquota router --map-format postfix"),
+    ErrorCase("a cdb with headroom", OptionError, "cyrusquota router --map-format cdb --refuse"),
+    ErrorCase("a map with a blank", OptionError, "cyrusquota router --map '/a b' --key local"),
     ErrorCase("settings of an unknown command", OptionError, "cyrusquota settings exports"),
 )

@@ -11,12 +11,12 @@ from pathlib import Path
 import click
 import pytest
 
-from tools.docs import CHECKOUT, Generated, commands, completion, errors, man
+from tools.docs import CHECKOUT, Generated, commands, completion, errors, man, routers
 
-GENERATED = [*man.files(), *completion.files(), *errors.files()]
+GENERATED = [*man.files(), *completion.files(), *errors.files(), *routers.files()]
 
 
-@pytest.mark.parametrize("file", GENERATED, ids=lambda file: file.path.name)
+@pytest.mark.parametrize("file", GENERATED, ids=lambda file: "/".join(file.path.parts[-2:]))
 def test_a_generated_file_is_current(file: Generated) -> None:
     assert file.is_current, f"{file.path} is out of date: make man"
 

@@ -416,7 +416,7 @@ def test_the_form_of_what_is_printed_and_of_a_map_have_their_names(name: str) ->
     names = {name for option in commands.command(name).options for name in option.names}
     assert not names & {"--report"}
     assert "--format" not in names or "--map-format" not in names
-    assert ("--map-format" in names) == (name == "cyrusquota-export")
+    assert ("--map-format" in names) == (name in ("cyrusquota-export", "cyrusquota router"))
 
 
 EXAMPLES = [(name, example) for name in EVERY for example in commands.command(name).examples]

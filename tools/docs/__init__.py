@@ -1,5 +1,6 @@
-"""Generate what is made from the code and committed: man pages, completion scripts, and the tables
-of docs/errors.md. `make man` runs `python -m tools.docs`; a test fails when a file is out of date.
+"""Generate what is made from the code and committed: man pages, completion scripts, the tables of
+docs/errors.md, and the routers in exim/. `make man` runs `python -m tools.docs`; a test fails when
+a file is out of date.
 """
 
 from __future__ import annotations
