@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import random
 import shutil
 import statistics
 import subprocess
@@ -14,7 +15,7 @@ from typing import Sequence
 from bench import data, imap, timing
 from bench.timing import Command, Run, medians
 
-_PARTS = ("twoskip", "quotalegacy", "growth", "explain", "imap")
+_PARTS = ("twoskip", "deletions", "quotalegacy", "growth", "explain", "imap")
 _EXPORT = (sys.executable, "-m", "cyrusquota.cli.export")
 
 
@@ -103,6 +104,25 @@ class _Bench:
             ],
             count,
         )
+
+    def deletions(self) -> None:
+        """Delete a hundredth, a fifth and then half of all roots, at random."""
+        count = self.asked.roots
+        whole = self.site("twoskip", count)
+        path = self.directory / "twoskip-deletions"
+        rows = [root.name for root in data.roots(count, self.asked.over)]
+        random.Random(1).shuffle(rows)
+        commands = [self.export("--db", str(whole.path), name="no deletions")]
+        for share in (100, 5, 2):
+            site = data.made(
+                path.with_name(f"{path.name}{share}"), "twoskip", count, self.asked.over
+            )
+            gone = count // share
+            data.delete(site, rows[:gone])
+            name = f"{gone} deletions"
+            commands.append(self.export("--db", str(site.path), name=name))
+            commands.append(Command(f"cyr_dbtool show, {name}", site.tool("show")))
+        self.show(f"twoskip, {count} roots, and deletions in the log", commands, count)
 
     def quotalegacy(self) -> None:
         count = self.asked.files

@@ -185,6 +185,16 @@ def _batch(
         raise RuntimeError(f"cyr_dbtool failed with status {tool.returncode}")
 
 
+def delete(site: Site, names: Iterable[str]) -> None:
+    """Delete roots, a hundred in a transaction; Cyrus writes each deletion into the log."""
+    rows, batches = list(names), list[bytes]()
+    for at in range(0, len(rows), 100):
+        keys = [name.encode() for name in rows[at : at + 100]]
+        lines = (b"DELETE {%d+}\r\n%s\n" % (len(key), key) for key in keys)
+        batches.append(b"BEGIN\n" + b"".join(lines) + b"COMMIT\n")
+    subprocess.run(site.tool("batch"), input=b"".join(batches), check=True)
+
+
 def _write_flat(site: Site, count: int, over: float) -> None:
     """Write a flat file directly: cyr_dbtool would write the whole file once for each root."""
     lines = [f"{root.name}\t{root.value}\n" for root in roots(count, over)]
