@@ -30,13 +30,14 @@ class _Commands(MutableMapping[str, click.Command]):
         self._imported[name] = command
 
     def __delitem__(self, name: str) -> None:
-        del self._places[name]
+        self._places.pop(name, None)
+        self._imported.pop(name, None)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
+        return iter({**self._places, **self._imported})
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len({**self._places, **self._imported})
 
 
 #: Module and function, in the order of --help.

@@ -151,9 +151,11 @@ def _sections(options: Iterable[Option]) -> Iterator[str]:
 
 def _examples(name: str) -> Iterator[str]:
     names = commands.subcommands(name) or (name,)
-    for example in (one for each in names for one in commands.command(each).examples):
+    examples = [one for each in names for one in commands.command(each).examples]
+    for number, example in enumerate(examples):
+        yield from (".PP",) if number else ()
         yield from roff.text(f"{example.about}:")
-        yield from (".PP", ".in +4n", ".EX", roff.escaped(example.line), ".EE", ".in", ".PP")
+        yield from (".PP", ".in +4n", ".EX", roff.escaped(example.line), ".EE", ".in")
 
 
 def _listed(options: Iterable[Option]) -> Iterator[str]:
