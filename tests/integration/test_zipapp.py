@@ -31,7 +31,7 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 def test_it_runs_without_any_package_installed(zipapp: Path) -> None:
     done = run(str(zipapp), "--version")
     assert (done.stdout, done.stderr) == (f"cyrusquota.pyz, version {__version__}\n", "")
-    assert re.search(r"^  export +Write a map", run(str(zipapp), "--help").stdout, re.MULTILINE)
+    assert re.search(r"^  export +Write the map", run(str(zipapp), "--help").stdout, re.MULTILINE)
 
 
 def test_it_is_either_program_by_the_name_it_is_called(zipapp: Path, tmp_path: Path) -> None:
