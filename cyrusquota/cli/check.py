@@ -9,7 +9,8 @@ from typing import Any, Iterable, Iterator, Mapping, Optional
 import attrs
 import click
 
-from cyrusquota.cli.command import Command, Example, Heading, under
+from cyrusquota.cli.command import Command, Example, Heading, arguments, under
+from cyrusquota.cli.json_format import format_option, json_text
 from cyrusquota.cli.option_types import file_names
 from cyrusquota.cli.options import Options, RawOptions, source_options
 from cyrusquota.cli.scan import ScanResult, scan
@@ -44,9 +45,9 @@ class Plugin(Command):
         try:
             return super().parse_args(ctx, args)
         except click.ClickException as error:
-            ctx.exit(_unknown(f"{error.format_message()} See `{ctx.command_path} --help`"))
+            ctx.exit(_unknown(ctx, f"{error.format_message()} See `{ctx.command_path} --help`"))
         except CyrusQuotaError as error:
-            ctx.exit(_unknown(str(error)))
+            ctx.exit(_unknown(ctx, str(error)))
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -54,18 +55,18 @@ class Plugin(Command):
         except click.exceptions.Exit:
             raise
         except click.ClickException as error:
-            return _unknown(error.format_message())
+            return _unknown(ctx, error.format_message())
         except (CyrusQuotaError, OSError) as error:
-            return _unknown(str(error))
+            return _unknown(ctx, str(error))
         except Exception as error:
             what = f"{type(error).__name__}: {error}"
-            return _unknown(f"internal error, please report it: {what}")
+            return _unknown(ctx, f"internal error, please report it: {what}")
 
 
-def _answer(state: PluginStatus, text: str, figures: Iterable[PerformanceData] = ()) -> int:
-    """Print the plugin's line, and return the exit status."""
+def _answer(state: PluginStatus, printed: str) -> int:
+    """Print what the plugin has to say, and return the exit status."""
     try:
-        sys.stdout.write(f"{line(_NAME, state, text, figures)}\n")
+        sys.stdout.write(f"{printed}\n")
         sys.stdout.flush()
     except OSError:
         # Keeps Python from another attempt at exit.
@@ -74,8 +75,28 @@ def _answer(state: PluginStatus, text: str, figures: Iterable[PerformanceData] =
     return int(state)
 
 
-def _unknown(text: str) -> int:
-    return _answer(PluginStatus.UNKNOWN, text)
+def _unknown(context: click.Context, text: str) -> int:
+    """Print why nothing could be measured, in the form that was asked for."""
+    state = PluginStatus.UNKNOWN
+    # After a mistake on the command line, click may know nothing of it.
+    words = arguments(context)
+    asked = "--format=json" in words or ("--format", "json") in zip(words, words[1:])
+    if context.params.get("form", "json" if asked else "text") == "json":
+        return _answer(state, _as_json(state, text, ()))
+    return _answer(state, line(_NAME, state, text))
+
+
+def _as_json(state: PluginStatus, text: str, figures: Iterable[PerformanceData]) -> str:
+    measures = {
+        one.label: {
+            "value": one.value,
+            "unit": one.unit,
+            "warning": None if one.thresholds.warning is None else one.thresholds.warning.text,
+            "critical": None if one.thresholds.critical is None else one.thresholds.critical.text,
+        }
+        for one in figures
+    }
+    return json_text({"status": state.name, "text": text, "measures": measures})
 
 
 _alerts = under(Heading.ALERTS)
@@ -142,8 +163,10 @@ def _ranges(
     help="CRITICAL if MEASURE is outside RANGE; CRITICAL wins over WARNING (repeatable)."
     f"  [default: map_age={DEFAULT_MAX_AGE}]",
 )
+@format_option("the line of the plugin", is_eager=True)
 def check(
     raw: RawOptions,
+    form: str,
     map_path: Optional[str],
     warnings: dict[str, Range],
     criticals: dict[str, Range],
@@ -172,7 +195,7 @@ def check(
     except NoSuchMap as error:
         if map_path is not None or not asked.isdisjoint(_MAP_MEASURES):
             missing = str(error)
-    return _Report(options, result, _thresholds(warnings, criticals), found, missing).answer()
+    return _Report(options, result, _thresholds(warnings, criticals), found, missing).answer(form)
 
 
 @attrs.frozen
@@ -185,15 +208,18 @@ class _Report:
     found: Optional[InstalledMap]
     missing: str
 
-    def answer(self) -> int:
-        """Print the line, and return the exit status."""
+    def answer(self, form: str) -> int:
+        """Print the line or the object, and return the exit status."""
         measured = dict(self._measured())
         statuses = [self.thresholds[name].status(value) for name, value in measured.items()]
         figures = [self._figure(name, value) for name, value in measured.items()]
         if self.missing:
             statuses.append(PluginStatus.CRITICAL)
             figures += [self._figure(name, None) for name in _MAP_MEASURES]
-        return _answer(max(statuses), ", ".join(self._parts(measured)), figures)
+        state, text = max(statuses), ", ".join(self._parts(measured))
+        if form == "json":
+            return _answer(state, _as_json(state, text, figures))
+        return _answer(state, line(_NAME, state, text, figures))
 
     def _measured(self) -> Iterator[tuple[str, float]]:
         result = self.result

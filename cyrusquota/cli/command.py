@@ -116,7 +116,10 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_ARGUMENTS] = tuple(args)
         given, _, _ = self.make_parser(ctx).parse_args(list(args))
-        ends = any(one.is_eager and one.name in given for one in self.get_params(ctx))
+        ends = any(
+            one.is_eager and not one.expose_value and one.name in given
+            for one in self.get_params(ctx)
+        )
         if not ctx.resilient_parsing and not ends:
             # That module needs this one.
             from cyrusquota.cli import settings
@@ -213,10 +216,16 @@ class Group(click.Group):
             )
 
 
+def arguments(context: click.Context) -> tuple[str, ...]:
+    """Return the arguments that the command was called with."""
+    found: tuple[str, ...] = context.meta.get(_ARGUMENTS, ())
+    return found
+
+
 def command_again(option: str, value: str) -> str:
     """Return the command line of this run, quoted for a shell, with `option` set to `value`."""
     context = click.get_current_context()
-    given = context.meta[_ARGUMENTS]
+    given: Iterable[str] = arguments(context)
     # A follower takes no --accept-change.
     if "--follow" in given:
         given = _without("--poll", (word for word in given if word != "--follow"))

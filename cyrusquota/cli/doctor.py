@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections import Counter
@@ -15,6 +14,7 @@ from cyrusquota import doctor
 from cyrusquota.cli import settings
 from cyrusquota.cli.command import Command, Example, Heading, under
 from cyrusquota.cli.exim_options import exim_options
+from cyrusquota.cli.json_format import format_option, json_text
 from cyrusquota.cli.option_types import file_names
 from cyrusquota.cli.terminal import Terminal, terminal
 from cyrusquota.cyrus import imapdconf
@@ -66,14 +66,7 @@ _how = under(Heading.RUN)
     type=click.Path(exists=True, file_okay=False),
     help="Look for crontabs and units below DIR.",
 )
-@under(Heading.WRITTEN)(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="text: a line for each finding; json: one array of objects.",
-)
+@format_option("a line for each finding")
 @_how("-q", "--quiet", is_flag=True, help="Print only warnings and errors.")
 def examine(
     config: str,
@@ -100,15 +93,16 @@ def examine(
     host = Host(config, path, mta, domain, Path(root), systemctl, service, output)
     findings = list(doctor.examine(host))
     shown = [one for one in findings if not quiet or one.kind.severity.exit_status]
+    worst = doctor.worst(findings)
     if form == "json":
-        click.echo(json.dumps([_object(one) for one in shown], indent=2))
+        click.echo(json_text({"severity": worst.name.lower(), "findings": [*map(_object, shown)]}))
     else:
         screen = terminal()
         for one in shown:
             click.echo(_line(one, screen))
         if not quiet:
             click.echo(_summary(findings))
-    return doctor.worst(findings).exit_status
+    return worst.exit_status
 
 
 def _object(one: Finding) -> dict[str, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Optional
 
 import click
 
-from cyrusquota.cli.command import Command, Example, Heading, under
+from cyrusquota.cli.command import Command, Example
 from cyrusquota.cli.exim_options import exim_options
+from cyrusquota.cli.json_format import format_option, json_text
 from cyrusquota.cli.options import Options, RawOptions, source_options
 from cyrusquota.explain import results, user
 from cyrusquota.explain.render import Explanation, as_json, as_text
@@ -30,14 +30,7 @@ from cyrusquota.publish.privileges import reading_as
 )
 @source_options
 @exim_options
-@under(Heading.WRITTEN)(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="text: for people; json: one object, sizes in bytes, times in seconds since 1970.",
-)
+@format_option()
 @click.argument("asked", metavar="ADDRESS")
 def explain_user(
     raw: RawOptions, path: Optional[str], mta: Optional[Exim], form: str, asked: str
@@ -66,7 +59,7 @@ def explain_user(
     differences = results.differences(found, server, table, exim)
     explanation = Explanation(asked, found, server, table, exim, differences)
     if form == "json":
-        click.echo(json.dumps(as_json(explanation)))
+        click.echo(json_text(as_json(explanation)))
     else:
         click.echo(as_text(explanation))
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import sys
-from typing import Callable, NoReturn, Optional
+from typing import NoReturn, Optional
 
 import attrs
 import click
 
 from cyrusquota import __version__, maps, publish
 from cyrusquota.cli.command import Command, Example, Heading, under
+from cyrusquota.cli.json_format import format_option, json_text
 from cyrusquota.cli.map_options import (
     MapOptions,
     change_limits,
@@ -22,7 +23,7 @@ from cyrusquota.cli.options import Options, RawOptions, source_options
 from cyrusquota.cli.progress import progress
 from cyrusquota.cli.run import advised, complain, run
 from cyrusquota.errors import OptionError, count_of
-from cyrusquota.maps import KeyForm
+from cyrusquota.maps import Format, KeyForm
 from cyrusquota.maps.header import MapHeader
 from cyrusquota.maps.values import MapValues
 from cyrusquota.publish.guard import Change, Guard, Limits
@@ -118,6 +119,7 @@ _who, _written, _how = under(Heading.WHO), under(Heading.WRITTEN), under(Heading
     show_default=True,
     help="With --follow: how often to look for changes.",
 )
+@format_option("lines with + and -", needs="--dry-run")
 @_how("-n", "--dry-run", is_flag=True, help="Print what would change; write nothing.")
 @_how("-v", "--verbose", is_flag=True, help="Print counts on standard error.")
 @click.version_option(__version__, help="Show the version and exit.")
@@ -134,6 +136,7 @@ def export(
     follow_links: bool,
     follow: bool,
     poll: float,
+    form: str,
     dry_run: bool,
     verbose: bool,
 ) -> None:
@@ -156,7 +159,9 @@ def export(
     builder = _MapBuilder(options, map_options)
     if dry_run:
         old = None if output is None else publisher.in_place()
-        _print_changes(old, builder.content(old), guard, map_values.format.body)
+        content = builder.content(old)
+        print_changes = _print_json if form == "json" else _print_changes
+        print_changes(output, _Difference.of(old, content, guard, map_values.format))
     elif output is None:
         sys.stdout.buffer.write(builder.content())
     else:
@@ -220,21 +225,46 @@ class _MapBuilder:
         return maps.document(map_values.format, entries, header)
 
 
-def _print_changes(
-    old: Optional[bytes], content: bytes, guard: Guard, body: Callable[[bytes], bytes]
-) -> None:
-    before = set(body(old or b"").splitlines())
-    after = set(body(content).splitlines())
-    for sign, lines in ((b"+", after - before), (b"-", before - after)):
-        for line in sorted(lines):
+@attrs.frozen
+class _Difference:
+    """What a dry run found: lines of the body of the map, and why the guard objects, if it does."""
+
+    added: list[bytes]
+    removed: list[bytes]
+    kept: int
+    held_back: Optional[str]
+
+    @classmethod
+    def of(cls, old: Optional[bytes], content: bytes, guard: Guard, written: Format) -> _Difference:
+        """Return what changes in the map `old`."""
+        before = set(written.body(old or b"").splitlines())
+        after = set(written.body(content).splitlines())
+        rejection = guard(old, content) if old else None
+        reason = None if rejection is None else rejection.reason
+        return cls(sorted(after - before), sorted(before - after), len(before & after), reason)
+
+
+def _print_changes(output: Optional[str], found: _Difference) -> None:
+    for sign, lines in ((b"+", found.added), (b"-", found.removed)):
+        for line in lines:
             click.echo(b"%b %b" % (sign, line))
     click.echo(
-        f"{count_of(len(after - before), 'entry')} would be added, {len(before - after)} removed,"
-        f" {len(before & after)} kept"
+        f"{count_of(len(found.added), 'entry')} would be added, {len(found.removed)} removed,"
+        f" {found.kept} kept"
     )
-    rejection = guard(old, content) if old else None
-    if rejection is not None:
-        click.echo(f"and would be held back: {rejection.reason}")
+    if found.held_back is not None:
+        click.echo(f"and would be held back: {found.held_back}")
+
+
+def _print_json(output: Optional[str], found: _Difference) -> None:
+    members = {
+        "map": output,
+        "added": [line.decode("utf-8", "surrogateescape") for line in found.added],
+        "removed": [line.decode("utf-8", "surrogateescape") for line in found.removed],
+        "kept": found.kept,
+        "held_back": found.held_back,
+    }
+    click.echo(json_text(members))
 
 
 def main() -> NoReturn:

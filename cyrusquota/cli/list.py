@@ -24,7 +24,7 @@ from cyrusquota.cli.root_filter import RootFilter, Unmatched
 from cyrusquota.cli.run import complain
 from cyrusquota.cli.scan import enforced
 from cyrusquota.cli.terminal import Terminal, terminal
-from cyrusquota.cyrus.names import domain_of
+from cyrusquota.cyrus.names import Naming, domain_of
 from cyrusquota.display.sizes import Unit
 from cyrusquota.parse.prefilter import Prefilter
 from cyrusquota.publish.privileges import reading_as
@@ -34,7 +34,7 @@ from cyrusquota.verdicts.policies import Reserve
 from cyrusquota.verdicts.summary import fullest, near_limit
 
 #: Lines that are written at once.
-_BATCH = 500
+_BATCH = 200
 
 #: What roots are sorted by, ascending. It has to be small: there may be a million of them.
 SortKey = Callable[[EvaluatedRoot], "Union[float, tuple[str, str]]"]
@@ -144,7 +144,7 @@ def list_roots(
     options = raw.load()
     root_filter = RootFilter.of(options.source.naming, domain, patterns)
     sort_key, screen = _SORT_KEYS[sort], terminal()
-    written = _list_format(form, unit, screen)
+    written = _list_format(form, unit, screen, options.source.naming)
     # A progress bar would be mixed with lines that are printed at the same time.
     is_streamed = screen.is_terminal and sort_key is None and form != "table"
     with reading_as(options.user):
@@ -170,10 +170,10 @@ def _noted(found: Iterable[EvaluatedRoot], unmatched: Unmatched) -> Iterator[Eva
         yield one
 
 
-def _list_format(name: str, unit: str, screen: Terminal) -> ListFormat:
+def _list_format(name: str, unit: str, screen: Terminal, naming: Naming) -> ListFormat:
     if name == "table":
         return TableFormat(screen, Unit(unit))
-    return CsvFormat(screen.is_terminal) if name == "csv" else JsonLinesFormat()
+    return CsvFormat(screen.is_terminal) if name == "csv" else JsonLinesFormat(naming)
 
 
 def _rows(

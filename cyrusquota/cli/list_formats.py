@@ -9,11 +9,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from typing import Iterable, Iterator, Protocol
+from typing import ClassVar, Iterable, Iterator, Protocol
 
 import attrs
 
 from cyrusquota.cli.terminal import Terminal
+from cyrusquota.cyrus.names import Naming
+from cyrusquota.display.report_object import address
 from cyrusquota.display.sizes import Unit, figure, percent
 from cyrusquota.display.table import Column, Table, joined
 from cyrusquota.errors import printable
@@ -45,10 +47,12 @@ class ListFormat(Protocol):
         """Yield what is printed for `rows`."""
 
 
+@attrs.frozen
 class JsonLinesFormat:
     """One JSON object a line."""
 
-    encoding = "ascii"
+    naming: Naming
+    encoding: ClassVar[str] = "ascii"
 
     def row(self, evaluated: EvaluatedRoot) -> str:
         """Return the object of a root."""
@@ -59,7 +63,13 @@ class JsonLinesFormat:
         }
         over, near = _names(evaluated.over), _names(evaluated.near)
         return json.dumps(
-            {"root": evaluated.root.name, "resources": resources, "over": over, "near": near}
+            {
+                "root": evaluated.root.name,
+                "address": address(evaluated.root, self.naming),
+                "resources": resources,
+                "over": over,
+                "near": near,
+            }
         )
 
     def lines(self, rows: Iterable[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import click
 
 from cyrusquota import publish
 from cyrusquota.cli.command import Command, Example, Heading, under
+from cyrusquota.cli.json_format import format_option, json_text
 from cyrusquota.cli.map_options import ownership_options
 from cyrusquota.cli.option_types import file_names
 from cyrusquota.cli.options import Options, RawOptions, source_options
@@ -18,8 +19,9 @@ from cyrusquota.cli.scan import SummaryCollector, near_option, scan
 from cyrusquota.cli.terminal import terminal
 from cyrusquota.display import page
 from cyrusquota.display.report_model import ReportModel
+from cyrusquota.display.report_object import as_object
 from cyrusquota.display.text import Text
-from cyrusquota.errors import CannotCreateMap, printable
+from cyrusquota.errors import CannotCreateMap, OptionError, printable
 from cyrusquota.verdicts.policies import Reserve
 from cyrusquota.verdicts.summary import Summary
 
@@ -68,6 +70,7 @@ _shown, _written = under(Heading.ROOTS), under(Heading.WRITTEN)
     help="Write a page for browsers instead, with charts, complete in one file; - is standard"
     " output. It names users: restrict who can read it.",
 )
+@format_option()
 @ownership_options("the page", "0640", needs="--html FILE")
 def report(
     raw: RawOptions,
@@ -75,6 +78,7 @@ def report(
     top: int,
     rows: int,
     html: Optional[str],
+    form: str,
     ownership: publish.Ownership,
 ) -> None:
     """Summarise all quotas, in a terminal or as a page for browsers.
@@ -83,10 +87,15 @@ def report(
     refused are those that cyrusquota-export lists. Where Cyrus counts conversations totals instead
     of the usage in the quota database, all figures are those totals.
     """
+    if html is not None and form == "json":
+        raise OptionError("--html excludes --format json; leave one of them out")
     if html is not None and html != "-":
         _check_directory(html)
     options = raw.load()
     model = _report_model(options, Summary(options.policy, near, top), rows)
+    if form == "json":
+        click.echo(json_text(as_object(model, options.source.naming)))
+        return
     if html is None:
         _print(model)
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Iterator, Optional
 
 import attrs
@@ -10,11 +9,10 @@ import click
 
 from cyrusquota.cli import settings
 from cyrusquota.cli.command import Command, Example, Heading, under
+from cyrusquota.cli.json_format import format_option, json_text
 from cyrusquota.cli.settings import Setting, SettingsFile
 from cyrusquota.errors import OptionError, printable
 
-#: Of the JSON that is printed.
-_VERSION = 1
 _NO_FILE = "no settings file; all options have their defaults"
 
 
@@ -27,14 +25,7 @@ _NO_FILE = "no settings file; all options have their defaults"
         Example("Check the settings file", "cyrusquota settings --check"),
     ),
 )
-@under(Heading.WRITTEN)(
-    "--format",
-    "form",
-    type=click.Choice(["text", "json"]),
-    default="text",
-    show_default=True,
-    help="text: for people; json: one object.",
-)
+@format_option()
 @under(Heading.RUN)("--check", is_flag=True, help="Check the whole file, and print one line.")
 @click.argument("names", metavar="[COMMAND]...", nargs=-1)
 @click.pass_context
@@ -53,7 +44,7 @@ def show_settings(context: click.Context, form: str, check: bool, names: tuple[s
         click.echo(_NO_FILE if path is None else f"{printable(path)}: no errors")
     elif form == "json":
         objects = {name: {one.key: one.as_json() for one in shown[name]} for name in shown}
-        click.echo(json.dumps({"version": _VERSION, "file": path, "commands": objects}, indent=2))
+        click.echo(json_text({"file": path, "commands": objects}))
     else:
         click.echo(f"# {_NO_FILE if path is None else printable(path)}")
         for name, values in shown.items():

@@ -52,6 +52,11 @@ CASES = (
         files={"quotas.db": b""},
     ),
     ErrorCase(
+        "a page as JSON",
+        OptionError,
+        "cyrusquota report --dump - --html page --format json",
+    ),
+    ErrorCase(
         "a bad size",
         OptionError,
         "cyrusquota-export --dump - --headroom lots",

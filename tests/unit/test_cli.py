@@ -715,7 +715,7 @@ def test_list_prints_an_object_a_root_in_the_order_of_the_source(list_: Cli) -> 
     assert (done.status, done.err) == (0, "")
     lines = done.out.splitlines()
     assert lines[0] == (
-        '{"root": "user.jane", "resources": {'
+        '{"root": "user.jane", "address": "jane", "resources": {'
         '"STORAGE": {"used": 84123588, "limit": 104857600, "exact": true}, '
         '"MESSAGE": {"used": 12, "limit": null, "exact": true}, '
         '"ANNOTATION-STORAGE": {"used": 0, "limit": null, "exact": true}, '

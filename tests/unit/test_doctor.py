@@ -488,7 +488,7 @@ def test_a_line_has_severity_kind_what_is_so_and_what_to_do(site: Site) -> None:
 def test_the_same_as_json(site: Site) -> None:
     site.map.chmod(0o666)
     status, out = _doctor(site, "--format", "json")
-    found = {one["id"]: one for one in json.loads(out)}
+    found = {one["id"]: one for one in json.loads(out)["findings"]}
     assert status == 1
     assert found["map"]["severity"] == "ok"
     assert found["map-open"]["severity"] == "warning"
@@ -515,4 +515,4 @@ def test_the_last_line_counts_what_was_found(site: Site) -> None:
     status, out = _doctor(site)
     assert status == 2
     assert out.endswith("\nNothing was changed. 1 error, 2 warnings, 2 notes.\n")
-    assert _doctor(site, "--format", "json")[1].endswith("}\n]\n")
+    assert _doctor(site, "--format", "json")[1].endswith("}\n  ]\n}\n")

@@ -67,7 +67,7 @@ OF_ONE_COMMAND = {
     "cyrusquota-export": (
         "extra",
         "-o ''",
-        "--format lsearch",
+        "-n --format lsearch",
         "--map-format xml",
         "--map-format postfix --headroom 50M",
         "--key nonsense",
@@ -203,6 +203,7 @@ WITHOUT_EFFECT = (
     ("cyrusquota report --dump - --group 1", "--html FILE"),
     ("cyrusquota report --dump - --mode 0644", "--html FILE"),
     ("cyrusquota report --dump - --html - --mode 0644", "--html FILE"),
+    ("cyrusquota-export --dump - --format json", "--dry-run"),
     ("cyrusquota metrics --dump - --follow-links", "-o FILE"),
     ("cyrusquota list --dump - --format csv --unit MiB", "--format table"),
 )
@@ -393,8 +394,8 @@ def test_the_help_of_the_export_has_the_groups_of_the_manual(cli: Cli) -> None:
         "Where the quotas are": "--config --mailboxes --no-mailboxes --db --backend --quota-output"
         " --dump --service --user",
         "Who is over": "--policy --reserve --headers --exempt",
-        "What is written": "--output --map-format --key --message --refuse --headroom --owner"
-        " --group --mode --max-change --accept-change --wait --follow-links",
+        "What is written": "--output --format --map-format --key --message --refuse --headroom"
+        " --owner --group --mode --max-change --accept-change --wait --follow-links",
         "How it runs": "--follow --poll --dry-run --quiet --verbose --settings --version --help",
     }.items():
         listed = re.findall(r"^  (?:-\w, )?(--[\w-]+)", sections[title], re.MULTILINE)
@@ -415,7 +416,6 @@ def test_no_summary_is_cut(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_form_of_what_is_printed_and_of_a_map_have_their_names(name: str) -> None:
     names = {name for option in commands.command(name).options for name in option.names}
     assert not names & {"--report"}
-    assert "--format" not in names or "--map-format" not in names
     assert ("--map-format" in names) == (name in ("cyrusquota-export", "cyrusquota router"))
 
 
