@@ -17,6 +17,10 @@ _CHUNK = 1 << 16
 #: Characters of one member. More, as JSON as a value, would take much memory.
 _LONGEST = 1 << 22
 _BLANKS = re.compile(r"[ \t\r\n]*")
+#: What a cut object may end with and JSON cannot: part of a string or a word, or blanks.
+_UNFINISHED = re.compile(
+    r'\s*|"(?:[^"\\]|\\.)*\\?|-|t(?:ru?)?|f(?:a(?:ls?)?)?|n(?:ul?)?', re.DOTALL
+)
 _TOO_BIG = 1 << 64
 _NOT_UTF8 = "read the database itself instead, or the text that the command prints without JSON"
 
@@ -37,9 +41,12 @@ class _Members:
         self._source = source
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
         self._decoder = json.JSONDecoder(parse_int=_integer)
-        self._text = self._decoded(first, 0)
+        self._read = 0
+        self._text = self._decoded(first)
         self._at = 0
-        self._gone = 0
+        #: Characters of the text whose bytes are counted in `_passed`.
+        self._counted = 0
+        self._passed = 0
         self._ended = False
 
     def __iter__(self) -> Iterator[tuple[int, str, object]]:
@@ -49,7 +56,7 @@ class _Members:
         else:
             while True:
                 self._peek()
-                offset = self._gone + self._at
+                offset = self._offset()
                 name = self._value()
                 if not isinstance(name, str):
                     self._fail("a name in quotes")
@@ -64,6 +71,7 @@ class _Members:
     def _value(self) -> object:
         self._peek()
         while True:
+            begin = self._at
             try:
                 value, end = self._decoder.raw_decode(self._text, self._at)
             except RecursionError:
@@ -71,12 +79,13 @@ class _Members:
             except ValueError as error:
                 if self._more():
                     continue
-                self._at = getattr(error, "pos", self._at)
-                self._fail("JSON")
-            gone = self._gone
-            if end < len(self._text) or not self._more():
                 # The text has lost its beginning if more was asked for.
-                self._at = end - (self._gone - gone)
+                self._at += getattr(error, "pos", begin) - begin
+                if _UNFINISHED.fullmatch(self._text, self._at):
+                    self._at = len(self._text)
+                self._fail("JSON")
+            if end < len(self._text) or not self._more():
+                self._at += end - begin
                 return value
 
     def _take(self, wanted: str) -> str:
@@ -108,17 +117,25 @@ class _Members:
             self._fail(f"members of at most {_LONGEST} characters")
         chunk = self._stream.read(max(_CHUNK, min(pending, _LONGEST - pending)))
         self._ended = not chunk
-        self._gone += self._at
-        added = self._decoded(chunk, self._gone + len(self._text) - self._at)
-        self._text = self._text[self._at :] + added
-        self._at = 0
+        self._offset()
+        self._text = self._text[self._at :] + self._decoded(chunk)
+        self._at = self._counted = 0
         return not self._ended
 
-    def _decoded(self, chunk: bytes, offset: int) -> str:
+    def _offset(self) -> int:
+        """Return the offset in bytes of where the reading is; only what is new is counted."""
+        new = self._text[self._counted : self._at]
+        self._passed += len(new if new.isascii() else new.encode("utf-8"))
+        self._counted = self._at
+        return self._passed
+
+    def _decoded(self, chunk: bytes) -> str:
+        self._read += len(chunk)
         try:
             return self._utf8.decode(chunk, final=not chunk)
         except UnicodeDecodeError as error:
-            place = Place(self._source, offset=offset + error.start)
+            # With what the decoder had kept of a character.
+            place = Place(self._source, offset=self._read - len(error.object) + error.start)
             found = error.object[error.start : error.end]
             raise BadReport("UTF-8 text", place=place, found=found, advice=_NOT_UTF8) from None
 
@@ -126,7 +143,7 @@ class _Members:
         found = self._text[self._at : self._at + 40].encode("utf-8", "surrogatepass")
         reason = "this is no JSON" if found else "the JSON breaks off"
         advice = f"{reason}; run the command that made it again"
-        place = Place(self._source, offset=self._gone + self._at)
+        place = Place(self._source, offset=self._offset())
         raise BadReport(expected, place=place, found=found or None, advice=advice)
 
 
