@@ -6,9 +6,14 @@ Sizes are bytes, counts are counts. The arithmetic is Cyrus's: signed, 64 bits w
 from __future__ import annotations
 
 import enum
-from typing import Iterator, Mapping, Optional
+import gc
+from collections import deque
+from itertools import repeat
+from typing import Any, Iterator, Mapping, Optional, Sequence, TypeVar
 
 import attrs
+
+T = TypeVar("T")
 
 KIB = 1024
 
@@ -121,3 +126,24 @@ class QuotaRoot:
         yield Resource.MESSAGE, self.message
         yield Resource.ANNOTATION_STORAGE, self.annotation_storage
         yield Resource.MAILBOX, self.mailbox
+
+
+# Many at once
+
+
+def made(kind: type[T], *columns: Sequence[Any]) -> list[T]:
+    """Return one object of the frozen class `kind` for each row of all its fields.
+
+    They are those that the class itself makes, in a fraction of the time.
+    """
+    was_enabled = gc.isenabled()
+    # It would look at all that was made again and again, and there are no cycles.
+    gc.disable()
+    try:
+        objects = [*map(object.__new__, repeat(kind, len(columns[0])))]
+        for name, column in zip(kind.__slots__, columns):  # type: ignore[attr-defined]
+            deque(map(kind.__dict__[name].__set__, objects, column), maxlen=0)
+    finally:
+        if was_enabled:
+            gc.enable()
+    return objects

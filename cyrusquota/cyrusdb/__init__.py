@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import AbstractSet, Callable, Optional, Sequence, cast
 
 from cyrusquota.cyrusdb.database import SQLITE_MAGIC, Database, Snapshot, opened
-from cyrusquota.cyrusdb.selection import Predicate, Selected, columns, selected
+from cyrusquota.cyrusdb.selection import Fold, Predicate, Selected, Work, columns, selected
 from cyrusquota.cyrusdb.skiplist.layout import MAGIC as SKIPLIST_MAGIC
 from cyrusquota.cyrusdb.twom.layout import MAGIC as TWOM_MAGIC
 from cyrusquota.cyrusdb.twoskip.layout import MAGIC as TWOSKIP_MAGIC
@@ -37,14 +37,17 @@ __all__ = [
     "BACKENDS",
     "CYRUS_BACKENDS",
     "Database",
+    "Fold",
     "Predicate",
     "Selected",
     "Snapshot",
+    "Work",
     "check_backend",
     "columns",
     "guess",
     "lookup",
     "open",
+    "scanned",
     "select",
 ]
 
@@ -128,23 +131,34 @@ def _imported(module: str) -> ModuleType:
 
 def select(
     path: AnyPath,
-    predicate: Predicate,
+    work: Work,
     backend: Optional[str] = None,
     *,
     on_problem: OnProblem = raise_problem,
 ) -> Selected:
-    """Return the live records at `path` that `predicate` wants, and how many there are.
+    """Return what `work` wants or makes of the live records at `path`, and how many there are.
 
-    The same as of all that `open` gives, and raises the same; faster where few of many are wanted.
+    The same as of all that `open` gives, and raises the same; faster where there are many.
     """
-    module = _SCANS.get(guess(path) or backend or "flat")
-    if module is not None:
-        fast: Callable[[AnyPath, Predicate], Optional[Selected]] = _imported(module).select
-        found = fast(path, predicate)
-        if found is not None:
-            return found
+    found = scanned(path, work, backend)
+    if found is not None:
+        return found
     with open(path, backend, on_problem=on_problem) as db:
-        return selected(db, predicate)
+        return selected(db, work)
+
+
+def scanned(path: AnyPath, work: Work, backend: Optional[str] = None) -> Optional[Selected]:
+    """Return what `select` returns where there is a fast path to it, or None.
+
+    Raises what `guess` and `check_backend` raise.
+    """
+    if backend is not None:
+        check_backend(backend)
+    module = _SCANS.get(guess(path) or backend or "flat")
+    if module is None:
+        return None
+    fast: Callable[[AnyPath, Work], Optional[Selected]] = _imported(module).select
+    return fast(path, work)
 
 
 def lookup(

@@ -31,7 +31,14 @@ from cyrusquota.cyrusdb.database import (
     differs,
 )
 from cyrusquota.cyrusdb.parallel import SHARES, parallel, processors
-from cyrusquota.cyrusdb.selection import FastPathUnsupported, Predicate, Record, Selected, columns
+from cyrusquota.cyrusdb.selection import (
+    FastPathUnsupported,
+    Record,
+    Selected,
+    Work,
+    columns,
+    results,
+)
 from cyrusquota.errors import AnyPath, DamagedDatabase, OnProblem, Place
 
 # The layout (lib/cyrusdb_flat.c).
@@ -117,8 +124,8 @@ _PIECE = 1 << 18
 _Share = tuple[int, bytes, bytes, list[Record]]
 
 
-def select(path: AnyPath, predicate: Predicate) -> Optional[Selected]:
-    """Return what `predicate` wants of the file at `path`, or None where `Flat` has to decide.
+def select(path: AnyPath, work: Work) -> Optional[Selected]:
+    """Return what `work` wants or makes of the file at `path`, or None where `Flat` has to decide.
 
     That is where a key is not greater than the one before it, is escaped, or a line is no record.
     """
@@ -129,8 +136,7 @@ def select(path: AnyPath, predicate: Predicate) -> Optional[Selected]:
     try:
         bounds = _bounds(descriptor, os.fstat(descriptor).st_size)
         jobs = [
-            partial(_share, descriptor, start, end, predicate)
-            for start, end in zip(bounds, bounds[1:])
+            partial(_share, descriptor, start, end, work) for start, end in zip(bounds, bounds[1:])
         ]
         shares = [share for share in parallel(jobs, processors()) if share is not None]
     except (OSError, FastPathUnsupported):
@@ -159,7 +165,7 @@ def _bounds(descriptor: int, size: int) -> list[int]:
     return [*bounds, size]
 
 
-def _share(descriptor: int, start: int, end: int, predicate: Predicate) -> Optional[_Share]:
+def _share(descriptor: int, start: int, end: int, work: Work) -> Optional[_Share]:
     records, kept = 0, list[Record]()
     first = last = b""
     while start < end:
@@ -175,6 +181,6 @@ def _share(descriptor: int, start: int, end: int, predicate: Predicate) -> Optio
             return None
         first, last = first or order[0], order[-1]
         records += len(keys)
-        kept += ((keys[index], values[index]) for index in predicate(keys, values))
+        kept += results(work, keys, values)
         start += len(data)
     return records, first, last, kept

@@ -1,4 +1,4 @@
-"""Select few records among very many: what a caller asks for, and what comes of it.
+"""Select few of very many records, or fold all of them: what a caller asks for, and what it gets.
 
 `Predicate` judges records by the thousand. A backend's fast path may ask it about any version of a
 record, live or not, and about the records in any order; what it hands out must be what `selected`
@@ -8,13 +8,28 @@ makes of the plain reader, or None, which means that the plain reader has to dec
 from __future__ import annotations
 
 import itertools
-from typing import Callable, Iterable, Optional, Sequence
+from typing import Callable, Iterable, Optional, Sequence, Union
 
 import attrs
 
 Record = tuple[bytes, bytes]
 #: Given the keys and the values of some records: the indexes of those that are wanted.
 Predicate = Callable[[Sequence[bytes], Sequence[bytes]], list[int]]
+
+
+@attrs.frozen
+class Fold:
+    """Makes pairs of bytes of the keys and values of some thousand live records.
+
+    What the pairs mean is for the caller to say: they may be sums, or all that there is in a form
+    that takes less memory. Each live record is folded once, in any process.
+    """
+
+    pairs: Callable[[Sequence[bytes], Sequence[bytes]], Iterable[Record]]
+
+
+#: What is to be done with all live records.
+Work = Union[Predicate, Fold]
 
 #: Records that are judged at a time.
 BATCH = 1 << 13
@@ -26,14 +41,26 @@ class FastPathUnsupported(Exception):
 
 @attrs.frozen
 class Selected:
-    """How many live records there are, and those of them that are wanted."""
+    """How many live records there are, and those that are wanted, or what a fold made of all."""
 
     records: int
     kept: list[Record]
 
 
-def selected(records: Iterable[Record], predicate: Predicate) -> Selected:
-    """Return what `predicate` wants of `records`, the plain way."""
+def results(work: Work, keys: Sequence[bytes], values: Sequence[bytes]) -> list[Record]:
+    """Return what `work` wants or makes of live records."""
+    if isinstance(work, Fold):
+        return list(work.pairs(keys, values)) if keys else []
+    return [(keys[index], values[index]) for index in work(keys, values)]
+
+
+def everything(keys: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
+    """Return the index of every record."""
+    return [*range(len(keys))]
+
+
+def selected(records: Iterable[Record], work: Work) -> Selected:
+    """Return what `work` wants or makes of `records`, the plain way."""
     count, kept = 0, list[Record]()
     iterator = iter(records)
     while True:
@@ -42,7 +69,7 @@ def selected(records: Iterable[Record], predicate: Predicate) -> Selected:
             return Selected(count, kept)
         count += len(batch)
         keys, values = zip(*batch)
-        kept.extend(batch[index] for index in predicate(keys, values))
+        kept += results(work, keys, values)
 
 
 #: Everything but what parts keys from values and lines from one another.

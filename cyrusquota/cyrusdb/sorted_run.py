@@ -22,7 +22,15 @@ import attrs
 from cyrusquota.cyrusdb import database
 from cyrusquota.cyrusdb.database import descriptor_of, mailbox_order
 from cyrusquota.cyrusdb.parallel import SHARES, parallel, processors
-from cyrusquota.cyrusdb.selection import BATCH, FastPathUnsupported, Predicate, Record, Selected
+from cyrusquota.cyrusdb.selection import (
+    BATCH,
+    FastPathUnsupported,
+    Fold,
+    Record,
+    Selected,
+    Work,
+    results,
+)
 from cyrusquota.errors import AnyPath
 
 #: What the log stores, by key; None where it deletes.
@@ -121,22 +129,21 @@ IS_THERE, IS_SURE = 2, 1
 
 
 def selected_run(
-    descriptor: int, bounds: list[int], records: Records, predicate: Predicate, changes: Changes
+    descriptor: int, bounds: list[int], records: Records, work: Work, changes: Changes
 ) -> tuple[Selected, list[bytes]]:
     """Return what is live and wanted of a run and its log, and the keys that both have.
 
     The run is cut at `bounds`. Raises `FastPathUnsupported`.
     """
-    run = read_run(descriptor, bounds, records, predicate, changes)
-    return with_log(run, predicate, changes), run.stored
+    run = read_run(descriptor, bounds, records, work, changes)
+    return with_log(run, work, changes), run.stored
 
 
-def with_log(run: Run, predicate: Predicate, changes: Changes) -> Selected:
+def with_log(run: Run, work: Work, changes: Changes) -> Selected:
     """Return what is live and wanted of a run and its log."""
     live = [(key, value) for key, value in changes.items() if value is not None]
-    wanted = predicate(*(zip(*live) if live else ((), ())))
-    count = len(live) + run.records - len(run.stored)
-    return Selected(count, run.kept + [live[index] for index in wanted])
+    wanted = results(work, *(zip(*live) if live else ((), ())))
+    return Selected(len(live) + run.records - len(run.stored), run.kept + wanted)
 
 
 #: What a part of a run comes to: how many records, those keys of it that the log has, the first
@@ -148,17 +155,17 @@ def read_run(
     descriptor: int,
     bounds: list[int],
     records: Records,
-    predicate: Predicate,
+    work: Work,
     log: Changes,
     asked: Optional[Asked] = None,
 ) -> Run:
     """Return the wanted records of a run, in which `log` supersedes some.
 
-    The run is cut at `bounds`; its index has what is `asked`. Raises `FastPathUnsupported`, also
-    where keys are not in order.
+    The run is cut at `bounds`; its index has what is `asked`, and of a fold nothing else. Raises
+    `FastPathUnsupported`, also where keys are not in order.
     """
     jobs = [
-        partial(_piece, descriptor, start, stop, records, predicate, log, asked)
+        partial(_piece, descriptor, start, stop, records, work, log, asked)
         for start, stop in zip(bounds, bounds[1:])
     ]
     pieces = [piece for piece in parallel(jobs, processors()) if piece is not None]
@@ -180,7 +187,7 @@ def _piece(
     start: int,
     end: int,
     records: Records,
-    predicate: Predicate,
+    work: Work,
     log: Changes,
     asked: Optional[Asked],
 ) -> Optional[_Piece]:
@@ -207,10 +214,12 @@ def _piece(
             is_asked = list(map(asked.starts.__contains__, batch.starts))
             starts.extend(compress(batch.starts, is_asked))
             starting.extend(compress(range(count, count + len(keys)), is_asked))
-        for at in predicate(keys, values):
-            if keys[at] not in log:
-                kept.append((keys[at], values[at]))
-                kept_at.append(count + at)
+        if isinstance(work, Fold):
+            kept.extend(results(work, *_without(log, keys, values)))
+        else:
+            live = [at for at in work(keys, values) if keys[at] not in log]
+            kept.extend((keys[at], values[at]) for at in live)
+            kept_at.extend(map(count.__add__, live))
         if log:
             stored.extend(filter(log.__contains__, keys))
         first, last = first if count else keys[0], keys[-1]
@@ -222,6 +231,16 @@ def _piece(
         return None
     raw = kept_at.tobytes(), starts.tobytes(), starting.tobytes(), places.tobytes()
     return count, stored, first, last, kept, *raw
+
+
+def _without(
+    log: Changes, keys: list[bytes], values: list[bytes]
+) -> tuple[Sequence[bytes], Sequence[bytes]]:
+    """Return the records of keys that the log does not have."""
+    if log.keys().isdisjoint(keys):
+        return keys, values
+    live = [record for record in zip(keys, values) if record[0] not in log]
+    return ([key for key, _ in live], [value for _, value in live])
 
 
 def _place(before: bytes, keys: Sequence[bytes], key: bytes) -> int:

@@ -6,9 +6,10 @@ read as a whole raises; single records that cannot be read go to `on_problem` an
 
 from __future__ import annotations
 
+import marshal
 import os
 from functools import partial
-from typing import AbstractSet, BinaryIO, Callable, Iterable, Iterator, Optional
+from typing import AbstractSet, BinaryIO, Callable, Iterable, Iterator, Optional, Sequence
 
 import attrs
 
@@ -25,11 +26,13 @@ from cyrusquota.errors import (
     printable,
     raise_problem,
 )
-from cyrusquota.parse import value
+from cyrusquota.parse import columns, value
 from cyrusquota.parse.prefilter import Prefilter
 from cyrusquota.quota import QuotaRoot
 from cyrusquota.site.databases import check_empty, check_quotas, check_readable, database_path
 
+#: Quota roots that are made at a time.
+_BATCH = 1 << 11
 #: The table of quotas where a SQLite file has several.
 _TABLE = "quotas_db"
 #: Takes the number of quota roots that were read and not selected.
@@ -58,10 +61,32 @@ class Source:
     #: Where the database is, and for a configured quotalegacy tree, whether fulldirhash is on.
     path: Optional[AnyPath] = None
     fulldirhash: Optional[bool] = None
+    _scanned: Optional[Callable[[cyrusdb.Work], Optional[cyrusdb.Selected]]] = None
 
     def roots(self, on_problem: OnProblem = raise_problem) -> Iterator[QuotaRoot]:
         """Yield every quota root, in the order of the source; raises `CyrusQuotaError`."""
         return self._read(on_problem)
+
+    def folded(self, fold: cyrusdb.Fold) -> Optional[cyrusdb.Selected]:
+        """Return what `fold` makes of the records, None where `roots` or `counted` has to be used.
+
+        Raises what these raise.
+        """
+        found = None if self._scanned is None else self._scanned(fold)
+        return found if found is not None and found.records else None
+
+    def batches(self) -> Optional[cyrusdb.Selected]:
+        """Return the records by the thousand, each time as `unpacked` takes it; None as `folded`.
+
+        They are in the order of the source, but that those which changed last come last.
+        """
+        return self.folded(cyrusdb.Fold(_packed))
+
+    def parsed(
+        self, records: Iterable[tuple[bytes, bytes]], on_problem: OnProblem
+    ) -> Iterator[QuotaRoot]:
+        """Yield the quota roots in records of this source."""
+        return _roots(records, str(self.path), on_problem)
 
     def unreadable(self) -> DataError:
         """Return what to raise where there are problems and not one quota root."""
@@ -130,7 +155,15 @@ def _from_file(
         check()
         return cyrusdb.open(path, backend, on_problem=on_problem)
 
+    def scanned(work: cyrusdb.Work) -> Optional[cyrusdb.Selected]:
+        check()
+        return cyrusdb.scanned(path, work, backend)
+
     def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
+        found = scanned(cyrusdb.Fold(_packed))
+        if found is not None and found.records:
+            yield from _many_roots(found.kept, str(path), on_problem)
+            return
         with opened(on_problem) as db:
             if db.snapshot().records == 0:
                 check_empty(path)
@@ -160,6 +193,7 @@ def _from_file(
         select_records=select,
         lookup=lookup,
         path=path,
+        scanned=scanned,
     )
 
 
@@ -182,14 +216,24 @@ def from_config(conf: ImapdConf) -> Source:
     def opened(on_problem: OnProblem) -> cyrusdb.Database:
         return reader.QuotaTree(base, on_problem, fulldirhash=full, virtdomains=naming.virtdomains)
 
-    def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
+    def scanned(work: cyrusdb.Work) -> Optional[cyrusdb.Selected]:
+        return scan.select(base, work, fulldirhash=full, virtdomains=naming.virtdomains)
+
+    def plain(on_problem: OnProblem) -> Iterator[QuotaRoot]:
         with opened(on_problem) as tree:
             yield from _roots(tree, str(base), on_problem)
 
+    def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
+        found = scanned(cyrusdb.Fold(_packed))
+        if found is None or not found.records:
+            yield from plain(on_problem)
+        else:
+            yield from _many_roots(found.kept, str(base), on_problem)
+
     def wanted(prefilter: Prefilter, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
-        found = scan.select(base, prefilter, fulldirhash=full, virtdomains=naming.virtdomains)
+        found = scanned(prefilter)
         if found is None:
-            yield from roots(on_problem)
+            yield from plain(on_problem)
             return
         passed(found.records - len(found.kept))
         yield from _roots(found.kept, str(base), on_problem)
@@ -210,6 +254,7 @@ def from_config(conf: ImapdConf) -> Source:
         lookup=lookup,
         path=base,
         fulldirhash=full,
+        scanned=scanned,
     )
 
 
@@ -258,5 +303,53 @@ def _roots(
             check_quotas(key, data, name)
             is_first = False
         root = value.quota_root(key, data, on_problem=named)
+        if root is not None:
+            yield root
+
+
+# Many at once
+
+
+def _packed(keys: Sequence[bytes], values: Sequence[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield all records by the thousand, in little memory."""
+    for at in range(0, len(keys), _BATCH):
+        part = slice(at, at + _BATCH)
+        yield marshal.dumps(list(keys[part])), marshal.dumps(list(values[part]))
+
+
+def unpacked(pair: tuple[bytes, bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Return the keys and the values of a batch."""
+    return marshal.loads(pair[0]), marshal.loads(pair[1])
+
+
+def _many_roots(
+    pairs: Iterable[tuple[bytes, bytes]], name: str, on_problem: OnProblem
+) -> Iterator[QuotaRoot]:
+    """Yield what `_roots` yields of batches."""
+    is_first = True
+    for keys, values in map(unpacked, pairs):
+        if is_first:
+            check_quotas(keys[0], values[0], name)
+            is_first = False
+        found = columns.columns(keys, values)
+        if found is not None:
+            yield from found.roots()
+        else:
+            yield from _mixed_roots(keys, values, name, on_problem)
+
+
+def _mixed_roots(
+    keys: list[bytes], values: list[bytes], name: str, on_problem: OnProblem
+) -> Iterator[QuotaRoot]:
+    """Yield the roots of a batch in which some values are not in the usual form."""
+
+    def named(problem: CyrusQuotaError) -> None:
+        on_problem(problem.at(Place(name)) if isinstance(problem, DataError) else problem)
+
+    usual = columns.usual(values)
+    found = columns.columns([keys[at] for at in usual], [values[at] for at in usual])
+    roots = dict(zip(usual, found.roots() if found is not None else ()))
+    for at, key in enumerate(keys):
+        root = roots.get(at) or value.quota_root(key, values[at], on_problem=named)
         if root is not None:
             yield root

@@ -21,7 +21,7 @@ from cyrusquota.cyrusdb.quotalegacy import scan as quotalegacy
 from cyrusquota.cyrusdb.skiplist import scan as skiplist
 from cyrusquota.cyrusdb.twom import scan as twom
 from cyrusquota.cyrusdb.twoskip import scan as twoskip
-from cyrusquota.errors import CyrusQuotaError
+from cyrusquota.errors import CyrusQuotaError, OnProblem
 from cyrusquota.parse import dump, report, value
 from cyrusquota.parse import prefilter as parse_prefilter
 from cyrusquota.parse.prefilter import Prefilter
@@ -151,10 +151,23 @@ def predicate(keys: object, data: Iterable[bytes]) -> list[int]:
     return [index for index, one in enumerate(data) if sum(one) % 2]
 
 
+def every(keys: Iterable[bytes], data: Iterable[bytes]) -> Iterable[Record]:
+    """Folds records to themselves."""
+    return zip(keys, data)
+
+
 def both(
-    path: Path, backend: Optional[str] = None, judge: cyrusdb.Predicate = predicate
+    path: Path, backend: Optional[str] = None, judge: cyrusdb.Work = predicate
 ) -> tuple[object, object]:
-    """What `select` and the plain reader make of a database, problems and errors included."""
+    """What `select` and the plain reader make of a database, problems and errors included.
+
+    That is, of `judge` and of all records.
+    """
+    fold = cyrusdb.Fold(every)
+    return tuple(zip(_both(path, backend, judge), _both(path, backend, fold)))  # type: ignore[return-value]
+
+
+def _both(path: Path, backend: Optional[str], judge: cyrusdb.Work) -> tuple[object, object]:
 
     def fast(on_problem: Callable[[CyrusQuotaError], None]) -> cyrusdb.Selected:
         return cyrusdb.select(path, judge, backend, on_problem=on_problem)
@@ -174,6 +187,25 @@ def both(
     return told(fast), told(plain)
 
 
+def roots_of(path: Path, backend: Optional[str] = None) -> tuple[object, object]:
+    """What `read` and the plain parser make of a database, problems and errors included."""
+
+    def plain(on_problem: OnProblem) -> Iterator[QuotaRoot]:
+        with cyrusdb.open(path, backend, on_problem=on_problem) as db:
+            yield from source.roots_in(db, on_problem)
+
+    def told(read: Callable[[OnProblem], Iterator[QuotaRoot]]) -> object:
+        problems: list[CyrusQuotaError] = []
+        try:
+            found = list(read(problems.append))
+        except CyrusQuotaError as error:
+            return str(error)
+        return sorted(found, key=repr), sorted(map(str, problems))
+
+    fast = source.from_database(path, backend)
+    return told(fast.roots), told(plain)
+
+
 def databases() -> list[Path]:
     found = [path for path in FIXTURES.rglob("*.db") if path.is_file()]
     trees = [path.parent for path in FIXTURES.rglob("quota") if path.is_dir()]
@@ -188,6 +220,8 @@ def test_every_recorded_database_is_selected_as_it_is_read(processes: int) -> No
             for prefilter in (predicate, verdicts_selection.prefilter(LMTPD, Reserve())):
                 fast, plain = both(path, judge=prefilter)
                 assert fast == plain, path
+            fast, plain = roots_of(path)
+            assert fast == plain, path
 
 
 #: The start of one another, and where byte and mailbox order differ.
@@ -213,6 +247,8 @@ def test_any_history_is_selected_as_it_is_read(
             for step in data.draw(st.lists(steps(backend), min_size=1, max_size=6)):
                 step(writer)
                 fast, plain = both(writer.path, backend)
+                assert fast == plain
+                fast, plain = roots_of(writer.path, backend)
                 assert fast == plain
         finally:
             close(writer)

@@ -13,7 +13,7 @@ from typing import Iterator, Optional
 from cyrusquota.cyrusdb.database import descriptor_of
 from cyrusquota.cyrusdb.parallel import SHARES, parallel, processors
 from cyrusquota.cyrusdb.quotalegacy import layout
-from cyrusquota.cyrusdb.selection import BATCH, FastPathUnsupported, Predicate, Selected, merged
+from cyrusquota.cyrusdb.selection import BATCH, FastPathUnsupported, Selected, Work, merged, results
 from cyrusquota.errors import AnyPath
 
 #: A directory, names of files in it, and the key of a file by its name: a prefix, or all of it.
@@ -24,17 +24,17 @@ _LARGEST = 4096
 
 def select(
     path: AnyPath,
-    predicate: Predicate,
+    work: Work,
     *,
     fulldirhash: Optional[bool] = None,
     virtdomains: Optional[bool] = None,
 ) -> Optional[Selected]:
-    """Return what `predicate` wants of the tree at `path`, or None where `QuotaTree` decides."""
+    """Return what `work` wants or makes of a tree, or None where `QuotaTree` decides."""
     letters = layout.letters(fulldirhash)
     try:
         parts = list(_parts(os.fsencode(path), letters, virtdomains))
         count = SHARES * processors()
-        jobs = [partial(_share, parts, predicate, index, count) for index in range(count)]
+        jobs = [partial(_share, parts, work, index, count) for index in range(count)]
         return merged(parallel(jobs, processors()))
     except (OSError, ValueError, FastPathUnsupported):
         return None
@@ -86,7 +86,7 @@ def _are_in_place(letter: bytes, names: list[bytes], *, is_domain: bool) -> bool
 
 
 def _share(
-    parts: list[_Part], predicate: Predicate, index: int, count: int
+    parts: list[_Part], work: Work, index: int, count: int
 ) -> Optional[tuple[int, list[tuple[bytes, bytes]]]]:
     """Return the `index`th of `count` shares: how many roots, and those that are wanted."""
     records, kept = 0, list[tuple[bytes, bytes]]()
@@ -97,8 +97,9 @@ def _share(
             for at in range(start, end, BATCH):
                 found, values = _read(path, names[at : min(end, at + BATCH)])
                 records += len(found)
-                for one in predicate(found, values):
-                    kept.append((prefix if is_whole else prefix + found[one], values[one]))
+                if prefix:
+                    found = [prefix if is_whole else prefix + name for name in found]
+                kept += results(work, found, values)
     except (OSError, FastPathUnsupported):
         return None
     return records, kept

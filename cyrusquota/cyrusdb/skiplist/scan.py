@@ -15,7 +15,7 @@ from typing import Optional
 
 from cyrusquota.cyrusdb import sorted_run
 from cyrusquota.cyrusdb.database import Unreadable, attempts, identity
-from cyrusquota.cyrusdb.selection import FastPathUnsupported, Predicate, Selected
+from cyrusquota.cyrusdb.selection import FastPathUnsupported, Selected, Work
 from cyrusquota.cyrusdb.skiplist import layout, records
 from cyrusquota.cyrusdb.sorted_run import PROBE, Batch, Changes
 from cyrusquota.errors import AnyPath
@@ -29,19 +29,17 @@ _LARGEST_LOG = 1 << 26
 _TRIES = 20
 
 
-def select(path: AnyPath, predicate: Predicate) -> Optional[Selected]:
-    """Return what `predicate` wants of a file, or None where the plain reader decides."""
-    return sorted_run.select(path, partial(_selected, predicate=predicate))
+def select(path: AnyPath, work: Work) -> Optional[Selected]:
+    """Return what `work` wants or makes of a file, or None where the plain reader decides."""
+    return sorted_run.select(path, partial(_selected, work=work))
 
 
-def _selected(descriptor: int, predicate: Predicate) -> Selected:
+def _selected(descriptor: int, work: Work) -> Selected:
     start, end, data = _log_of(descriptor)
     log = _Log(descriptor, start, end)
     log.read(data)
     bounds = sorted_run.boundaries(start, end, partial(_first_record, descriptor))
-    found, superseded = sorted_run.selected_run(
-        descriptor, bounds, _records, predicate, log.changes
-    )
+    found, superseded = sorted_run.selected_run(descriptor, bounds, _records, work, log.changes)
     # A key is deleted before it is added again.
     if set(superseded) != log.deleted_in_run:
         raise FastPathUnsupported

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Optional
 
 from cyrusquota.cyrusdb import sorted_run
-from cyrusquota.cyrusdb.selection import FastPathUnsupported, Predicate, Selected
+from cyrusquota.cyrusdb.selection import FastPathUnsupported, Selected, Work
 from cyrusquota.cyrusdb.sorted_run import PROBE, Batch, Changes
 from cyrusquota.cyrusdb.twom import layout, records
 from cyrusquota.cyrusdb.twom.xxh3 import checksum
@@ -42,17 +42,17 @@ _LARGEST_HEAD = _CHECKSUMS_AT[layout.REPLACE][-1] + layout.CHECKSUMS.size
 _LARGEST_LOG = 1 << 27
 
 
-def select(path: AnyPath, predicate: Predicate) -> Optional[Selected]:
-    """Return what `predicate` wants of a file, or None where the plain reader decides."""
-    return sorted_run.select(path, partial(_selected, predicate=predicate))
+def select(path: AnyPath, work: Work) -> Optional[Selected]:
+    """Return what `work` wants or makes of a file, or None where the plain reader decides."""
+    return sorted_run.select(path, partial(_selected, work=work))
 
 
-def _selected(descriptor: int, predicate: Predicate) -> Selected:
+def _selected(descriptor: int, work: Work) -> Selected:
     run_end, end, known = _header(descriptor)
     log = _Log(descriptor, run_end)
     sorted_run.walk(descriptor, run_end, end, _records, log.take)
     bounds = sorted_run.boundaries(_RUN_START, run_end, partial(_first_record, descriptor))
-    found, _ = sorted_run.selected_run(descriptor, bounds, _records, predicate, log.changes)
+    found, _ = sorted_run.selected_run(descriptor, bounds, _records, work, log.changes)
     if found.records != known:
         raise FastPathUnsupported
     return found

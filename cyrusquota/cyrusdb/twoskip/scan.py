@@ -22,7 +22,14 @@ import attrs
 
 from cyrusquota.cyrusdb import sorted_run
 from cyrusquota.cyrusdb.database import Unreadable, mailbox_order
-from cyrusquota.cyrusdb.selection import FastPathUnsupported, Predicate, Selected
+from cyrusquota.cyrusdb.selection import (
+    FastPathUnsupported,
+    Fold,
+    Selected,
+    Work,
+    everything,
+    selected,
+)
 from cyrusquota.cyrusdb.sorted_run import IS_SURE, IS_THERE, PROBE, Asked, Batch, Changes, Run
 from cyrusquota.cyrusdb.twoskip import deletions, layout, records
 from cyrusquota.errors import AnyPath
@@ -42,24 +49,26 @@ _LARGEST_HEAD = _CRCS_AT[-1] + layout.CRCS.size
 _LARGEST_LOG = 1 << 27
 
 
-def select(path: AnyPath, predicate: Predicate) -> Optional[Selected]:
-    """Return what `predicate` wants of a file, or None where the plain reader decides."""
-    return sorted_run.select(path, partial(_selected, predicate=predicate))
+def select(path: AnyPath, work: Work) -> Optional[Selected]:
+    """Return what `work` wants or makes of a file, or None where the plain reader decides."""
+    return sorted_run.select(path, partial(_selected, work=work))
 
 
-def _selected(descriptor: int, predicate: Predicate) -> Selected:
+def _selected(descriptor: int, work: Work) -> Selected:
     run_end, end, known = _header(descriptor)
     log = _Log()
     sorted_run.walk(descriptor, run_end, end, _records, log.take)
     bounds = sorted_run.boundaries(_RUN_START, run_end, partial(_first_record, descriptor))
     asked = log.asked()
-    run = sorted_run.read_run(descriptor, bounds, _records, predicate, log.changes, asked)
+    # Which records are deleted is known only when the whole run has been read.
+    first = everything if asked is not None and isinstance(work, Fold) else work
+    run = sorted_run.read_run(descriptor, bounds, _records, first, log.changes, asked)
     if asked is not None:
         run = log.without_deleted(run, asked)
-    found = sorted_run.with_log(run, predicate, log.changes)
+    found = sorted_run.with_log(run, first, log.changes)
     if known not in (None, found.records):
         raise FastPathUnsupported
-    return found
+    return found if first is work else selected(found.kept, work)
 
 
 def _header(descriptor: int) -> tuple[int, int, Optional[int]]:
