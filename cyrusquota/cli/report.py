@@ -128,7 +128,7 @@ def _print(model: ReportModel) -> None:
 
 def _report_model(options: Options, summary: Summary, rows: int) -> ReportModel:
     """Return what one scan of the source finds."""
-    result = scan(options, on_root=SummaryCollector(options, summary))
+    result = scan(options, collector=SummaryCollector(options, summary))
     return ReportModel(
         source=_source_name(options),
         policy=options.policy.name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Callable, Iterator, Optional
+from typing import Iterator, Optional
 
 import attrs
 
@@ -15,11 +15,12 @@ from cyrusquota.cyrus.names import inbox_owner
 from cyrusquota.errors import CyrusQuotaError, OnProblem
 from cyrusquota.publish.privileges import reading_as
 from cyrusquota.quota import QuotaRoot
-from cyrusquota.site.mailboxes import Inbox
+from cyrusquota.site.mailboxes import Inbox, is_delivered_to
 from cyrusquota.verdicts import evaluator
 from cyrusquota.verdicts.evaluator import Verdict
 from cyrusquota.verdicts.policies import Reserve
 from cyrusquota.verdicts.summary import NEAR, Summary
+from cyrusquota.verdicts.survey import survey
 
 #: For commands that count roots that are nearly full.
 near_option = under(Heading.WHO)(
@@ -56,20 +57,43 @@ class ScanResult:
         return len(self.verdicts) - self.refused
 
 
-def _ignore(root: QuotaRoot) -> None:
-    pass
-
-
 def scan(
     options: Options,
     reserve: Optional[Reserve] = None,
-    on_root: Callable[[QuotaRoot], None] = _ignore,
+    collector: Optional[SummaryCollector] = None,
 ) -> ScanResult:
-    """Read the source once, from beginning to end, and call `on_root` with every quota root.
+    """Read the source, and give every quota root to `collector`.
 
     `reserve` replaces the one that was given. Raises what keeps the source from being read.
     """
-    result, site, begun = ScanResult(), options.site, time.monotonic()
+    begun = time.monotonic()
+    with reading_as(options.user):
+        result = _surveyed(options, reserve, collector) or _read(options, reserve, collector)
+    options.check_readable(result.roots)
+    result.seconds = time.monotonic() - begun
+    return result
+
+
+def _surveyed(
+    options: Options, reserve: Optional[Reserve], collector: Optional[SummaryCollector]
+) -> Optional[ScanResult]:
+    """Return the result of all processes together; None where roots are needed one by one."""
+    if collector is not None and collector.by_root is not None:
+        return None
+    summary = None if collector is None else collector.summary
+    found = survey(
+        options.source,
+        options.query(reserve),
+        summary,
+        lambda counted: progress(counted, lambda: counted.count),
+    )
+    return None if found is None else ScanResult(found.verdicts, found.roots, found.users)
+
+
+def _read(
+    options: Options, reserve: Optional[Reserve], collector: Optional[SummaryCollector]
+) -> ScanResult:
+    result, site = ScanResult(), options.site
 
     unreadable: set[str] = set()
 
@@ -77,7 +101,8 @@ def scan(
         counted = options.source.counted(None, evaluator.noting(unreadable, options.problems))
         for root in progress(counted, lambda: counted.count):
             result.roots = counted.count
-            on_root(root)
+            if collector is not None:
+                collector(root)
             result.users += site is None and inbox_owner(root.name) is not None
             yield root
 
@@ -85,22 +110,15 @@ def scan(
         assert site is not None
         users = 0
         for inbox in site.inboxes(on_problem):
-            users += evaluator.is_delivered_to(inbox)
+            users += is_delivered_to(inbox)
             yield inbox
         # Not added: where totals count, they are read once more.
         result.users = users
 
-    with reading_as(options.user):
-        found = evaluator.evaluate_roots(
-            roots(),
-            attrs.evolve(
-                options.query(reserve), site=None if site is None else site.with_inboxes(inboxes)
-            ),
-            unreadable,
-        )
-        result.verdicts.extend(found)
-    options.check_readable(result.roots)
-    result.seconds = time.monotonic() - begun
+    query = attrs.evolve(
+        options.query(reserve), site=None if site is None else site.with_inboxes(inboxes)
+    )
+    result.verdicts.extend(evaluator.evaluate_roots(roots(), query, unreadable))
     return result
 
 

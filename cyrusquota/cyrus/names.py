@@ -6,9 +6,10 @@ component (imap/mboxname.c). They are str throughout, bytes that are not UTF-8 a
 
 from __future__ import annotations
 
+import itertools
 import re
 import string
-from typing import Iterator, Optional
+from typing import Iterator, Optional, Sequence
 
 import attrs
 
@@ -93,6 +94,40 @@ def domain_of(name: str) -> Optional[str]:
     kind, _, path = rest.partition(".")
     user, mark, behind = path.partition(".")[0].rpartition("@")
     return behind.replace("^", ".") if kind == "user" and mark and user and behind else None
+
+
+#: Keys of quota roots of which each is a user's own, a line each; the domain is a group.
+_OWN_ROOTS = re.compile(rb"^(?:((?!user\.)[^!\n]+)!)?user\.[^.!@\n]+$", re.MULTILINE)
+
+
+def domain_runs(keys: Sequence[bytes]) -> Optional[list[tuple[Optional[str], int]]]:
+    """Return the domains of many internal names in bytes, each with how many in a row are in it.
+
+    The same as of `domain_of`. None where not all are the names of INBOXes by `inbox_owner`, or
+    that is not certain at first sight.
+    """
+    text, count = b"\n".join(keys), len(keys)
+    first = _OWN_ROOTS.fullmatch(min(keys, default=b""))
+    if first is None or text.count(b"\n") >= count:
+        return None
+    # What the least key and the greatest begin with, all between them do.
+    start = b"" if first[1] is None else first[1] + b"!"
+    is_one = max(keys).startswith(start + b"user.")
+    if is_one and all(
+        text.count(mark) == count * (start + b"user.").count(mark) for mark in _MARKS
+    ):
+        return [(_text(first[1]), count)]
+    found = _OWN_ROOTS.findall(text)
+    if len(found) != count:
+        return None
+    return [(_text(domain), len([*group])) for domain, group in itertools.groupby(found)]
+
+
+_MARKS = (b".", b"!", b"@")
+
+
+def _text(domain: Optional[bytes]) -> Optional[str]:
+    return domain.decode("utf-8", "surrogateescape") if domain else None
 
 
 def ancestors(name: str, *, virtdomains: bool = True) -> Iterator[str]:

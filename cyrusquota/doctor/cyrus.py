@@ -24,9 +24,10 @@ from cyrusquota.errors import (
 from cyrusquota.maps import ALWAYS_EXEMPT
 from cyrusquota.quota import QuotaRoot
 from cyrusquota.site import source
+from cyrusquota.site.mailboxes import is_delivered_to
 from cyrusquota.site.site import Site
 from cyrusquota.site.source import Source
-from cyrusquota.verdicts.evaluator import Query, Verdict, is_delivered_to
+from cyrusquota.verdicts.evaluator import Query, Verdict
 from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, Policy
 from cyrusquota.verdicts.selection import evaluate
 

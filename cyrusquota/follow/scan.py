@@ -15,11 +15,11 @@ from cyrusquota.follow.digest_set import DigestSet
 from cyrusquota.maps.values import MapValues
 from cyrusquota.quota import QuotaRoot
 from cyrusquota.site import mailboxes, source
-from cyrusquota.site.mailboxes import Inbox
+from cyrusquota.site.mailboxes import Inbox, is_delivered_to
 from cyrusquota.site.site import Site
 from cyrusquota.site.source import Source
 from cyrusquota.verdicts import evaluator
-from cyrusquota.verdicts.evaluator import Query, Verdict, is_delivered_to
+from cyrusquota.verdicts.evaluator import Query, Verdict
 
 
 @attrs.frozen

@@ -20,7 +20,8 @@ from cyrusquota.follow.scan import FollowConfig, HeaderCheck, RootStatus, Scan
 from cyrusquota.parse import value as values
 from cyrusquota.quota import QuotaRoot
 from cyrusquota.site import mailboxes
-from cyrusquota.verdicts.evaluator import is_delivered_to, is_inherited
+from cyrusquota.site.mailboxes import is_delivered_to
+from cyrusquota.verdicts.evaluator import is_inherited
 
 ByKey = Mapping[bytes, Optional[bytes]]
 

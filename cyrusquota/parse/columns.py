@@ -12,6 +12,12 @@ from cyrusquota.parse.value import CANONICAL
 from cyrusquota.quota import QuotaRoot, Resource, Usage, made
 
 _LINE = re.compile(b"^" + CANONICAL.pattern + b"$", re.MULTILINE)
+#: Values that limit nothing but STORAGE.
+_STORAGE = re.compile(
+    rb"^%\(S \(([0-9]{1,18})(?: ([0-9]{1,15}))?\) M \([0-9]{1,18}\) AS \([0-9]{1,18}\)"
+    rb" NF \([0-9]{1,18}\)(?: MODSEQ [0-9]+)?\)$",
+    re.MULTILINE,
+)
 _LINE_BREAK = b"\n"
 #: So many usages tell whether many are alike.
 _FEW = 64
@@ -63,6 +69,16 @@ def columns(keys: Sequence[bytes], values: Sequence[bytes]) -> Optional[Columns]
     return Columns(names(keys), resources)
 
 
+def storage(values: Sequence[bytes]) -> Optional[Column]:
+    """Return the column of STORAGE, None where a value limits more or is not in the usual form."""
+    text = _LINE_BREAK.join(values)
+    found = _STORAGE.findall(text)
+    if len(found) != len(values) or text.count(_LINE_BREAK) >= max(1, len(values)):
+        return None
+    used, limits = zip(*found) if found else ((), ())
+    return Column([*map(int, used)], _limits(limits, Resource.STORAGE.unit))
+
+
 def _limits(texts: Sequence[bytes], unit: int) -> list[Optional[int]]:
     known = {text: int(text) * unit if text else None for text in set(texts)}
     return [*map(known.__getitem__, texts)]
@@ -76,6 +92,11 @@ def names(keys: Sequence[bytes]) -> list[str]:
     return found
 
 
+def is_usual(value: bytes) -> bool:
+    """Return whether a value is in Cyrus's usual form."""
+    return CANONICAL.fullmatch(value) is not None
+
+
 def usual(values: Sequence[bytes]) -> list[int]:
     """Return the indexes of the values that are in Cyrus's usual form."""
-    return [at for at, value in enumerate(values) if CANONICAL.fullmatch(value) is not None]
+    return [at for at, value in enumerate(values) if is_usual(value)]

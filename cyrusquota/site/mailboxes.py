@@ -6,6 +6,7 @@ Only the header names the quota root that lmtpd goes by (imap/mailbox.c).
 
 from __future__ import annotations
 
+import marshal
 import os
 import re
 import struct
@@ -57,6 +58,13 @@ def inboxes(records: Iterable[tuple[bytes, bytes]]) -> Iterator[Inbox]:
         if name is not None or _OLD_KEY.fullmatch(key):
             shown = (key if name is None else name).decode("utf-8", "surrogateescape")
             yield _inbox(shown, value, by_id=name is not None)
+
+
+def is_delivered_to(inbox: Inbox) -> bool:
+    """Return whether lmtpd delivers mail to an INBOX here."""
+    # Since 3.0, lmtpd makes a domain of what follows an @, so user.jane@example^org, the way of
+    # 2.x, is out of reach.
+    return inbox.is_live and not (inbox.is_modern and "@" in inbox.name)
 
 
 def folder_keys(name: str) -> tuple[bytes, bytes]:
@@ -125,6 +133,36 @@ def row_keys(names: Iterable[str]) -> Optional[frozenset[bytes]]:
                 if _modern_name(spelled) == raw:
                     found.add(spelled)
     return frozenset(found) if len(found) <= _MOST_KEYS else None
+
+
+#: Most rows of INBOXes that mail is delivered to, since 2.5: no type, no server.
+_LIVE_ROW = re.compile(
+    rb"%\((?:A %\([^()]*\) )?I [0-9A-Za-z-]+ P [0-9A-Za-z_-]+"
+    rb"(?: (?:V|F|C|M) [0-9]+)*\)"
+)
+
+
+@attrs.frozen
+class InboxCount:
+    """Makes of rows: the first of them, how many are of INBOXes that get mail, and those wanted."""
+
+    wanted: InboxKeys
+
+    def __call__(
+        self, keys: Sequence[bytes], values: Sequence[bytes]
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield one pair, of which the second has all, for `marshal`."""
+        kept = [(keys[at], values[at]) for at in self.wanted(keys)]
+        is_modern, is_old, is_live = _NEW_KEY.fullmatch, _OLD_KEY.fullmatch, _LIVE_ROW.fullmatch
+        count, others = 0, list[tuple[bytes, bytes]]()
+        for key, value in zip(keys, values):
+            if is_modern(key) or is_old(key) or _ODD_KEY.fullmatch(key):
+                if is_live(value) and b"@" not in key:
+                    count += 1
+                else:
+                    others.append((key, value))
+        count += sum(map(is_delivered_to, inboxes(others)))
+        yield b"", marshal.dumps(((keys[0], values[0]), count, kept))
 
 
 def _row_keys(name: str) -> Iterator[bytes]:

@@ -6,6 +6,7 @@ read before it is needed.
 
 from __future__ import annotations
 
+import marshal
 import os
 import socket
 from pathlib import Path
@@ -35,6 +36,7 @@ from cyrusquota.site.databases import check_mailboxes, check_readable, database_
 from cyrusquota.site.mailboxes import (
     INDEX_SIZE,
     Inbox,
+    InboxCount,
     InboxKeys,
     Layout,
     file_path,
@@ -130,6 +132,28 @@ class Site:
             return
         found = cyrusdb.select(self.path, InboxKeys(names), on_problem=on_problem)
         yield from inboxes(found.kept)
+
+    def counted(
+        self, names: Iterable[str], on_problem: OnProblem = raise_problem
+    ) -> Optional[tuple[int, Iterator[Inbox]]]:
+        """Return the number of INBOXes that mail is delivered to, and those called `names`.
+
+        None where only `inboxes` tells; then nothing was reported. Raises what that raises.
+        """
+        if self.path is None or not os.path.exists(self.path) or cyrusdb.guess(self.path) is None:
+            return None
+        found = cyrusdb.scanned(self.path, cyrusdb.Fold(InboxCount(InboxKeys(names))))
+        if found is None or not found.records:
+            return None
+        count, kept, is_first = 0, list[tuple[bytes, bytes]](), True
+        for _, state in found.kept:
+            first, live, records = marshal.loads(state)
+            if is_first:
+                check_mailboxes(first[0], first[1], str(self.path))
+                is_first = False
+            count += live
+            kept += records
+        return count, inboxes(kept)
 
     def folder(self, name: str) -> Optional[Inbox]:
         """Return the row of the mailbox called `name`, which need not be an INBOX, or None.

@@ -31,10 +31,10 @@ from cyrusquota.cyrus.names import (
 )
 from cyrusquota.errors import CyrusQuotaError, DataError, OnProblem, raise_problem
 from cyrusquota.quota import QuotaRoot, Resource, Usage
+from cyrusquota.site.mailboxes import Inbox, is_delivered_to
 from cyrusquota.verdicts.policies import LMTPD, Policy, Reserve
 
 if TYPE_CHECKING:
-    from cyrusquota.site.mailboxes import Inbox
     from cyrusquota.site.site import Site
 
 #: INBOXes whose headers are read at a time.
@@ -127,13 +127,6 @@ def is_inherited(root: QuotaRoot) -> bool:
     """Return whether users without a root of their own can be below this one: `user`, a domain."""
     rest = root.name.rpartition("!")[2]
     return rest == "user" or (not rest and "!" in root.name)
-
-
-def is_delivered_to(inbox: Inbox) -> bool:
-    """Return whether lmtpd delivers mail to an INBOX here."""
-    # Since 3.0, lmtpd makes a domain of what follows an @, so user.jane@example^org, the way of
-    # 2.x, is out of reach.
-    return inbox.is_live and not (inbox.is_modern and "@" in inbox.name)
 
 
 class Unresolved(CyrusQuotaError):

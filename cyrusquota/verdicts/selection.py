@@ -13,6 +13,7 @@ import attrs
 from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.parse.prefilter import Margin, Prefilter
 from cyrusquota.quota import QuotaRoot, Resource
+from cyrusquota.site.mailboxes import Inbox
 from cyrusquota.site.source import Counted, Source
 from cyrusquota.verdicts import evaluator
 from cyrusquota.verdicts.evaluator import Evaluator, Query, Verdict
@@ -47,17 +48,31 @@ def evaluate(source: Source, query: Query, progress: Progress = iter) -> Evaluat
 
 def _from_full_roots(source: Source, query: Query, progress: Progress) -> Optional[Evaluation]:
     """Return the same from the roots that are full or near it, or None where more is needed."""
-    wanted = prefilter(query.policy, query.reserve)
-    if query.site is None:
-        counted = source.counted(wanted, query.on_problem)
-        return Evaluation(list(evaluator.evaluate_roots(progress(counted), query)), counted.count)
-    if source.opened is None:
+    if query.site is not None and source.opened is None:
         # A stream can be read only once.
         return None
     problems: list[CyrusQuotaError] = []
-    counted = source.counted(wanted, problems.append)
+    on_problem = query.on_problem if query.site is None else problems.append
+    counted = source.counted(prefilter(query.policy, query.reserve), on_problem)
+    verdicts = of_full_roots(progress(counted), query, problems)
+    return None if verdicts is None else Evaluation(verdicts, counted.count)
+
+
+def of_full_roots(
+    roots: Iterable[QuotaRoot],
+    query: Query,
+    problems: Iterable[CyrusQuotaError],
+    named: Optional[Callable[[Iterable[str]], Iterable[Inbox]]] = None,
+) -> Optional[list[Verdict]]:
+    """Return the verdicts by the roots that are full or near it, or None where that is too few.
+
+    `problems` are those met while the roots were read; with a site they are reported only where
+    there are verdicts. `named` takes the place of `Site.named`.
+    """
+    if query.site is None:
+        return list(evaluator.evaluate_roots(roots, query))
     few = Evaluator(query)
-    for root in progress(counted):
+    for root in roots:
         few.add(root)
     if few.inherited:
         # Who inherits, only all roots together tell.
@@ -65,8 +80,8 @@ def _from_full_roots(source: Source, query: Query, progress: Progress) -> Option
     for problem in problems:
         query.on_problem(problem)
     names = [*few.bad, *([] if query.catchall is None else [query.catchall])]
-    found = few.by_inboxes(query.site.named(names, query.on_problem))
-    return Evaluation(list(few.settled(found)), counted.count)
+    inboxes = query.site.named(names, query.on_problem) if named is None else named(names)
+    return list(few.settled(few.by_inboxes(inboxes)))
 
 
 def prefilter(policy: Policy, reserve: Reserve) -> Prefilter:

@@ -8,7 +8,8 @@ mail is for the evaluator to say: a root may belong to no user, and a mailbox ma
 from __future__ import annotations
 
 import heapq
-from typing import Container, Iterable, Iterator, Optional
+from collections import Counter
+from typing import Any, Callable, Container, Iterable, Iterator, Mapping, Optional, Sequence
 
 import attrs
 
@@ -21,6 +22,7 @@ NEAR = 90.0
 #: The width of a step of the histogram, in percent.
 STEP = 10
 STEPS = 100 // STEP
+_UNLIMITED = -1
 
 
 @attrs.define
@@ -74,6 +76,33 @@ class Fullest:
         return self.root.name > other.root.name
 
 
+@attrs.frozen
+class Users:
+    """Many quota roots of users that limit nothing but STORAGE, with figures that are not negative.
+
+    `domains` has each domain with how many roots in a row are in it. `root` returns one of them.
+    """
+
+    domains: Sequence[tuple[Optional[str], int]]
+    used: Sequence[int]
+    limits: Sequence[Optional[int]]
+    root: Callable[[int], QuotaRoot]
+
+    def usage(self, at: int) -> Usage:
+        """Return the usage of STORAGE of one of the roots."""
+        return Usage(self.used[at], self.limits[at])
+
+    def steps(self) -> list[int]:
+        """Return the step of the histogram of each root; from STEPS on it is not exact.
+
+        Of a root without a limit it is `_UNLIMITED`.
+        """
+        return [
+            _UNLIMITED if limit is None else used * STEPS // limit if limit else STEPS
+            for used, limit in zip(self.used, self.limits)
+        ]
+
+
 @attrs.define
 class Summary:
     """Counts roots under a policy; a root is near a limit from `near` percent of it.
@@ -120,6 +149,106 @@ class Summary:
         self._count_states(root, over)
         self._rank(full)
 
+    def add_users(self, users: Users) -> None:
+        """Add many roots at once: those of users, which limit nothing but STORAGE."""
+        self.roots += len(users.used)
+        self._add_domains(users)
+        unlimited = users.limits.count(None)
+        self.unlimited += unlimited
+        self.limited[Resource.STORAGE] += len(users.used) - unlimited
+        steps = users.steps()
+        counts = Counter(steps)
+        del counts[_UNLIMITED]
+        for step in range(STEPS):
+            self.histogram[step] += counts[step]
+        least = min(int(self.near // STEP), STEPS)
+        number, of = self.near.as_integer_ratio()
+        hundred = 100 * of
+        for at in (at for at, step in enumerate(steps) if step >= least):
+            used, limit = users.used[at], users.limits[at] or 0
+            is_over = used > limit
+            if steps[at] >= STEPS:
+                self.histogram[STEPS if is_over else STEPS - 1] += 1
+            if is_over:
+                self.over[Resource.STORAGE] += 1
+                self.over_roots += 1
+                self._domain(users.root(at)).over += 1
+            elif used * hundred >= limit * number:
+                self.near_limit[Resource.STORAGE] += 1
+                self.near_roots += 1
+        self._rank_users(users, steps, counts)
+
+    def _add_domains(self, users: Users) -> None:
+        start = 0
+        for domain, count in users.domains:
+            part = slice(start, start + count)
+            used, limits = users.used[part], users.limits[part]
+            totals = self.domains.setdefault(domain, DomainUsage())
+            totals.roots += count
+            totals.users += count
+            totals.used += sum(used)
+            totals.limits += sum(filter(None, limits))
+            if None in limits:
+                totals.unlimited += limits.count(None)
+                pairs = zip(used, limits)
+                totals.used_unlimited += sum(use for use, limit in pairs if limit is None)
+            start = part.stop
+
+    def _rank_users(self, users: Users, steps: list[int], counts: Mapping[int, int]) -> None:
+        """Keep the fullest; only those in the highest steps can be among them."""
+        left, least = self.keep, 0
+        for step in sorted(counts, reverse=True):
+            if left <= 0:
+                break
+            # Of a limit of 0 any usage is more than of all others.
+            left, least = left - counts[step], min(step, STEPS)
+        high = [at for at, step in enumerate(steps) if self.keep and step >= max(0, least)]
+        fractions = [
+            users.used[at] / limit if (limit := users.limits[at]) else _fraction(users.usage(at))
+            for at in high
+        ]
+        bar = min(heapq.nlargest(self.keep, fractions), default=0)
+        for at, fraction in zip(high, fractions):
+            if fraction >= bar:
+                self._keep(Fullest(fraction, Resource.STORAGE, users.root(at)))
+
+    def empty(self) -> Summary:
+        """Return a summary of nothing, under the same policy."""
+        return Summary(self.policy, self.near, self.keep)
+
+    def state(self) -> tuple[Any, ...]:
+        """Return the counts and the fullest in a form that `marshal` can carry; see `merge`."""
+        by_resource = (self.limited, self.over, self.near_limit)
+        return (
+            (self.roots, self.unlimited, self.over_roots, self.near_roots),
+            [[*counts.values()] for counts in by_resource],
+            {domain: attrs.astuple(totals) for domain, totals in self.domains.items()},
+            self.histogram,
+            [
+                (full.root.name, [attrs.astuple(usage) for _, usage in full.root.usages()])
+                for full in self._heap
+            ],
+        )
+
+    def merge(self, state: Any) -> None:
+        """Add the `state` of a summary of other roots under the same policy."""
+        (roots, unlimited, over, near), by_resource, domains, histogram, kept = state
+        self.roots += roots
+        self.unlimited += unlimited
+        self.over_roots += over
+        self.near_roots += near
+        for counts, others in zip((self.limited, self.over, self.near_limit), by_resource):
+            for kind, number in zip(Resource, others):
+                counts[kind] += number
+        for domain, numbers in domains.items():
+            totals = attrs.astuple(self.domains.get(domain, DomainUsage()))
+            self.domains[domain] = DomainUsage(*map(sum, zip(totals, numbers)))
+        self.histogram = [*map(sum, zip(self.histogram, histogram))]
+        for name, usages in kept:
+            full = fullest(QuotaRoot(name, *(Usage(*figures) for figures in usages)))
+            if full is not None:
+                self._keep(full)
+
     def fullest(self) -> list[Fullest]:
         """Return the fullest roots, fullest first, then by name."""
         return sorted(self._heap, reverse=True)
@@ -147,6 +276,9 @@ class Summary:
 
     def _rank(self, full: Fullest) -> None:
         self.histogram[_step(full.usage)] += 1
+        self._keep(full)
+
+    def _keep(self, full: Fullest) -> None:
         if len(self._heap) < self.keep:
             heapq.heappush(self._heap, full)
         elif self._heap and self._heap[0] < full:
