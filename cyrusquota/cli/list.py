@@ -11,6 +11,7 @@ import click
 
 from cyrusquota.cli.command import Command, Example, Heading, under
 from cyrusquota.cli.list_formats import (
+    ColumnsFormat,
     CsvFormat,
     EvaluatedRoot,
     JsonLinesFormat,
@@ -26,9 +27,12 @@ from cyrusquota.cli.scan import enforced
 from cyrusquota.cli.terminal import Terminal, terminal
 from cyrusquota.cyrus.names import Naming, domain_of
 from cyrusquota.display.sizes import Unit
+from cyrusquota.parse import columns as parse_columns
+from cyrusquota.parse import value
 from cyrusquota.parse.prefilter import Prefilter
 from cyrusquota.publish.privileges import reading_as
 from cyrusquota.quota import QuotaRoot
+from cyrusquota.site.source import Batch, Counted
 from cyrusquota.verdicts import selection
 from cyrusquota.verdicts.policies import Reserve
 from cyrusquota.verdicts.summary import fullest, near_limit
@@ -149,7 +153,15 @@ def list_roots(
     is_streamed = screen.is_terminal and sort_key is None and form != "table"
     with reading_as(options.user):
         evaluation = _Evaluation(options, root_filter, near)
-        prefilter = evaluation.prefilter() if over and sort_key is not None else None
+        is_some = over or near is not None
+        # What a stream has is read in its order only where all is.
+        may_select = is_some and (sort_key is not None or options.source.opened is not None)
+        prefilter = evaluation.prefilter() if may_select else None
+        if not is_some and sort_key is None and not isinstance(written, TableFormat):
+            rows = evaluation.rows(written, has_bar=not is_streamed)
+            if rows is not None:
+                _write(written.lines(rows), written.encoding)
+                return
         found = evaluation.roots(prefilter, has_bar=not is_streamed)
         roots = "quota root"
         if over:
@@ -170,7 +182,9 @@ def _noted(found: Iterable[EvaluatedRoot], unmatched: Unmatched) -> Iterator[Eva
         yield one
 
 
-def _list_format(name: str, unit: str, screen: Terminal, naming: Naming) -> ListFormat:
+def _list_format(
+    name: str, unit: str, screen: Terminal, naming: Naming
+) -> Union[TableFormat, CsvFormat, JsonLinesFormat]:
     if name == "table":
         return TableFormat(screen, Unit(unit))
     return CsvFormat(screen.is_terminal) if name == "csv" else JsonLinesFormat(naming)
@@ -197,11 +211,69 @@ class _Evaluation:
     near: Optional[float]
 
     def prefilter(self) -> Optional[Prefilter]:
-        """Return what passes the roots that are over, or None where totals are enforced instead."""
-        site = self.options.site
+        """Return what passes all roots that are over or near, or None where totals are enforced."""
+        site, policy, reserve = self.options.site, self.options.policy, self.options.reserve
         if site is not None and site.uses_totals:
             return None
-        return selection.prefilter(self.options.policy, Reserve())
+        if self.near is None:
+            return selection.prefilter(policy, reserve)
+        amounts, percents = dict(reserve.amounts), dict(reserve.percents)
+        for kind in policy.room:
+            # Near is from the percentage on, and less than a reserve below it.
+            amounts[kind] = max(1, amounts.get(kind, 0))
+            percents[kind] = max(0, 100 - self.near, percents.get(kind, 0))
+        return selection.prefilter(policy, Reserve(amounts, percents))
+
+    def rows(self, written: ColumnsFormat, *, has_bar: bool) -> Optional[Iterator[str]]:
+        """Return the row of every root, or None where they have to be evaluated one by one.
+
+        Raises what keeps the source from being read.
+        """
+        prefilter = self.prefilter()
+        if prefilter is None or self.root_filter.domains or self.root_filter.patterns:
+            return None
+        found = self.options.source.batches()
+        if found is None:
+            return None
+        return self._rows(*found, written, prefilter, has_bar=has_bar)
+
+    def _rows(
+        self,
+        expected: int,
+        batches: Iterable[Batch],
+        written: ColumnsFormat,
+        prefilter: Prefilter,
+        *,
+        has_bar: bool,
+    ) -> Iterator[str]:
+        roots, read = 0, Counted()
+        if has_bar:
+            batches = progress(batches, lambda: read.count, expected)
+        for keys, values in batches:
+            rows = self._batch(keys, values, written, prefilter)
+            read.add(len(keys))
+            roots += len(rows)
+            yield from rows
+        self.options.check_readable(roots)
+
+    def _batch(
+        self,
+        keys: list[bytes],
+        values: list[bytes],
+        written: ColumnsFormat,
+        prefilter: Prefilter,
+    ) -> list[str]:
+        columns = parse_columns.columns(keys, values)
+        if columns is None:
+            records = zip(keys, values)
+            found = self.options.source.parsed(records, self.options.problems, is_checked=True)
+            return [written.row(self._evaluated(root)) for root in found]
+        rows = written.plain_rows(columns)
+        for at in prefilter(keys, values):
+            root = value.quota_root(keys[at], values[at])
+            if root is not None:
+                rows[at] = written.row(self._evaluated(root))
+        return rows
 
     def roots(self, prefilter: Optional[Prefilter], *, has_bar: bool) -> Iterator[EvaluatedRoot]:
         """Yield every root that is selected; without `prefilter` in the order of the source.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from typing import ClassVar, Iterable, Iterator, Protocol
 
 import attrs
@@ -19,6 +20,7 @@ from cyrusquota.display.report_object import address
 from cyrusquota.display.sizes import Unit, figure, percent
 from cyrusquota.display.table import Column, Table, joined
 from cyrusquota.errors import printable
+from cyrusquota.parse.columns import Columns
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 from cyrusquota.verdicts.summary import fullest
 
@@ -47,12 +49,29 @@ class ListFormat(Protocol):
         """Yield what is printed for `rows`."""
 
 
+class ColumnsFormat(ListFormat, Protocol):
+    """A format that can write many roots at once."""
+
+    def plain_rows(self, columns: Columns) -> list[str]:
+        """Return what `row` returns for each root, if that is neither over nor near."""
+
+
 @attrs.frozen
 class JsonLinesFormat:
     """One JSON object a line."""
 
     naming: Naming
     encoding: ClassVar[str] = "ascii"
+
+    def plain_rows(self, columns: Columns) -> list[str]:
+        """Return the objects of roots that are neither over nor near."""
+        users = [address(name, self.naming) for name in columns.names]
+        # Addresses are made of the names and of the default domain.
+        text = "".join((*columns.names, self.naming.defaultdomain or ""))
+        quoted = '"%s"'.__mod__ if _SAFE_IN_JSON.fullmatch(text) else json.dumps
+        names = map(quoted, columns.names)
+        addresses = ("null" if user is None else quoted(user) for user in users)
+        return [*map(_JSON_ROW.__mod__, zip(names, addresses, *_cells(columns, "null")))]
 
     def row(self, evaluated: EvaluatedRoot) -> str:
         """Return the object of a root."""
@@ -65,7 +84,7 @@ class JsonLinesFormat:
         return json.dumps(
             {
                 "root": evaluated.root.name,
-                "address": address(evaluated.root, self.naming),
+                "address": address(evaluated.root.name, self.naming),
                 "resources": resources,
                 "over": over,
                 "near": near,
@@ -75,6 +94,25 @@ class JsonLinesFormat:
     def lines(self, rows: Iterable[str]) -> Iterator[str]:
         """Yield every row."""
         return (f"{row}\n" for row in rows)
+
+
+#: Characters that JSON leaves as they are.
+_SAFE_IN_JSON = re.compile(r"[ !#-\[\]-~]*")
+_JSON_ROW = (
+    '{"root": %s, "address": %s, "resources": {'
+    + ", ".join(
+        f'"{resource.value}": {{"used": %d, "limit": %s, "exact": true}}' for resource in Resource
+    )
+    + '}, "over": [], "near": []}'
+)
+
+
+def _cells(columns: Columns, unlimited: str) -> Iterator[Iterable[object]]:
+    """Yield the columns of usage and limit of each resource."""
+    for column in columns.resources:
+        shown = {limit: unlimited if limit is None else limit for limit in set(column.limits)}
+        yield column.used
+        yield map(shown.__getitem__, column.limits)
 
 
 def _json_usage(usage: Usage, enforced: Usage) -> dict[str, object]:
@@ -114,6 +152,15 @@ class CsvFormat:
         ]
         return _csv_line(cells)
 
+    def plain_rows(self, columns: Columns) -> list[str]:
+        """Return the lines of roots that are neither over nor near."""
+        names: Iterable[str] = columns.names
+        if self.is_for_terminal:
+            names = list(map(printable, names))
+        if not _SAFE_IN_CSV.fullmatch("".join(names)):
+            names = map(_csv_cell, names)
+        return [*map(_CSV_ROW.__mod__, zip(names, *_cells(columns, "")))]
+
     def lines(self, rows: Iterable[str]) -> Iterator[str]:
         """Yield the names of the columns, and every row."""
         yield _csv_line(_CSV_COLUMNS)
@@ -131,6 +178,14 @@ def _csv_line(cells: Iterable[object]) -> str:
     return line.getvalue()
 
 
+def _csv_cell(text: str) -> str:
+    """Return the cell as it is in a line of several."""
+    return _csv_line((text, "")).rpartition(",")[0]
+
+
+#: Characters that no cell of CSV is quoted for.
+_SAFE_IN_CSV = re.compile(r"[!#$%&'()*+./0-9:;<=>?@A-Z\[\]^_`a-z{|}~-]*")
+_CSV_ROW = "%s" + ",%d,%s" * len(Resource) + ",,,yes,,\r\n"
 _CSV_COLUMNS = (
     "root",
     *(

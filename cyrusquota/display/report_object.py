@@ -6,7 +6,7 @@ from typing import Optional
 
 from cyrusquota.cyrus.names import Naming, recipient
 from cyrusquota.display.report_model import ReportModel
-from cyrusquota.quota import QuotaRoot, Resource, Usage
+from cyrusquota.quota import Resource, Usage
 from cyrusquota.verdicts.evaluator import Verdict
 from cyrusquota.verdicts.summary import STEP, DomainUsage, Fullest
 
@@ -48,9 +48,9 @@ def as_object(model: ReportModel, naming: Naming) -> dict[str, object]:
     }
 
 
-def address(root: QuotaRoot, naming: Naming) -> Optional[str]:
-    """Return the address of the user whose own `root` is, None if there is none."""
-    to = recipient(root.name, naming)
+def address(root: str, naming: Naming) -> Optional[str]:
+    """Return the address of the user whose own quota root is `root`, None if there is none."""
+    to = recipient(root, naming)
     return None if to is None else str(to)
 
 
@@ -73,7 +73,7 @@ def _totals(totals: DomainUsage) -> dict[str, object]:
 def _fullest(one: Fullest, naming: Naming) -> dict[str, object]:
     return {
         "root": one.root.name,
-        "address": address(one.root, naming),
+        "address": address(one.root.name, naming),
         **_usage(one.resource, one.usage),
     }
 

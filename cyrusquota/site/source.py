@@ -35,6 +35,8 @@ from cyrusquota.site.databases import check_empty, check_quotas, check_readable,
 _BATCH = 1 << 11
 #: The table of quotas where a SQLite file has several.
 _TABLE = "quotas_db"
+#: The keys and the values of some thousand records.
+Batch = tuple[list[bytes], list[bytes]]
 #: Takes the number of quota roots that were read and not selected.
 Passed = Callable[[int], None]
 
@@ -75,18 +77,27 @@ class Source:
         found = None if self._scanned is None else self._scanned(fold)
         return found if found is not None and found.records else None
 
-    def batches(self) -> Optional[cyrusdb.Selected]:
-        """Return the records by the thousand, each time as `unpacked` takes it; None as `folded`.
+    def batches(self) -> Optional[tuple[int, Iterator[Batch]]]:
+        """Return how many records there are, and all of them by the thousand; None as `folded`.
 
-        They are in the order of the source, but that those which changed last come last.
+        They are in the order of the source, except that those which changed last come last.
         """
-        return self.folded(cyrusdb.Fold(_packed))
+        found = self.folded(cyrusdb.Fold(_packed))
+        return None if found is None else (found.records, _batches(found.kept, str(self.path)))
 
     def parsed(
-        self, records: Iterable[tuple[bytes, bytes]], on_problem: OnProblem
+        self,
+        records: Iterable[tuple[bytes, bytes]],
+        on_problem: OnProblem,
+        *,
+        is_checked: bool = False,
     ) -> Iterator[QuotaRoot]:
-        """Yield the quota roots in records of this source."""
-        return _roots(records, str(self.path), on_problem)
+        """Yield the quota roots in records of this source.
+
+        Raises `DataError` where the first record is one of another database, unless it `is_checked`
+        already.
+        """
+        return _roots(records, str(self.path), on_problem, is_first=not is_checked)
 
     def unreadable(self) -> DataError:
         """Return what to raise where there are problems and not one quota root."""
@@ -292,12 +303,15 @@ def roots_in(db: cyrusdb.Database, on_problem: OnProblem) -> Iterator[QuotaRoot]
 
 
 def _roots(
-    records: Iterable[tuple[bytes, bytes]], name: str, on_problem: OnProblem
+    records: Iterable[tuple[bytes, bytes]],
+    name: str,
+    on_problem: OnProblem,
+    *,
+    is_first: bool = True,
 ) -> Iterator[QuotaRoot]:
     def named(problem: CyrusQuotaError) -> None:
         on_problem(problem.at(Place(name)) if isinstance(problem, DataError) else problem)
 
-    is_first = True
     for key, data in records:
         if is_first:
             check_quotas(key, data, name)
@@ -317,20 +331,22 @@ def _packed(keys: Sequence[bytes], values: Sequence[bytes]) -> Iterator[tuple[by
         yield marshal.dumps(list(keys[part])), marshal.dumps(list(values[part]))
 
 
-def unpacked(pair: tuple[bytes, bytes]) -> tuple[list[bytes], list[bytes]]:
-    """Return the keys and the values of a batch."""
-    return marshal.loads(pair[0]), marshal.loads(pair[1])
+def _batches(pairs: Iterable[tuple[bytes, bytes]], name: str) -> Iterator[Batch]:
+    """Yield the keys and the values of each batch; raises `DataError` where they are no quotas."""
+    is_first = True
+    for packed_keys, packed_values in pairs:
+        keys, values = marshal.loads(packed_keys), marshal.loads(packed_values)
+        if is_first:
+            check_quotas(keys[0], values[0], name)
+            is_first = False
+        yield keys, values
 
 
 def _many_roots(
     pairs: Iterable[tuple[bytes, bytes]], name: str, on_problem: OnProblem
 ) -> Iterator[QuotaRoot]:
     """Yield what `_roots` yields of batches."""
-    is_first = True
-    for keys, values in map(unpacked, pairs):
-        if is_first:
-            check_quotas(keys[0], values[0], name)
-            is_first = False
+    for keys, values in _batches(pairs, name):
         found = columns.columns(keys, values)
         if found is not None:
             yield from found.roots()
