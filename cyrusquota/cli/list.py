@@ -280,11 +280,22 @@ class _Evaluation:
 
         Raises what keeps the source from being read.
         """
-        roots = self.options.source.counted(prefilter, self.options.problems)
+        roots = self._counted(prefilter)
         for root in progress(roots, lambda: roots.count) if has_bar else roots:
             if self.root_filter.selects(root.name):
                 yield self._evaluated(root)
         self.options.check_readable(roots.count)
+
+    def _counted(self, prefilter: Optional[Prefilter]) -> Counted:
+        """Return the roots that may be selected, and count all."""
+        source, problems, keys = self.options.source, self.options.problems, self.root_filter.keys()
+        found = source.scanned(keys) if prefilter is None and keys is not None else None
+        if found is None:
+            return source.counted(prefilter, problems)
+        counted = Counted()
+        counted.add(found.records - len(found.kept))
+        counted.pass_on(source.parsed(found.kept, problems))
+        return counted
 
     def _evaluated(self, root: QuotaRoot) -> EvaluatedRoot:
         counted = enforced(root, self.options, self.options.problems)

@@ -4,17 +4,42 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from typing import Callable, Iterable, Iterator, Mapping, Optional
+import string
+from itertools import repeat
+from typing import Callable, Iterable, Iterator, Mapping, Optional, Sequence
 
 import attrs
 
 from cyrusquota.cyrus.names import Naming, ascii_lower, domain_of, inbox_of, inbox_owner
+from cyrusquota.parse.prefilter import Prefilter
 
 Pattern = Callable[[str], Optional["re.Match[str]"]]
 
 
 def _pattern(text: str) -> Pattern:
     return re.compile(fnmatch.translate(ascii_lower(text))).match
+
+
+#: Folds ASCII capitals, and writes the dots in users' names as dots.
+_SPELLING = bytes.maketrans(
+    b"^" + string.ascii_uppercase.encode(), b"." + string.ascii_lowercase.encode()
+)
+
+
+@attrs.frozen
+class KeyFilter:
+    """Selects the keys that have one of some texts in them, and values in an unusual form."""
+
+    texts: tuple[bytes, ...]
+    _unusual: Prefilter = attrs.field(factory=lambda: Prefilter({}), init=False)
+
+    def __call__(self, keys: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
+        """Return the indexes of the records."""
+        spelled = [*map(bytes.translate, keys, repeat(_SPELLING))]
+        found = set(self._unusual(keys, values))
+        for text in self.texts:
+            found.update(at for at, key in enumerate(spelled) if text in key)
+        return sorted(found)
 
 
 @attrs.frozen
@@ -37,6 +62,20 @@ class RootFilter:
         if self.domains and self.domain(name) not in self.domains:
             return False
         return not self.patterns or any(self.matching(name, self.patterns))
+
+    def keys(self) -> Optional[KeyFilter]:
+        """Return a quick way to leave out most keys, None where there is none."""
+        texts = [self._literal(pattern) for pattern in self.patterns]
+        return KeyFilter(tuple(texts)) if texts and all(texts) else None
+
+    def _literal(self, pattern: str) -> bytes:
+        """Return what each key has in it whose root matches `pattern`; empty if nothing is sure."""
+        if "[" in pattern:
+            return b""
+        # The domain of an address may be defaultdomain, which no key has.
+        local = pattern.partition("@")[0] if self.naming.defaultdomain else pattern
+        literals = re.split("[*?!@]", local)
+        return max(literals, key=len).encode("utf-8", "surrogateescape").translate(_SPELLING)
 
     def matching(self, name: str, patterns: Iterable[str]) -> Iterator[str]:
         """Yield those of `patterns` that the root `name` matches."""

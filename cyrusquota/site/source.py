@@ -69,20 +69,20 @@ class Source:
         """Yield every quota root, in the order of the source; raises `CyrusQuotaError`."""
         return self._read(on_problem)
 
-    def folded(self, fold: cyrusdb.Fold) -> Optional[cyrusdb.Selected]:
-        """Return what `fold` makes of the records, None where `roots` or `counted` has to be used.
+    def scanned(self, work: cyrusdb.Work) -> Optional[cyrusdb.Selected]:
+        """Return what `work` wants or makes of the records, None where only reading all tells.
 
-        Raises what these raise.
+        Raises what `roots` raises.
         """
-        found = None if self._scanned is None else self._scanned(fold)
+        found = None if self._scanned is None else self._scanned(work)
         return found if found is not None and found.records else None
 
     def batches(self) -> Optional[tuple[int, Iterator[Batch]]]:
-        """Return how many records there are, and all of them by the thousand; None as `folded`.
+        """Return how many records there are, and all of them by the thousand; None as `scanned`.
 
         They are in the order of the source, except that those which changed last come last.
         """
-        found = self.folded(cyrusdb.Fold(_packed))
+        found = self.scanned(cyrusdb.Fold(_packed))
         return None if found is None else (found.records, _batches(found.kept, str(self.path)))
 
     def parsed(

@@ -53,7 +53,7 @@ def survey(
         return None
     total = None if summary is None else summary.empty()
     wanted = selection.prefilter(query.policy, query.reserve)
-    found = source.folded(Fold(_Sums(wanted, total)))
+    found = source.scanned(Fold(_Sums(wanted, total)))
     if found is None:
         return None
     counted, users = Counted(), 0

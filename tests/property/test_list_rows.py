@@ -44,11 +44,15 @@ def test_many_rows_at_once_are_those_of_each_root(
 
 
 _rows = st.dictionaries(
-    st.from_regex(rb"(x\.org!)?user\.[a-c]{1,2}(\.sub)?", fullmatch=True)
+    st.from_regex(rb"(x\.org!)?user\.[a-cB^]{1,2}(@x\^org)?(\.sub)?", fullmatch=True)
     | st.sampled_from([b"user", b"shared.x", b"user.\xff"]),
     any_value.filter(lambda data: b"\n" not in data and b"\0" not in data and b"\t" not in data),
     min_size=1,
     max_size=12,
+)
+_WORDS = (
+    *((), (), ("a*",), ("user.b",), ("?B@x.org",), ("--domain", "x.org"), ("*@X.ORG", "cc")),
+    *(("X.org!user.*",), ("[ab]*",), ("a", "b*", "user.c.sub"), ("*",), ("a@",), ("B^a", "c.?")),
 )
 _options = st.sampled_from([(), ("--over",), ("--near", "90"), ("--near", "0"), ("--near", "150")])
 
@@ -58,7 +62,7 @@ _options = st.sampled_from([(), ("--over",), ("--near", "90"), ("--near", "0"), 
     form=st.sampled_from(["csv", "jsonl", "table"]),
     options=_options,
     reserve=st.sampled_from([(), ("--reserve", "1M"), ("--reserve", "2%")]),
-    words=st.sampled_from([(), (), ("a*",), ("user.b",), ("?B@x.org",), ("--domain", "x.org")]),
+    words=st.sampled_from(_WORDS),
 )
 def test_a_large_database_is_listed_as_a_small_one(
     rows: dict[bytes, bytes],
