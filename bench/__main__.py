@@ -15,7 +15,7 @@ from typing import Sequence
 from bench import data, imap, timing
 from bench.timing import Command, Run, medians
 
-_PARTS = ("twoskip", "deletions", "quotalegacy", "growth", "explain", "imap")
+_PARTS = ("twoskip", "commands", "deletions", "quotalegacy", "growth", "explain", "imap")
 _EXPORT = (sys.executable, "-m", "cyrusquota.cli.export")
 
 
@@ -33,7 +33,10 @@ class _Bench:
         return Command(name, [*_EXPORT, *words, *self.output], one_core=one_core)
 
     def site(self, backend: str, count: int) -> data.Site:
-        made = data.made(self.directory / f"{backend}{count}", backend, count, self.asked.over)
+        directory = self.directory / f"{backend}{count}"
+        if directory.exists():
+            return data.Site(directory, backend)
+        made = data.made(directory, backend, count, self.asked.over)
         self.agree(made, count)
         return made
 
@@ -124,6 +127,43 @@ class _Bench:
             commands.append(Command(f"cyr_dbtool show, {name}", site.tool("show")))
         self.show(f"twoskip, {count} roots, and deletions in the log", commands, count)
 
+    def commands(self) -> None:
+        """Time every command that reads all roots, and the library, beside cyr_dbtool."""
+        count = self.asked.roots
+        for backend in ("twoskip", "skiplist", "twom"):
+            site = self.site(backend, count)
+            # The installed Cyrus may be too old for twom: the same roots in twoskip then.
+            shown = data.Site(self.directory / f"twoskip{count}", "twoskip")
+            show = (shown if backend == "twom" else site).tool("show")
+            db = ("--db", str(site.path))
+            self.show(
+                f"{backend}, {count} roots, every command",
+                [
+                    Command("cyr_dbtool show", show),
+                    self.export(*db),
+                    _command("check", *db),
+                    _command("metrics", *db),
+                    _command("report", *db),
+                    _command("report", *db, "--html", "-"),
+                    _command("list", *db, "--format", "csv"),
+                    _command("list", *db, "--format", "jsonl"),
+                    _command("list", *db, "--format", "csv", "--over"),
+                    _command("list", *db, "--format", "csv", "--near", "90%"),
+                    _command("list", *db, "--format", "csv", f"name{count // 2:07}"),
+                ],
+                count,
+            )
+            reading = [sys.executable, "-m", "bench.read", str(site.path)]
+            self.show(
+                f"{backend}, {count} roots, on one core",
+                [
+                    Command("cyr_dbtool show", show, one_core=True),
+                    Command("cyrusquota.read(), all figures added up", reading, one_core=True),
+                    self.export(*db, one_core=True),
+                ],
+                count,
+            )
+
     def quotalegacy(self) -> None:
         count = self.asked.files
         site = self.site("quotalegacy", count)
@@ -194,6 +234,13 @@ class _Bench:
         print(f"\n### IMAP, one GETQUOTAROOT after another, {users} users on loopback\n")
         print(f"{each * 1e6:.0f} µs a user; EXTRAPOLATED to {self.asked.roots} users:", end=" ")
         print(f"{each * self.asked.roots:.0f} seconds")
+
+
+def _command(name: str, *words: str) -> Command:
+    shown = " ".join(word for word in words if not word.startswith(("--db", "/")))
+    return Command(
+        f"cyrusquota {name} {shown}".strip(), [sys.executable, "-m", "cyrusquota.cli", name, *words]
+    )
 
 
 def _row(name: str, run: Run, first: Run, count: int) -> str:

@@ -98,7 +98,7 @@ _shown, _written = under(Heading.ROOTS), under(Heading.WRITTEN)
     default="source",
     show_default=True,
     help="use: the fullest first, in any resource; name: by domain and name; source: in the order"
-    " of the source, which needs no memory with csv and jsonl.",
+    " of the source, which needs little memory with csv and jsonl.",
 )
 @_written(
     "--format",
