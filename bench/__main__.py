@@ -184,9 +184,7 @@ class _Bench:
         print("| ---: | ---: | ---: | ---: | ---: |")
         before, count = 0.0, 1000
         while count <= self.asked.roots:
-            existing = self.directory / f"twoskip{count}"
-            site = data.Site(existing, "twoskip") if existing.exists() else None
-            site = site or self.site("twoskip", count)
+            site = self.site("twoskip", count)
             (run,) = medians([self.export("--db", str(site.path))], self.asked.runs)
             ratio = f"{run.cpu / before:.1f}" if before else ""
             print(f"| {count} | {run.wall:.2f} | {run.cpu:.2f} | {ratio} | {run.peak:.0f} |")
