@@ -23,7 +23,7 @@ def _signed(head: bytes, tail: bytes) -> bytes:
     return head + layout.CHECKSUMS.pack(of_head, of_tail) + tail
 
 
-def _tail(key: bytes, value: bytes) -> bytes:
+def _tail_bytes(key: bytes, value: bytes) -> bytes:
     tail = key + b"\0" + value + b"\0"
     return tail + bytes(-len(tail) % layout.ALIGN)
 
@@ -38,13 +38,13 @@ def write(path: Path, records: Iterable[tuple[bytes, bytes]]) -> None:
             level += 1
         rows.append((at, level, key, value))
         pointers = layout.LONG.size * (level + 1)
-        at += layout.START.size + pointers + layout.CHECKSUMS.size + len(_tail(key, value))
+        at += layout.START.size + pointers + layout.CHECKSUMS.size + len(_tail_bytes(key, value))
     commit, following = at, [0] * layout.MAX_LEVEL
     parts = []
     for at, level, key, value in reversed(rows):
         head = layout.START.pack(layout.ADD, level, len(key), len(value))
         links = struct.pack(f"<{level + 1}Q", 0, *following[:level])
-        parts.append(_signed(head + links, _tail(key, value)))
+        parts.append(_signed(head + links, _tail_bytes(key, value)))
         following[:level] = [at] * level
     dummy = layout.START.pack(layout.DUMMY, layout.MAX_LEVEL, 0, 0)
     dummy += struct.pack(f"<{layout.MAX_LEVEL + 1}Q", 0, *following)

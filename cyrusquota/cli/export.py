@@ -205,7 +205,7 @@ class _MapBuilder:
         """
         options, map_values = self.options, self.map_options.values
         expected = (MapHeader.of(map_values.format.comments(old or b"")) or MapHeader()).roots
-        query = options.query(map_values.wanted)
+        query = options.query(map_values.effective_reserve)
         with reading_as(options.user):
             found = evaluate(
                 options.source,

@@ -228,7 +228,7 @@ class TableFormat:
                 figure(resource, usage.used, self.unit),
                 "-" if usage.limit is None else figure(resource, usage.limit, self.unit),
                 resource.value,
-                self.terminal.charset.shown(evaluated.root.name),
+                self.terminal.charset.safe(evaluated.root.name),
             )
         )
 

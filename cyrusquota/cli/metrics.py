@@ -165,7 +165,7 @@ def _metrics(
     collector = SummaryCollector(
         options, Summary(options.policy, near, keep=0), {} if per_user else None
     )
-    result = scan(options, map_options.values.wanted, collector)
+    result = scan(options, map_options.values.effective_reserve, collector)
     yield from metric.of_run(True, round(time.time(), 3), version=__version__)
     yield from metric.of_summary(collector.summary)
     yield from metric.of_users(

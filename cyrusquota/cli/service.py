@@ -74,7 +74,9 @@ class Service:
     def config(self, options: Options) -> FollowConfig:
         """Return what to follow, by `options`."""
         return FollowConfig(
-            options.source, options.query(self.map_options.values.wanted), self.map_options.values
+            options.source,
+            options.query(self.map_options.values.effective_reserve),
+            self.map_options.values,
         )
 
     def _entries(self, to: Recipient, value: bytes) -> Iterable[Entry]:

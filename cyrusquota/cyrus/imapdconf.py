@@ -202,13 +202,13 @@ def _differing(chosen: ImapdConf, confs: Mapping[str, ImapdConf]) -> Iterator[st
 
 
 def _load(path: str) -> ImapdConf:
-    reading = _Reading()
+    reading = _Parser()
     reading.file(path, included_from=None)
     return ImapdConf(path, reading.options, tuple(reading.warnings))
 
 
 @attrs.define
-class _Reading:
+class _Parser:
     options: dict[str, str] = attrs.field(factory=dict)
     warnings: list[str] = attrs.field(factory=list)
     _seen: dict[str, Place] = attrs.field(factory=dict)
@@ -273,7 +273,7 @@ class _Reading:
 
 
 def _contents(path: str, included_from: Optional[Place]) -> bytes:
-    """Read a file, and no more of it than `_Reading` can accept."""
+    """Read a file, and no more of it than `_Parser` can accept."""
     try:
         # A FIFO that nobody writes to must not hold the opening up.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:

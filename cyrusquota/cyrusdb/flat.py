@@ -136,7 +136,8 @@ def select(path: AnyPath, work: Work) -> Optional[Selected]:
     try:
         bounds = _bounds(descriptor, os.fstat(descriptor).st_size)
         jobs = [
-            partial(_share, descriptor, start, end, work) for start, end in zip(bounds, bounds[1:])
+            partial(_part_of_file, descriptor, start, end, work)
+            for start, end in zip(bounds, bounds[1:])
         ]
         shares = [share for share in parallel(jobs, processors()) if share is not None]
     except (OSError, FastPathUnsupported):
@@ -165,7 +166,7 @@ def _bounds(descriptor: int, size: int) -> list[int]:
     return [*bounds, size]
 
 
-def _share(descriptor: int, start: int, end: int, work: Work) -> Optional[_Share]:
+def _part_of_file(descriptor: int, start: int, end: int, work: Work) -> Optional[_Share]:
     records, kept = 0, list[Record]()
     first = last = b""
     while start < end:

@@ -143,15 +143,15 @@ def _usage(kind: Resource, usage: Usage, state: Level) -> tuple[str, str, str, s
 def _refused(report: ReportModel) -> str:
     if not report.refused:
         return _section("Refused mail now", "<p>Nobody.</p>")
-    refusals = list(report.refusals())
-    shown = refusals[: report.rows]
+    refused_users = list(report.refused_users())
+    shown = refused_users[: report.rows]
     headings = (HtmlColumn("User", False), *_USAGE, HtmlColumn("Governed by", False))
     return _section(
         "Refused mail now",
         html_table(
             "Users and the resources that are over their limits", headings, map(_refusal, shown)
         ),
-        *_rest(len(refusals) - len(shown), "reasons to refuse mail"),
+        *_rest(len(refused_users) - len(shown), "reasons to refuse mail"),
     )
 
 

@@ -158,7 +158,7 @@ class ReportModel:
         """Return the fullest roots, fullest first."""
         return self.summary.fullest()
 
-    def refusals(self) -> Iterator[Refusal]:
+    def refused_users(self) -> Iterator[Refusal]:
         """Return why each user is refused, by domain and name, one line for each resource."""
         for verdict in sorted(self.refused, key=_address):
             governed_by = "" if inbox_owner(verdict.root.name) is not None else verdict.root.name

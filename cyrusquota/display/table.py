@@ -73,7 +73,7 @@ class Charset:
         """The sign for omitted text."""
         return ELLIPSIS if self.has(ELLIPSIS) else "..."
 
-    def shown(self, text: str) -> str:
+    def safe(self, text: str) -> str:
         """Return `text` with everything escaped that a terminal would act on or cannot show."""
         return printable(text).encode(self.encoding, "backslashreplace").decode(self.encoding)
 

@@ -70,7 +70,7 @@ class Text:
         yield from lines
 
     def _cut(self, text: str) -> str:
-        shown = self.charset.shown(text)
+        shown = self.charset.safe(text)
         return shown if self.room is None else shortened(shown, self.room, self.charset.ellipsis)
 
     def _table(self, columns: Sequence[Column], rows: Sequence[str]) -> Iterator[str]:
@@ -99,7 +99,7 @@ class Text:
         yield from (" " * indent + line for line in lines[1:])
 
     def _wrapped(self, text: str, indent: int = 0) -> list[str]:
-        shown = self.charset.shown(text)
+        shown = self.charset.safe(text)
         if self.room is None:
             return [shown] if shown else []
         lines = textwrap.wrap(shown, max(1, self.room - indent))
@@ -138,29 +138,29 @@ class Text:
                 size(totals.limits),
                 size(totals.used),
                 part(totals.used - totals.used_unlimited, totals.limits),
-                self.charset.shown(name),
+                self.charset.safe(name),
             )
         )
 
     def _full(self, full: Fullest) -> str:
-        name = self.charset.shown(full.root.name)
+        name = self.charset.safe(full.root.name)
         return joined((*_usage(full.resource, full.usage), name))
 
     def _refused(self, report: ReportModel) -> Iterator[str]:
         if not report.refused:
             yield from self._titled("Nobody is refused mail now", ())
             return
-        refusals = report.refusals()
-        rows = list(map(self._refusal, islice(refusals, report.rows)))
+        refused_users = report.refused_users()
+        rows = list(map(self._refusal, islice(refused_users, report.rows)))
         columns = (*_USAGE, Column("ROOT", to_right=False, spare=True), _USER)
         yield from self._titled("Refused mail now", self._table(columns, rows))
-        yield from self._rest(sum(1 for _ in refusals), "reasons to refuse mail")
+        yield from self._rest(sum(1 for _ in refused_users), "reasons to refuse mail")
 
     def _refusal(self, refusal: Refusal) -> str:
-        governed_by = self.charset.shown(refusal.governed_by)
+        governed_by = self.charset.safe(refusal.governed_by)
         if self.room is not None:
             governed_by = shortened(governed_by, _NAME, self.charset.ellipsis)
-        user = self.charset.shown(refusal.user)
+        user = self.charset.safe(refusal.user)
         return joined((*_usage(refusal.resource, refusal.usage), governed_by or "own", user))
 
 

@@ -136,12 +136,12 @@ def check_answers(
 ) -> list[Finding]:
     """Check the router against its map; ask Exim about a user over quota and users with room."""
     try:
-        return list(_answers(exim, router, path, table, quotas, domain))
+        return list(_verified(exim, router, path, table, quotas, domain))
     except EximError as error:
         return [_unanswered(error)]
 
 
-def _answers(
+def _verified(
     exim: Exim,
     router: OverquotaRouter,
     path: str,

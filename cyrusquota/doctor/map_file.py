@@ -78,7 +78,7 @@ def _rights(path: str, exim: Optional[Exim]) -> Iterator[Finding]:
     if os.path.islink(path):
         yield finding("map-link", f"{path}: is a symbolic link to {os.path.realpath(path)}")
     if exim is not None and os.path.exists(path):
-        yield from _closed(path, exim.option("exim_user"))
+        yield from _is_unreadable_for(path, exim.option("exim_user"))
     real = Path(os.path.realpath(path))
     for one in (real, *real.parents):
         if _is_open(one):
@@ -89,7 +89,7 @@ def _rights(path: str, exim: Optional[Exim]) -> Iterator[Finding]:
             )
 
 
-def _closed(path: str, user: str) -> Iterator[Finding]:
+def _is_unreadable_for(path: str, user: str) -> Iterator[Finding]:
     try:
         closed = closed_to(user, path)
     except KeyError:

@@ -44,7 +44,10 @@ class FollowConfig:
     map_values: MapValues
 
     def status(self, root: QuotaRoot) -> RootStatus:
-        over, near = bool(self.query.policy.over(root)), bool(self.map_values.wanted.near(root))
+        over, near = (
+            bool(self.query.policy.over(root)),
+            bool(self.map_values.effective_reserve.near(root)),
+        )
         value = self.map_values.value(root, over, is_certain=over) if over or near else b""
         return RootStatus(over, near, value)
 
@@ -87,7 +90,7 @@ class Scan:
 
 def scanned(config: FollowConfig) -> Scan:
     """Return a full scan. Raises what reading the source or the mailboxes raises."""
-    return _Reading(config).scan()
+    return _Scanner(config).scan()
 
 
 @attrs.frozen
@@ -119,7 +122,7 @@ def _ignore(problem: CyrusQuotaError) -> None:
 
 
 @attrs.define
-class _Reading:
+class _Scanner:
     config: FollowConfig
     own: dict[str, RootStatus] = attrs.field(factory=dict)
     inherited: dict[str, RootStatus] = attrs.field(factory=dict)

@@ -78,11 +78,11 @@ def entries(
     different values, neither is listed. `exempt` has local parts or addresses never to list.
     Raises `OptionError` where `form` asks for the address of a recipient without a domain.
     """
-    spared = {_folded(name) for name in (ALWAYS_EXEMPT, *exempt)}
+    spared = {_lower(name) for name in (ALWAYS_EXEMPT, *exempt)}
     found: dict[bytes, set[bytes]] = {}
     for recipient, value in values:
-        if not spared & {_folded(recipient.local), _folded(str(recipient))}:
-            found.setdefault(_folded(_key(recipient, form)), set()).add(value)
+        if not spared & {_lower(recipient.local), _lower(str(recipient))}:
+            found.setdefault(_lower(_key(recipient, form)), set()).add(value)
     return [Entry(key, *values) for key, values in sorted(found.items()) if len(values) == 1]
 
 
@@ -105,5 +105,5 @@ def _key(recipient: Recipient, form: KeyForm) -> str:
     return str(recipient)
 
 
-def _folded(text: str) -> bytes:
+def _lower(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape").lower()

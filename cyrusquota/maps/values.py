@@ -39,7 +39,7 @@ class MapValues:
             self.format.space_left(0)
 
     @property
-    def wanted(self) -> Reserve:
+    def effective_reserve(self) -> Reserve:
         """How near to full the users are whose verdicts are needed."""
         if not self.headroom:
             return self.reserve

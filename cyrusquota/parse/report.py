@@ -269,10 +269,10 @@ def selected(
         for start, end in zip(bounds, bounds[1:]):
             if not _is_closed(others[start]):
                 # What belongs together there is for the plain reader to say, to the end.
-                yield from _grouped(_rows(_tail(data, start, text), lines), lines)
+                yield from _grouped(_rows(_remainder(data, start, text), lines), lines)
                 return
             yield from _grouped(_rows(io.BytesIO(others[start]), lines), lines)
-            yield from _wanted(parts[start * _STEP : end * _STEP], prefilter, passed)
+            yield from _selected(parts[start * _STEP : end * _STEP], prefilter, passed)
             lines.number += len(Resource) * (end - start)
     yield from _grouped(_rows(_continued(rest, text), lines), lines)
 
@@ -288,7 +288,7 @@ def _is_closed(rows: bytes) -> bool:
     return True
 
 
-def _tail(data: bytes, roots_before: int, text: TextStream) -> Iterator[bytes]:
+def _remainder(data: bytes, roots_before: int, text: TextStream) -> Iterator[bytes]:
     """Yield the lines after the first so many roots of `data`, then those of `text`."""
     ends = [0, *(match.end() for match in _FOUR_ROWS.finditer(data))]
     return _continued(data[ends[roots_before] :], text)
@@ -299,7 +299,7 @@ def _continued(rest: bytes, text: TextStream) -> Iterator[bytes]:
     return itertools.chain(io.BytesIO(rest + text.readline()), text)
 
 
-def _wanted(
+def _selected(
     parts: list[Optional[bytes]], prefilter: Prefilter, passed: Callable[[int], None]
 ) -> Iterator[QuotaRoot]:
     """The roots that `prefilter` wants of those that `split` has made `parts` of."""

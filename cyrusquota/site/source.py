@@ -184,7 +184,9 @@ def _from_file(
         check()
         return cyrusdb.select(path, predicate, backend, on_problem=on_problem)
 
-    def wanted(prefilter: Prefilter, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
+    def selected_roots(
+        prefilter: Prefilter, on_problem: OnProblem, passed: Passed
+    ) -> Iterator[QuotaRoot]:
         found = select(prefilter, on_problem)
         if not found.records:
             check_empty(path)
@@ -199,7 +201,7 @@ def _from_file(
         printable(str(path)),
         naming,
         roots,
-        wanted,
+        selected_roots,
         opened=opened,
         select_records=select,
         lookup=lookup,
@@ -241,7 +243,9 @@ def from_config(conf: ImapdConf) -> Source:
         else:
             yield from _many_roots(found.kept, str(base), on_problem)
 
-    def wanted(prefilter: Prefilter, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
+    def selected_roots(
+        prefilter: Prefilter, on_problem: OnProblem, passed: Passed
+    ) -> Iterator[QuotaRoot]:
         found = scanned(prefilter)
         if found is None:
             yield from plain(on_problem)
@@ -257,7 +261,7 @@ def from_config(conf: ImapdConf) -> Source:
         printable(str(base / "quota")),
         naming,
         roots,
-        wanted,
+        selected_roots,
         opened=opened,
         select_records=lambda predicate, on_problem: cyrusdb.select(
             base, predicate, on_problem=on_problem
@@ -277,11 +281,13 @@ def from_dump(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None
         records = dump.records(stream, source=name, on_problem=on_problem)
         return _roots(records, name, on_problem)
 
-    def wanted(prefilter: Prefilter, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
+    def selected_roots(
+        prefilter: Prefilter, on_problem: OnProblem, passed: Passed
+    ) -> Iterator[QuotaRoot]:
         records = dump.selected(stream, prefilter, passed, source=name, on_problem=on_problem)
         return _roots(records, name, on_problem)
 
-    return Source(printable(name), naming or Naming(), roots, wanted)
+    return Source(printable(name), naming or Naming(), roots, selected_roots)
 
 
 def from_report(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = None) -> Source:
@@ -291,10 +297,12 @@ def from_report(stream: BinaryIO, name: str = "-", naming: Optional[Naming] = No
     def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
         return report.roots(stream, source=name, on_problem=on_problem)
 
-    def wanted(prefilter: Prefilter, on_problem: OnProblem, passed: Passed) -> Iterator[QuotaRoot]:
+    def selected_roots(
+        prefilter: Prefilter, on_problem: OnProblem, passed: Passed
+    ) -> Iterator[QuotaRoot]:
         return report.selected(stream, prefilter, passed, source=name, on_problem=on_problem)
 
-    return Source(printable(name), naming or Naming(), roots, wanted)
+    return Source(printable(name), naming or Naming(), roots, selected_roots)
 
 
 def roots_in(db: cyrusdb.Database, on_problem: OnProblem) -> Iterator[QuotaRoot]:

@@ -21,14 +21,14 @@ def each(work: Callable[[S], T], items: Sequence[S]) -> list[T]:
     found = cast("list[T]", [None] * len(items))
     failures: list[BaseException] = []
 
-    def share(first: int) -> None:
+    def worker(first: int) -> None:
         try:
             for index in range(first, len(items), count):
                 found[index] = work(items[index])
         except BaseException as error:
             failures.append(error)
 
-    running = [threading.Thread(target=share, args=(first,)) for first in range(count)]
+    running = [threading.Thread(target=worker, args=(first,)) for first in range(count)]
     for thread in running:
         thread.start()
     for thread in running:

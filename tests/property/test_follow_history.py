@@ -108,7 +108,7 @@ class _Following(RuleBasedStateMachine):
         quotas = source.from_database(self.quotas.path, self.backend, self.naming)
         self.question = FollowConfig(
             quotas,
-            Query(quotas.naming, LMTPD, self.map_values.wanted, server),
+            Query(quotas.naming, LMTPD, self.map_values.effective_reserve, server),
             self.map_values,
         )
         self.scans = 0
@@ -300,5 +300,5 @@ def test_so_it_does_where_capitals_count() -> None:
 
 
 def test_so_it_does_by_the_times_of_directories(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree._Watch, "is_possible", staticmethod(lambda: False))
+    monkeypatch.setattr(tree._InotifyWatch, "is_possible", staticmethod(lambda: False))
     _run(backend="quotalegacy", mailboxes_backend="twoskip")

@@ -147,7 +147,7 @@ def test_rows_may_be_coloured() -> None:
 def test_nothing_reaches_a_terminal_that_it_would_act_on_or_cannot_show(
     encoding: str, text: str, shown: str
 ) -> None:
-    assert Charset(encoding).shown(text) == shown
+    assert Charset(encoding).safe(text) == shown
 
 
 def test_the_ellipsis_is_one_that_can_be_shown() -> None:

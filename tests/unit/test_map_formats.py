@@ -98,7 +98,7 @@ def test_what_each_user_is_answered(name: str) -> None:
 
 def test_who_is_full_by_the_reserve_is_deferred_whatever_the_headroom() -> None:
     map_values = MapValues(lsearch, reserve=Reserve({Resource.STORAGE: 2000}), headroom=5000)
-    assert map_values.wanted.amounts == {Resource.STORAGE: 5000}
+    assert map_values.effective_reserve.amounts == {Resource.STORAGE: 5000}
     assert _value(map_values, _verdict(99000)) == DEFERRAL
     assert _value(map_values, _verdict(97000)) == b"free=3000"
 

@@ -62,7 +62,7 @@ class FollowedTree(Followed):
         self._letters = layout.letters(fulldirhash)
         self._virtdomains = virtdomains
         self._base = os.fsencode(path)
-        self._watch = _Watch() if inotify and _Watch.is_possible() else None
+        self._watch = _InotifyWatch() if inotify and _InotifyWatch.is_possible() else None
         self._directories = {directory.path: directory for directory in self._walk()}
         letters = {directory.letter for directory in self._directories.values()} - {None}
         # A key may have two files then, and which one counts only a full reading tells.
@@ -107,32 +107,32 @@ class FollowedTree(Followed):
         if not os.path.isdir(quota) and not os.path.isdir(domain):
             yield from self._quota_directory(_Directory(self._base, only=self._letters))
             return
-        yield self._seen(_Directory(self._base, only=_TOP))
+        yield self._recorded_state(_Directory(self._base, only=_TOP))
         if os.path.isdir(quota):
             yield from self._quota_directory(_Directory(quota, only=self._letters))
         if os.path.isdir(domain) and self._virtdomains is not False:
-            top = self._seen(_Directory(domain, only=self._letters))
+            top = self._recorded_state(_Directory(domain, only=self._letters))
             yield top
             for letter in sorted(top.held & self._letters):
-                within = self._seen(_Directory(os.path.join(domain, letter)))
+                within = self._recorded_state(_Directory(os.path.join(domain, letter)))
                 yield within
                 for name in sorted(within.held):
                     if layout.counts(name):
                         yield from self._domain(os.path.join(within.path, name), name)
 
     def _domain(self, path: bytes, name: bytes) -> Iterator[_Directory]:
-        yield self._seen(_Directory(path, only=_INNER))
+        yield self._recorded_state(_Directory(path, only=_INNER))
         inner = os.path.join(path, layout.QUOTA)
         if os.path.isdir(inner):
             yield from self._quota_directory(_Directory(inner, name, None, True, self._letters))
 
     def _quota_directory(self, top: _Directory) -> Iterator[_Directory]:
-        yield self._seen(top)
+        yield self._recorded_state(top)
         for letter in sorted(top.held & self._letters):
             path = os.path.join(top.path, letter)
-            yield self._seen(_Directory(path, top.domain, letter))
+            yield self._recorded_state(_Directory(path, top.domain, letter))
 
-    def _seen(self, directory: _Directory) -> _Directory:
+    def _recorded_state(self, directory: _Directory) -> _Directory:
         if self._watch is not None:
             self._watch.add(directory)
         directory.time = time_of(directory.path)
@@ -229,7 +229,7 @@ def _content(path: bytes) -> tuple[Optional[bytes], bool]:
     return layout.value(raw), True
 
 
-class _Watch:
+class _InotifyWatch:
     """What the kernel says of directories."""
 
     @staticmethod

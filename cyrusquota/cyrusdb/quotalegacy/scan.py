@@ -34,7 +34,7 @@ def select(
     try:
         parts = list(_parts(os.fsencode(path), letters, virtdomains))
         count = SHARES * processors()
-        jobs = [partial(_share, parts, work, index, count) for index in range(count)]
+        jobs = [partial(_part_of_tree, parts, work, index, count) for index in range(count)]
         return merged(parallel(jobs, processors()))
     except (OSError, ValueError, FastPathUnsupported):
         return None
@@ -85,7 +85,7 @@ def _are_in_place(letter: bytes, names: list[bytes], *, is_domain: bool) -> bool
     return all(layout.letter(text, full=full) == letter for text in different)
 
 
-def _share(
+def _part_of_tree(
     parts: list[_Part], work: Work, index: int, count: int
 ) -> Optional[tuple[int, list[tuple[bytes, bytes]]]]:
     """Return the `index`th of `count` shares: how many roots, and those that are wanted."""

@@ -73,7 +73,7 @@ def _up_to_16(data: bytes, length: int) -> int:
         low = _word(data, 0) ^ _S[24] ^ _S[32]
         high = _word(data, length - 8) ^ _S[40] ^ _S[48]
         swapped = int.from_bytes(low.to_bytes(8, "little"), "big")
-        return _avalanche(length + swapped + high + _folded(low, high))
+        return _avalanche(length + swapped + high + _multiply_fold(low, high))
     if length > 3:
         value = int.from_bytes(data[-4:], "little") + (int.from_bytes(data[:4], "little") << 32)
         value ^= _S[8] ^ _S[16]
@@ -127,7 +127,7 @@ def _long(data: bytes, length: int) -> int:
     total = length * _PRIME64[0]
     for index in range(4):
         first, second = lanes[2 * index : 2 * index + 2]
-        total += _folded(first ^ _S[11 + 16 * index], second ^ _S[19 + 16 * index])
+        total += _multiply_fold(first ^ _S[11 + 16 * index], second ^ _S[19 + 16 * index])
     return _avalanche(total)
 
 
@@ -148,7 +148,7 @@ def _mixed(data: bytes, at: int, secret: int) -> int:
     return (product ^ product >> 64) & _BITS64
 
 
-def _folded(one: int, other: int) -> int:
+def _multiply_fold(one: int, other: int) -> int:
     product = one * other
     return (product ^ product >> 64) & _BITS64
 

@@ -79,7 +79,7 @@ class TwoskipWriter(LinkedWriter):
 
     def _append(self, kind: int, pointers: list[int], key: bytes = b"", value: bytes = b"") -> int:
         record = _record(kind, pointers, key, value)
-        head = len(record) - len(_tail(key, value))
+        head = len(record) - len(_tail_bytes(key, value))
         fits = head <= layout.BLOCK - layout.ALIGN
         while self._fillers and fits and _crosses(len(self.image), head):
             self.image += layout.BLANK
@@ -125,12 +125,12 @@ class TwoskipWriter(LinkedWriter):
         return key.translate(MAILBOX_ORDER) if self._mailbox_order else key
 
 
-def _tail(key: bytes, value: bytes) -> bytes:
+def _tail_bytes(key: bytes, value: bytes) -> bytes:
     return key + value + bytes(-(len(key) + len(value)) % layout.ALIGN)
 
 
 def _record(kind: int, pointers: list[int], key: bytes = b"", value: bytes = b"") -> bytes:
-    tail, long_key = _tail(key, value), len(key) >= layout.LONG_KEY
+    tail, long_key = _tail_bytes(key, value), len(key) >= layout.LONG_KEY
     length = layout.LONG_KEY if long_key else len(key)
     head = layout.START.pack(kind, len(pointers) - 1, length, len(value))
     if long_key:
