@@ -242,7 +242,7 @@ class _Report:
             yield f"critical: {self.missing}"
         age = measured.get("map_age")
         if age is not None:
-            yield f"map {_duration(int(age))} old" + self._reasons(measured, "map_age")
+            yield _age(int(age)) + self._reasons(measured, "map_age")
             reasons = self._reasons(measured, "map_entries")
             if reasons:
                 yield f"entries in the map: {measured['map_entries']}{reasons}"
@@ -277,6 +277,12 @@ def _thresholds(
 
 
 _UNITS = ((172_800, 86_400, "days"), (7200, 3600, "h"), (120, 60, "min"))
+
+
+def _age(seconds: int) -> str:
+    if seconds < 0:
+        return f"map from the future, by {_duration(-seconds)}: check the clock"
+    return f"map {_duration(seconds)} old"
 
 
 def _duration(seconds: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import NoReturn, Optional
+from typing import Callable, NoReturn, Optional
 
 import attrs
 import click
@@ -22,7 +22,7 @@ from cyrusquota.cli.options import Options, RawOptions, source_options
 from cyrusquota.cli.progress import progress
 from cyrusquota.cli.run import advised, complain, run
 from cyrusquota.errors import OptionError, count_of
-from cyrusquota.maps import Format, KeyForm
+from cyrusquota.maps import KeyForm
 from cyrusquota.maps.header import MapHeader
 from cyrusquota.maps.values import MapValues
 from cyrusquota.publish.guard import Change, Guard, Limits
@@ -160,7 +160,7 @@ def export(
         old = None if output is None else publisher.in_place()
         content = builder.content(old)
         print_changes = _print_json if form == "json" else _print_changes
-        print_changes(output, _Difference.of(old, content, guard, map_values.format))
+        print_changes(output, _Difference.of(old, content, guard, publisher.body))
     elif output is None:
         sys.stdout.buffer.write(builder.content())
     else:
@@ -168,6 +168,8 @@ def export(
             old = claim.in_place()
             content = builder.content(old)
             outcome = publisher.put(claim, content, guard)
+        if publisher.converted is not None:
+            complain(f"{output}: was a map in the format {publisher.converted}; it is converted")
         if verbose:
             before, after = (publisher.summarize(found).keys for found in (old or b"", content))
             change = Change.between(before, after)
@@ -234,10 +236,12 @@ class _Difference:
     held_back: Optional[str]
 
     @classmethod
-    def of(cls, old: Optional[bytes], content: bytes, guard: Guard, written: Format) -> _Difference:
+    def of(
+        cls, old: Optional[bytes], content: bytes, guard: Guard, body: Callable[[bytes], bytes]
+    ) -> _Difference:
         """Return what changes in the map `old`."""
-        before = set(written.body(old or b"").splitlines())
-        after = set(written.body(content).splitlines())
+        before = set(body(old or b"").splitlines())
+        after = set(body(content).splitlines())
         rejection = guard(old, content) if old else None
         reason = None if rejection is None else rejection.reason
         return cls(sorted(after - before), sorted(before - after), len(before & after), reason)

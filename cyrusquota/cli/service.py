@@ -54,11 +54,13 @@ class Service:
             pass
         with_records = not self.options.problems.quiet
         notices = Notices(complain, complain if verbose else _ignore, with_records=with_records)
-        publisher = FollowPublisher(self.publisher, self.map_options.limits)
+        publisher = FollowPublisher(self.publisher, self.map_options.limits, names_changes=verbose)
 
         def publish(state: FollowState) -> None:
             with advised(path):
                 publisher.publish(state)
+            for line in publisher.changes:
+                notices.tell(f"{path}: {line}")
 
         follower = Follower(
             self.config(self.options),

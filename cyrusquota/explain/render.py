@@ -111,7 +111,10 @@ def _map(table: MapAnswer) -> Iterator[str]:
     else:
         yield f"{start}{table.key}: {table.value.decode('utf-8', 'surrogateescape')}"
     if table.installed_map is not None:
-        yield f"{'':{_WIDTH}}{table.path}, renewed {duration(table.age)} ago{_dates(table)}"
+        when = f"{duration(table.age)} ago"
+        if table.age <= -1:
+            when = f"{duration(-table.age)} in the future: check the clock"
+        yield f"{'':{_WIDTH}}{table.path}, renewed {when}{_dates(table)}"
 
 
 def _dates(table: MapAnswer) -> str:

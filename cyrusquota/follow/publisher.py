@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import AbstractSet, Iterator, Optional
 
 import attrs
 
-from cyrusquota.errors import count_of
+from cyrusquota.errors import count_of, printable
 from cyrusquota.follow.state import FollowState
 from cyrusquota.maps.header import MapHeader
 from cyrusquota.publish.atomic import PublishResult
 from cyrusquota.publish.guard import Limits, MapSummary
 from cyrusquota.publish.map_publisher import MapDocument, MapPublisher
 from cyrusquota.publish.sliding_guard import SlidingGuard
+
+#: More users than this are only counted.
+MAX_NAMES = 20
 
 
 @attrs.define
@@ -23,21 +26,35 @@ class FollowPublisher:
     limits: Limits = attrs.field(factory=Limits)
     #: What the map in place comes to.
     summary: str = "reading the source"
+    #: Whether to find out who is added and removed, which costs time with large maps.
+    names_changes: bool = False
+    #: What `publish` changed: who was added and removed, a line for each.
+    changes: tuple[str, ...] = ()
     _guard: Optional[SlidingGuard] = None
 
     def publish(self, state: FollowState) -> None:
         """Put the map of `state` in place. Raises as `Claim.put` does."""
         document = self._document(state)
+        self.changes = ()
         with self.maps.claim() as claim:
-            guard = self._guard
-            if guard is None or not claim.in_place():
+            guard, old = self._guard, claim.in_place()
+            if guard is None or not old:
                 # Who removes the map accepts whatever comes.
                 guard = self._guard = SlidingGuard(self.maps.summarize, self.limits)
             result = self.maps.put(claim, document.content, guard, document)
         if result is PublishResult.WRITTEN:
             guard.accepted(document.content)
+            self._note_change(old, document.content)
         entries = count_of(len(state.map_entries), "entry")
         self.summary = f"{count_of(state.roots, 'quota root')}, {entries}"
+
+    def _note_change(self, old: Optional[bytes], content: bytes) -> None:
+        if self.maps.converted is not None:
+            self.changes += (f"was a map in the format {self.maps.converted}; it is converted",)
+        elif self.names_changes:
+            before = set() if old is None else self.maps.format.keys(old)
+            after = self.maps.format.keys(content)
+            self.changes += (*_named("added", after - before), *_named("removed", before - after))
 
     def _document(self, state: FollowState) -> MapDocument:
         written, found, query = self.maps.format, state.map_entries, state.config.query
@@ -56,3 +73,12 @@ class FollowPublisher:
         else:
             content = written.document(found.entries(), header.comments())
         return MapDocument(content, body, MapSummary(found.keys(), state.roots, source))
+
+
+def _named(what: str, keys: AbstractSet[bytes]) -> Iterator[str]:
+    """Yield a line that names the users who were added or removed, if there are any."""
+    if not keys:
+        return
+    names = [printable(key) for key in sorted(keys)[:MAX_NAMES]]
+    more = len(keys) - len(names)
+    yield f"{what}: {', '.join(names)}{f' and {more} more' if more else ''}"

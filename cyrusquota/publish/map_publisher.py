@@ -11,7 +11,7 @@ from typing import Callable, ContextManager, Optional
 
 import attrs
 
-from cyrusquota.maps import Format
+from cyrusquota.maps import FORMATS, Format
 from cyrusquota.maps.header import is_header
 from cyrusquota.publish.atomic import Claim, Ownership, PublishResult, claim, in_place
 from cyrusquota.publish.guard import MapSummary, Rejection
@@ -35,7 +35,8 @@ class MapDocument:
 class MapPublisher:
     """Puts maps in one format at one path.
 
-    It remembers the map in place and the one to be, so that no map is parsed twice.
+    It remembers the map in place and the one to be, so that no map is parsed twice. A map that
+    cyrusquota wrote in another format is replaced; `converted` is then the name of that format.
     """
 
     path: str
@@ -44,6 +45,7 @@ class MapPublisher:
     #: Seconds to wait for another run that writes the same map.
     wait: float = 0.0
     follow_links: bool = False
+    converted: Optional[str] = attrs.field(init=False, default=None)
     _new: Optional[MapDocument] = attrs.field(init=False, default=None)
     _old: Optional[MapDocument] = attrs.field(init=False, default=None)
 
@@ -67,11 +69,12 @@ class MapPublisher:
         Raises as `Claim.put` does, also for a file that cyrusquota did not write.
         """
         self._new = document or MapDocument.parsed(self.format, content)
+        self.converted = None
         result = claim.put(
             content,
             self.ownership,
-            body=lambda content: self._document(content).body,
-            is_ours=lambda old: is_header(self.format.comments(old)),
+            body=self._body,
+            is_ours=self._is_ours,
             guard=guard,
         )
         if result is PublishResult.WRITTEN:
@@ -82,9 +85,38 @@ class MapPublisher:
         """Return the summary of a map in this format."""
         return self._document(content).summary
 
+    def body(self, content: bytes) -> bytes:
+        """Return the entries of a map in this format, or another one that cyrusquota writes."""
+        return self._document(content).body
+
+    def _is_ours(self, old: bytes) -> bool:
+        if is_header(self.format.comments(old)):
+            return True
+        self.converted = self._other_format(old)
+        return self.converted is not None
+
+    def _body(self, content: bytes) -> bytes:
+        # A map in another format is not current, whatever its entries are.
+        return content if self.converted and content != self._new_content else self.body(content)
+
+    @property
+    def _new_content(self) -> Optional[bytes]:
+        return None if self._new is None else self._new.content
+
     def _document(self, content: bytes) -> MapDocument:
         for known in (self._new, self._old):
             if known is not None and known.content == content:
                 return known
-        self._old = MapDocument.parsed(self.format, content)
+        other = None
+        if not is_header(self.format.comments(content)):
+            other = self._other_format(content)
+        self._old = MapDocument.parsed(FORMATS[other] if other else self.format, content)
         return self._old
+
+    def _other_format(self, content: bytes) -> Optional[str]:
+        """Return the name of another format in which cyrusquota wrote `content`, or None."""
+        for name, other in FORMATS.items():
+            is_other = other is not self.format and is_header(other.comments(content))
+            if is_other and other.is_format_of(content):
+                return name
+        return None

@@ -248,6 +248,7 @@ def test_faults_are_said_once_and_pass(needs_cyrus: None, directory: Path) -> No
         recovered(2)
         server.store(path, "twoskip", {b"user.joe": FULL})
         follower.becomes("jane", "joe")
+        until(lambda: said("overquota: added: joe") == 1)
         # Not a database any more.
         path.write_bytes(b"\0" * 5000)
         until(lambda: said("expected a twoskip header") > 0)
@@ -256,6 +257,8 @@ def test_faults_are_said_once_and_pass(needs_cyrus: None, directory: Path) -> No
         os.replace(away, path)
         recovered(3)
         follower.becomes("jane")
+        until(lambda: said("overquota: removed: joe") == 1)
+        assert said("added: joe") == 1
         assert said("no such file or directory") == 1
         assert follower.end() == 0
 

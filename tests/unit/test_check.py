@@ -197,3 +197,10 @@ def test_users_are_those_with_an_inbox(check: Program, tmp_path: Path) -> None:
     conf = tmp_path / "imapd.conf"
     conf.write_text(f"configdirectory: {tmp_path}\nquota_use_conversations: yes\n")
     assert "- 0 of 2 users over quota" in check(*source, "-C", str(conf)).out
+
+
+def test_a_map_from_the_future_is_said_to_be_so(check: Program, tmp_path: Path) -> None:
+    path = written(tmp_path / "map", -4 * 86_400 - 60)
+    done = check("--dump", "-", "--map", path, stdin=THREE)
+    assert done.status == 2
+    assert "map from the future, by 4 days: check the clock [critical: map_age" in done.out

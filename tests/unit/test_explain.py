@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from pathlib import Path
 from typing import Optional
 
@@ -213,3 +214,11 @@ def test_an_address_of_postuser_is_a_shared_folder(
     asked: str, options: dict[str, str], name: Optional[str]
 ) -> None:
     assert shared_folder(asked, ImapdConf("imapd.conf", options)) == name
+
+
+def test_a_map_from_the_future_is_said_to_be_so(dump: Path, overquota: Path) -> None:
+    then = time.time() + 86_430
+    os.utime(overquota, (then, then))
+    said = _explain(dump, overquota, "jane").output
+    assert "renewed 1 day in the future: check the clock" in said
+    assert "-1 day" not in said

@@ -13,6 +13,7 @@ import pytest
 
 from cyrusquota import publish
 from cyrusquota.cli import export, progress
+from cyrusquota.maps.installed import installed_map
 from cyrusquota.quota import QuotaRoot
 
 LONG_AGO = 1_000_000_000
@@ -283,3 +284,36 @@ def test_no_bar_is_shown_where_nobody_watches(
     monkeypatch.setattr(progress, "PATIENCE", -1)
     assert watched(None) == list(range(2000))
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_map_in_another_format_is_converted_with_a_word(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    source(["jane", "max"])
+    given = ("--dump", "quotas.flat", "-o", "map", "--map-format")
+    before = "lsearch"
+    for written in ("cdb", "lsearch", "cdb"):
+        run(capfd, *given, before)
+        word = f"cyrusquota-export: map: was a map in the format {before}; it is converted\n"
+        assert run(capfd, *given, written) == (0, word)
+        assert run(capfd, *given, written) == (0, "")
+        found = installed_map("map")
+        assert (found.format, found.keys) == (written, {b"jane", b"max"})
+        before = written
+
+
+def test_a_conversion_is_guarded_like_any_other_change(capfd: pytest.CaptureFixture[str]) -> None:
+    source(["jane"])
+    run(capfd)
+    source(range(40))
+    status, said = run(capfd, "--dump", "quotas.flat", "-o", "map", "--map-format", "cdb")
+    assert status == 75
+    assert "40 entries would be added to the 1 in place and 1 removed" in said
+    assert installed_map("map").format == "lsearch"
+
+
+def test_what_no_run_wrote_is_not_converted(capfd: pytest.CaptureFixture[str]) -> None:
+    source(["jane"])
+    Path("map").write_bytes(b"# Somebody's list\njane: :defer: full\n")
+    status, said = run(capfd, "--dump", "quotas.flat", "-o", "map", "--map-format", "cdb")
+    assert (status, "was not written by this program" in said) == (73, True)
