@@ -17,6 +17,7 @@ from cyrusquota.cli.map_options import (
     map_value_options,
     ownership_options,
 )
+from cyrusquota.cli.on_change import ChangeCommand, command_words
 from cyrusquota.cli.option_types import Seconds, file_names
 from cyrusquota.cli.options import Options, RawOptions, source_options
 from cyrusquota.cli.progress import progress
@@ -104,6 +105,14 @@ _who, _written, _how = under(Heading.WHO), under(Heading.WRITTEN), under(Heading
     needs="-o FILE",
     help="If the map is a symbolic link, follow it.",
 )
+@_written(
+    "--on-change",
+    metavar="COMMAND",
+    needs="-o FILE",
+    callback=command_words,
+    help="Run COMMAND after the map has changed: without a shell, with the rights of this process,"
+    " for at most 30 seconds. Its failure is reported, and changes nothing.",
+)
 @_how(
     "--follow",
     is_flag=True,
@@ -133,6 +142,7 @@ def export(
     accept_change: Optional[int],
     wait: float,
     follow_links: bool,
+    on_change: tuple[str, ...],
     follow: bool,
     poll: float,
     form: str,
@@ -147,11 +157,13 @@ def export(
     map_options = MapOptions(map_values, KeyForm(key), exempt, max_change)
     output = None if output == "-" else output
     publisher = MapPublisher(output or "-", map_values.format, ownership, wait, follow_links)
+    command = ChangeCommand(on_change, complain)
     if follow:
         _check_follow(raw, output, is_single=dry_run or accept_change is not None)
         from cyrusquota.cli.service import Service
 
-        Service(raw.load(waits=True), map_options, publisher).run(poll, verbose)
+        service = Service(raw.load(waits=True), map_options, publisher, command)
+        service.run(poll, verbose)
         return
     guard = Guard(publisher.summarize, map_options.limits, accept_change)
     options = raw.load()
@@ -168,6 +180,9 @@ def export(
             old = claim.in_place()
             content = builder.content(old)
             outcome = publisher.put(claim, content, guard)
+        if outcome is publish.PublishResult.WRITTEN:
+            command.changed()
+            command.finish()
         if publisher.converted is not None:
             complain(f"{output}: was a map in the format {publisher.converted}; it is converted")
         if verbose:

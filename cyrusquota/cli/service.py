@@ -19,6 +19,7 @@ from typing import Iterable, Optional
 import attrs
 
 from cyrusquota.cli.map_options import MapOptions
+from cyrusquota.cli.on_change import ChangeCommand
 from cyrusquota.cli.options import Options
 from cyrusquota.cli.run import advised, complain
 from cyrusquota.cyrus.names import Recipient
@@ -44,6 +45,7 @@ class Service:
     options: Options
     map_options: MapOptions
     publisher: MapPublisher
+    command: ChangeCommand
 
     def run(self, poll: float, verbose: bool) -> None:
         """Follow the source until SIGTERM or SIGINT. Raises `MapError` where no map can be put."""
@@ -59,6 +61,8 @@ class Service:
         def publish(state: FollowState) -> None:
             with advised(path):
                 publisher.publish(state)
+            if publisher.is_written:
+                self.command.changed()
             for line in publisher.changes:
                 notices.tell(f"{path}: {line}")
 
@@ -187,6 +191,7 @@ class _Loop:
                 if self.signals.reload:
                     self._reload()
                 seconds = self.follower.step()
+                self.service.command.step()
                 wrong = self.notices.first_wrong()
                 self.manager.status(self.publisher.summary if wrong is None else wrong)
                 self.manager.alive()

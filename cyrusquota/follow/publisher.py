@@ -30,18 +30,23 @@ class FollowPublisher:
     names_changes: bool = False
     #: What `publish` changed: who was added and removed, a line for each.
     changes: tuple[str, ...] = ()
+    #: Whether `publish` replaced the map, or was called for the first time.
+    is_written: bool = False
     _guard: Optional[SlidingGuard] = None
 
     def publish(self, state: FollowState) -> None:
         """Put the map of `state` in place. Raises as `Claim.put` does."""
         document = self._document(state)
         self.changes = ()
+        is_first = self._guard is None
         with self.maps.claim() as claim:
             guard, old = self._guard, claim.in_place()
             if guard is None or not old:
                 # Who removes the map accepts whatever comes.
                 guard = self._guard = SlidingGuard(self.maps.summarize, self.limits)
             result = self.maps.put(claim, document.content, guard, document)
+        # What depends on the map may have missed a change before the start.
+        self.is_written = is_first or result is PublishResult.WRITTEN
         if result is PublishResult.WRITTEN:
             guard.accepted(document.content)
             self._note_change(old, document.content)

@@ -57,6 +57,16 @@ CASES = (
         "cyrusquota report --dump - --html page --format json",
     ),
     ErrorCase(
+        "a command with an open quote",
+        OptionError,
+        """cyrusquota-export --dump - -o map --on-change "'postmap" """,
+    ),
+    ErrorCase(
+        "a command without words",
+        OptionError,
+        "cyrusquota-export --dump - -o map --on-change ' '",
+    ),
+    ErrorCase(
         "a bad size",
         OptionError,
         "cyrusquota-export --dump - --headroom lots",

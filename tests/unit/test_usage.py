@@ -196,6 +196,7 @@ WITHOUT_EFFECT = (
             "--accept-change 5",
             "--wait 5",
             "--follow-links",
+            "--on-change true",
             "--dry-run --accept-change 5",
         )
     ),
@@ -395,7 +396,7 @@ def test_the_help_of_the_export_has_the_groups_of_the_manual(cli: Cli) -> None:
         " --dump --service --user",
         "Who is over": "--policy --reserve --headers --exempt",
         "What is written": "--output --format --map-format --key --message --refuse --headroom"
-        " --owner --group --mode --max-change --accept-change --wait --follow-links",
+        " --owner --group --mode --max-change --accept-change --wait --follow-links --on-change",
         "How it runs": "--follow --poll --dry-run --quiet --verbose --settings --version --help",
     }.items():
         listed = re.findall(r"^  (?:-\w, )?(--[\w-]+)", sections[title], re.MULTILINE)
