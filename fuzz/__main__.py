@@ -66,7 +66,7 @@ def _try(name: str, path: Path) -> None:
         tempfile.tempdir = directory
         from fuzz import targets
 
-        targets.be_impatient()
+        targets.configure()
         targets.TARGETS[name](path.read_bytes())
 
 
@@ -80,7 +80,7 @@ def _fuzz(name: str, seconds: int) -> NoReturn:
     atheris = _atheris()
     with atheris.instrument_imports(include=["cyrusquota"]):
         from fuzz import targets
-    targets.be_impatient()
+    targets.configure()
     corpus = CORPUS / name
     seeds.write(name, corpus)
     FINDINGS.mkdir(exist_ok=True)

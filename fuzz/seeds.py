@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import tarfile
 from pathlib import Path
 from typing import Callable, Iterable, Iterator
@@ -60,6 +61,31 @@ def _values() -> Iterator[bytes]:
     yield from (b"5 1 7 M 1 1 nf 2 2", b'%(S ({3}\r\n123 "4") SCAN %(MBOX {1+}\r\n) S 1))')
 
 
+def _mailbox_rows() -> Iterator[bytes]:
+    """Return the rows of recorded databases as lines KEY TAB VALUE."""
+    # Not before atheris instruments it.
+    from cyrusquota import cyrusdb
+
+    yield from _files("mailboxes/*/*.raw.txt")
+    for path in sorted(FIXTURES.glob("sites/*/lib/mailboxes.db")):
+        with cyrusdb.open(path) as db:
+            rows = list(db)
+        for start in range(0, len(rows), 8):
+            yield b"".join(b"%b\t%b\n" % row for row in rows[start : start + 8])
+
+
+def _lists() -> Iterator[bytes]:
+    yield from _values()
+    for row in (line for lines in _mailbox_rows() for line in lines.splitlines()):
+        yield row.partition(b"\t")[2]
+
+
+def _indexes() -> Iterator[bytes]:
+    """Return the fixed part of an index of each version that is known."""
+    for version in (11, 12, 18, 19, 20):
+        yield struct.pack(">24I", 0, 0, version, *range(21))
+
+
 _SEEDS: dict[str, Callable[[], Iterable[bytes]]] = {
     "flat": lambda: _databases("flat", "flat"),
     "skiplist": lambda: _databases("skiplist", "skiplist"),
@@ -73,7 +99,22 @@ _SEEDS: dict[str, Callable[[], Iterable[bytes]]] = {
     "dump": lambda: _files("*/*/text/*show.txt", "*/*/text/*.flat", "edge/*/show.txt"),
     "db_dump": lambda: _files("berkeley/dump-*.txt"),
     "imapdconf": lambda: (*_files("main/*/imapd.conf"), *_CONFS),
+    "mailboxes": _mailbox_rows,
+    "mailbox-list": lambda: _files("mailboxes/*/*.json", "mailboxes/*/*.raw.txt"),
+    "header": lambda: _files("sites/*/spool/**/cyrus.header"),
+    "index": _indexes,
+    "dlist": _lists,
 }
+#: Targets that start from the seeds of another one.
+_SEEDS.update(
+    {
+        **{f"fast-{name}": _SEEDS[name] for name in ("flat", "skiplist", "twoskip", "twom")},
+        **{f"lookup-{name}": _SEEDS[name] for name in ("skiplist", "twoskip", "twom")},
+        **{f"{kind}-quotalegacy": _SEEDS["quotalegacy"] for kind in ("fast", "lookup")},
+        "fast-dump": _SEEDS["dump"],
+        "fast-report": _SEEDS["report-text"],
+    }
+)
 
 #: The names of all targets.
 TARGETS = tuple(_SEEDS)

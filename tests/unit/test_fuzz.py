@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from cyrusquota.cyrusdb import database
 from cyrusquota.parse import value
 from fuzz import seeds
 
@@ -23,8 +22,8 @@ def test_every_target_takes_its_seeds(
     monkeypatch.setattr(targets, "_DIRECTORY", tmp_path)
     for place in ("_FILE", "_TREE", "_CONF"):
         monkeypatch.setattr(targets, place, tmp_path / getattr(targets, place).name)
-    monkeypatch.setattr(database, "PAUSE", 0)
-    monkeypatch.setattr(database, "TRIES", 2)
+    for module, attribute, setting in targets.SETTINGS:
+        monkeypatch.setattr(module, attribute, setting)
     corpus = tmp_path / "corpus"
     seeds.write(name, corpus)
     files = sorted(corpus.iterdir())
