@@ -9,6 +9,7 @@ and what the log makes of them, is for the module of each format to say.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from array import array
 from bisect import bisect_left, bisect_right
@@ -309,6 +310,9 @@ def read(descriptor: int, start: int, end: int) -> bytes:
 
 def key_at(descriptor: int, at: int, records: Records) -> bytes:
     """Return the key of the record at `at`; raises `FastPathUnsupported` where none starts."""
+    if at > sys.maxsize:
+        # No file is so large, and `pread` takes no such offset.
+        raise FastPathUnsupported
     batch = Batch()
     for size in (_USUAL, PROBE):
         records(os.pread(descriptor, size, at), at, batch, 1)

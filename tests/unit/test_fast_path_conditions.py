@@ -11,11 +11,13 @@ from zlib import crc32
 
 import pytest
 
+from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb import Selected, sorted_run
 from cyrusquota.cyrusdb.skiplist import scan as skiplist
 from cyrusquota.cyrusdb.twom import scan as twom
 from cyrusquota.cyrusdb.twom.xxh3 import checksum
 from cyrusquota.cyrusdb.twoskip import scan as twoskip
+from cyrusquota.errors import DamagedDatabase
 from cyrusquota.strategies.writers import Writer
 from cyrusquota.strategies.writers.skiplist import SkiplistWriter
 from cyrusquota.strategies.writers.twom import TwomWriter
@@ -212,6 +214,35 @@ def test_a_twom_file_with_other_checksums_is_left_to_the_plain_reader(
     database = Database("twom", tmp_path)
     database["flags"] = flags
     assert database.selected() is None
+
+
+#: Where the offset stands in a deletion, and its checksum (lib/cyrusdb_twoskip.c, _twom.c).
+DELETIONS: Mapping[str, tuple[str, str, Callable[[bytes], int]]] = {
+    "twoskip": (">Q", ">I", crc32),
+    "twom": ("<Q", "<I", checksum),
+}
+
+
+@pytest.mark.parametrize("offset", [1 << 62, (1 << 63) - 8, 1 << 63, (1 << 64) - 8])
+@pytest.mark.parametrize("backend", DELETIONS)
+def test_a_deletion_that_names_an_offset_beyond_all_files_is_damage(
+    backend: str, offset: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sorted_run, "WORTH_IT", 0)
+    database = Database(backend, tmp_path)
+    whole, half, checksum_of = DELETIONS[backend]
+    content = bytearray(database.path.read_bytes())
+    # The log ends with the deletion and the commit.
+    size = 24
+    at = database["end"] - 2 * size
+    pointer = at + 8
+    assert struct.unpack_from(whole, content, pointer)[0] < len(content)
+    struct.pack_into(whole, content, pointer, offset)
+    struct.pack_into(half, content, at + 16, checksum_of(bytes(content[at : at + 16])))
+    database.path.write_bytes(content)
+    assert database.selected() is None
+    with pytest.raises(DamagedDatabase):
+        cyrusdb.select(database.path, _everything)
 
 
 def test_a_writer_at_work_leaves_the_number_of_records_open(

@@ -202,8 +202,9 @@ class _Log:
     def __init__(self, data: bytes, settle: records.Settle) -> None:
         self._keys: list[bytes] = []
         self._starts = array("q")
-        #: How many records come before each deletion, and where the one starts that it names.
-        self._before, self._behind = array("q"), array("q")
+        #: How many records come before each deletion, and where the one starts that it names: any
+        #: number of 64 bits, if the file is bad.
+        self._before, self._behind = array("q"), array("Q")
         for at, head in records.checked(data, layout.DUMMY_AT, settle):
             if head.kind == layout.RECORD:
                 self._keys.append(data[head.key : head.value])

@@ -94,8 +94,9 @@ class _Log:
         self.changes: Changes = {}
         self._keys: list[bytes] = []
         self._starts = array("q")
-        #: How many records come before each deletion, and where the one starts that it names.
-        self._before, self._behind = array("q"), array("q")
+        #: How many records come before each deletion, and where the one starts that it names: any
+        #: number of 64 bits, if the file is bad.
+        self._before, self._behind = array("q"), array("Q")
 
     def take(self, batch: Batch) -> None:
         if batch.deletions:
