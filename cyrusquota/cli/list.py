@@ -186,7 +186,7 @@ def _list_format(
     name: str, unit: str, screen: Terminal, naming: Naming
 ) -> Union[TableFormat, CsvFormat, JsonLinesFormat]:
     if name == "table":
-        return TableFormat(screen, Unit(unit))
+        return TableFormat(screen, Unit(unit), naming)
     return CsvFormat(screen.is_terminal) if name == "csv" else JsonLinesFormat(naming)
 
 

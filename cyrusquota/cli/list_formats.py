@@ -16,7 +16,7 @@ import attrs
 
 from cyrusquota.cli.terminal import Terminal
 from cyrusquota.cyrus.names import Naming
-from cyrusquota.display.report_object import address
+from cyrusquota.display.report_model import address, user_or_root
 from cyrusquota.display.sizes import Unit, figure, percent
 from cyrusquota.display.table import Column, Table, joined
 from cyrusquota.errors import printable
@@ -210,6 +210,7 @@ class TableFormat:
 
     terminal: Terminal
     unit: Unit
+    naming: Naming = attrs.field(factory=Naming)
 
     @property
     def encoding(self) -> str:
@@ -221,6 +222,7 @@ class TableFormat:
         full = fullest(evaluated.enforced, evaluated.over or tuple(Resource))
         resource = Resource.STORAGE if full is None else full.resource
         usage = evaluated.enforced.storage if full is None else full.usage
+        name = evaluated.root.name
         return joined(
             (
                 percent(usage),
@@ -228,7 +230,7 @@ class TableFormat:
                 figure(resource, usage.used, self.unit),
                 "-" if usage.limit is None else figure(resource, usage.limit, self.unit),
                 resource.value,
-                self.terminal.charset.safe(evaluated.root.name),
+                self.terminal.charset.safe(user_or_root(name, self.naming)),
             )
         )
 
@@ -249,5 +251,5 @@ _COLUMNS = (
     Column("USED"),
     Column("LIMIT"),
     Column("RESOURCE", to_right=False, spare=True),
-    Column("ROOT", to_right=False),
+    Column("USER OR ROOT", to_right=False),
 )

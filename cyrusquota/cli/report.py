@@ -94,7 +94,7 @@ def report(
     options = raw.load()
     model = _report_model(options, Summary(options.policy, near, top), rows)
     if form == "json":
-        click.echo(json_text(as_object(model, options.source.naming)))
+        click.echo(json_text(as_object(model)))
         return
     if html is None:
         _print(model)
@@ -139,7 +139,7 @@ def _report_model(options: Options, summary: Summary, rows: int) -> ReportModel:
         reserved=None if options.reserve == Reserve() else result.near,
         problems=options.problems.count,
         rows=rows,
-        defaultdomain=options.source.naming.defaultdomain,
+        naming=options.source.naming,
     )
 
 

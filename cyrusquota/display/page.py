@@ -14,7 +14,14 @@ from typing import Iterable, Iterator, Sequence
 
 import attrs
 
-from cyrusquota.display.report_model import Level, Refusal, ReportModel, Step, TotalLine
+from cyrusquota.display.report_model import (
+    Level,
+    Refusal,
+    ReportModel,
+    Step,
+    TotalLine,
+    user_or_root,
+)
 from cyrusquota.display.sizes import figure, part, percent, size
 from cyrusquota.display.style import STYLE
 from cyrusquota.display.table import shortened
@@ -168,17 +175,23 @@ def _rest(count: int, what: str) -> Iterator[str]:
 def _fullest(report: ReportModel) -> str:
     fullest = report.fullest()
     most = max(1.0, min(_MOST, fullest[0].fraction))
-    rows = (_full(full, report.state(full.usage), most) for full in fullest)
-    headings = (HtmlColumn("Quota root", False), *_USAGE, HtmlColumn("Use, limit marked", False))
+    rows = (_full(full, report, most) for full in fullest)
+    headings = (
+        HtmlColumn("User or quota root", False),
+        *_USAGE,
+        HtmlColumn("Use, limit marked", False),
+    )
     return _section(
         f"The fullest {len(fullest)}" if len(fullest) > 1 else "The fullest",
         html_table("Quota roots and the resource they are fullest in", headings, rows),
     )
 
 
-def _full(full: Fullest, state: Level, most: float) -> Sequence[str]:
+def _full(full: Fullest, report: ReportModel, most: float) -> Sequence[str]:
+    state = report.state(full.usage)
     drawn = meter(full.fraction, state, most)
-    return isolated(full.root.name), *_usage(full.resource, full.usage, state), drawn
+    name = user_or_root(full.root.name, report.naming)
+    return isolated(name), *_usage(full.resource, full.usage, state), drawn
 
 
 def _domains(report: ReportModel) -> str:

@@ -8,11 +8,26 @@ from typing import Iterator, Optional, Sequence
 
 import attrs
 
-from cyrusquota.cyrus.names import inbox_owner
+from cyrusquota.cyrus.names import Naming, inbox_owner, recipient
 from cyrusquota.display.sizes import part, size
 from cyrusquota.quota import Resource, Usage
 from cyrusquota.verdicts.evaluator import Verdict
 from cyrusquota.verdicts.summary import STEP, STEPS, DomainUsage, Fullest, Summary
+
+
+def address(root: str, naming: Naming) -> Optional[str]:
+    """Return the address of the user whose own quota root is `root`, None if there is none."""
+    to = recipient(root, naming)
+    return None if to is None else str(to)
+
+
+def user_or_root(root: str, naming: Naming) -> str:
+    """Return the address of the user whose own quota root is `root`, or else `root`.
+
+    A local part alone could be a shared folder's name, so it stays the name of the root.
+    """
+    to = recipient(root, naming)
+    return root if to is None or to.domain is None else str(to)
 
 
 class Level(enum.Enum):
@@ -76,7 +91,7 @@ class ReportModel:
     reserved: Optional[int] = None
     problems: int = 0
     rows: int = 200
-    defaultdomain: Optional[str] = None
+    naming: Naming = attrs.field(factory=Naming)
 
     def made(self) -> str:
         """Return the source, the policy and the time."""
@@ -145,7 +160,7 @@ class ReportModel:
         return [(name or self._without_domain(), totals) for name, totals in found]
 
     def _without_domain(self) -> str:
-        return f"({self.defaultdomain or 'no domain'})"
+        return f"({self.naming.defaultdomain or 'no domain'})"
 
     def resources(self) -> Iterator[tuple[Resource, int, int, int]]:
         """Return each limited resource with the numbers of roots that limit it, near and over."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Optional
 
-from cyrusquota.cyrus.names import Naming, recipient
-from cyrusquota.display.report_model import ReportModel
+from cyrusquota.cyrus.names import Naming
+from cyrusquota.display.report_model import ReportModel, address
 from cyrusquota.quota import Resource, Usage
 from cyrusquota.verdicts.evaluator import Verdict
 from cyrusquota.verdicts.summary import STEP, DomainUsage, Fullest
 
 
-def as_object(model: ReportModel, naming: Naming) -> dict[str, object]:
+def as_object(model: ReportModel) -> dict[str, object]:
     """Return the report; its lists are as long as those of the text."""
     summary = model.summary
     refused = sorted(model.refused, key=lambda one: str(one.recipient))
@@ -43,15 +43,9 @@ def as_object(model: ReportModel, naming: Naming) -> dict[str, object]:
             {"domain": name, **_totals(totals)}
             for name, totals in sorted(summary.domains.items(), key=_largest_first)[: model.rows]
         ],
-        "fullest": [_fullest(one, naming) for one in model.fullest()],
+        "fullest": [_fullest(one, model.naming) for one in model.fullest()],
         "users_refused": [_refused(one) for one in refused[: model.rows]],
     }
-
-
-def address(root: str, naming: Naming) -> Optional[str]:
-    """Return the address of the user whose own quota root is `root`, None if there is none."""
-    to = recipient(root, naming)
-    return None if to is None else str(to)
 
 
 def _largest_first(item: tuple[Optional[str], DomainUsage]) -> tuple[int, str]:

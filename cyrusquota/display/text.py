@@ -8,7 +8,8 @@ from typing import Callable, Iterable, Iterator, Optional, Sequence
 
 import attrs
 
-from cyrusquota.display.report_model import Level, Refusal, ReportModel
+from cyrusquota.cyrus.names import Naming
+from cyrusquota.display.report_model import Level, Refusal, ReportModel, user_or_root
 from cyrusquota.display.sizes import figure, part, percent, size
 from cyrusquota.display.table import GAP, Charset, Column, Table, joined, shortened, width
 from cyrusquota.quota import Resource, Usage
@@ -58,7 +59,7 @@ class Text:
             rows = list(map(self._domain, domains[: report.rows]))
             yield from self._titled("By domain", self._table(_DOMAINS, rows))
             yield from self._rest(len(domains) - len(rows), "domains")
-        fullest = list(map(self._full, report.fullest()))
+        fullest = [self._full(full, report.naming) for full in report.fullest()]
         if fullest:
             title = f"The fullest {len(fullest)}" if len(fullest) > 1 else "The fullest"
             yield from self._titled(title, self._table((*_USAGE, _ROOT), fullest))
@@ -142,8 +143,8 @@ class Text:
             )
         )
 
-    def _full(self, full: Fullest) -> str:
-        name = self.charset.safe(full.root.name)
+    def _full(self, full: Fullest, naming: Naming) -> str:
+        name = self.charset.safe(user_or_root(full.root.name, naming))
         return joined((*_usage(full.resource, full.usage), name))
 
     def _refused(self, report: ReportModel) -> Iterator[str]:
@@ -179,7 +180,7 @@ def _usage(kind: Resource, usage: Usage) -> tuple[str, str, str, str]:
     return percent(usage), figure(kind, usage.used), limit, kind.value
 
 
-_ROOT = Column("ROOT", to_right=False)
+_ROOT = Column("USER OR ROOT", to_right=False)
 _USER = Column("USER", to_right=False)
 _RESOURCES = (
     Column("ROOTS"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cyrusquota import strategies
 from cyrusquota.cyrus.names import Naming
 from cyrusquota.display import page
-from cyrusquota.display.report_model import ReportModel
+from cyrusquota.display.report_model import ReportModel, user_or_root
 from cyrusquota.display.table import Charset, width
 from cyrusquota.display.text import Text, bar
 from cyrusquota.errors import CyrusQuotaError, printable
@@ -59,7 +59,7 @@ def _overviews(draw: st.DrawFn) -> ReportModel:
         inboxes=draw(st.none() | st.integers(0, 99)),
         problems=len(problems),
         rows=draw(st.integers(0, 5)),
-        defaultdomain=draw(st.none() | _name),
+        naming=Naming(defaultdomain=draw(st.none() | _name)),
     )
 
 
@@ -77,7 +77,7 @@ def test_no_line_is_wider_than_the_terminal(
 def test_in_a_file_names_are_whole(report: ReportModel) -> None:
     lines = "\n".join(Text().lines(report))
     for full in report.fullest():
-        assert f"  {printable(full.root.name)}" in lines
+        assert f"  {printable(user_or_root(full.root.name, report.naming))}" in lines
 
 
 @given(_overviews())
@@ -89,7 +89,7 @@ def test_the_page_is_well_formed_and_shows_names_as_they_are(report: ReportModel
     assert {re.sub(r"\{.*\}", "", each.tag) for each in root.iter()} <= _ELEMENTS
     shown = ["".join(each.itertext()) for each in root.iter("{http://www.w3.org/1999/xhtml}bdi")]
     for full in report.fullest():
-        assert printable(full.root.name) in shown
+        assert printable(user_or_root(full.root.name, report.naming)) in shown
     _Balanced().feed(document)
 
 

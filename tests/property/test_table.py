@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from cyrusquota.cli.list_formats import CsvFormat, EvaluatedRoot, TableFormat
 from cyrusquota.cli.terminal import Terminal
+from cyrusquota.cyrus.names import Naming
+from cyrusquota.display.report_model import user_or_root
 from cyrusquota.display.sizes import Unit
 from cyrusquota.display.table import Charset, shortened, width
 from cyrusquota.quota import QuotaRoot, Resource, Usage
@@ -49,7 +51,7 @@ def test_without_a_width_names_are_whole(roots: list[QuotaRoot], charset: Charse
     form = TableFormat(Terminal(charset=charset), Unit.AUTO)
     lines = list(form.lines([form.row(_listed(root)) for root in roots]))
     for root, line in zip(roots, lines[1:]):
-        assert line.endswith(f"  {charset.safe(root.name)}\n")
+        assert line.endswith(f"  {charset.safe(user_or_root(root.name, Naming()))}\n")
 
 
 @given(_text, st.integers(0, 70), st.sampled_from(["\u2026", "..."]))

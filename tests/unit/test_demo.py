@@ -28,14 +28,14 @@ example.org!user.grace	%(S (0 1048576) M (0) AS (0) NF (1) MODSEQ 2)
 """
 #: How full each is; frank has no limit.
 USE = {
-    "example.org!user.alice": "64%",
-    "example.org!user.bob": "101% over",
-    "example.org!user.carol": "25%",
-    "example.org!user.dave": "98%",
-    "example.org!user.erin": "101% over",
-    "example.org!user.frank": "-",
-    "example.org!user.grace": "0%",
-    "example.net!user.heidi": "68%",
+    "alice@example.org": "64%",
+    "bob@example.org": "101% over",
+    "carol@example.org": "25%",
+    "dave@example.org": "98%",
+    "erin@example.org": "101% over",
+    "frank@example.org": "-",
+    "grace@example.org": "0%",
+    "heidi@example.net": "68%",
 }
 TEXT = "4.2.2 The user's mailbox is full. Please try re-sending your e-mail later."
 #: Those for whom lmtpd answered 452 to RCPT.

@@ -79,14 +79,14 @@ def test_a_table_has_the_resource_that_decides(run: Run) -> None:
     status, out, err = run("user.*")
     assert (status, err) == (0, "")
     assert out.decode().splitlines() == [
-        " USE  STATE       USED    LIMIT  RESOURCE  ROOT",
+        " USE  STATE       USED    LIMIT  RESOURCE  USER OR ROOT",
         "200%  over     2.0 MiB  1.0 MiB  STORAGE   user.jane",
         " 89%         921.6 KiB  1.0 MiB  STORAGE   user.max",
         " 90%         921.6 KiB  1.0 MiB  STORAGE   user.bob",
         "   -           9.0 MiB        -  STORAGE   user.boss",
         "110%  over          11       10  MESSAGE   user.eve",
         "100%           1.0 MiB  1.0 MiB  STORAGE   user.eve.archive",
-        "101%  over     1.0 MiB  1.0 MiB  STORAGE   user.jim@example^net",
+        "101%  over     1.0 MiB  1.0 MiB  STORAGE   jim@example.net",
     ]
 
 

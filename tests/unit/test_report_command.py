@@ -74,9 +74,9 @@ ROWS = [
     *("    4     1     2  STORAGE", "    1     0     1  MESSAGE"),
     "    2         1     1  1.0 MiB    5.0 MiB  200.0%  (no domain)",
     "    3         0     1  3.0 MiB  972.8 KiB   31.7%  example.org",
-    "  USE       USED    LIMIT  RESOURCE  ROOT",
+    "  USE       USED    LIMIT  RESOURCE  USER OR ROOT",
     " 200%    2.0 MiB  1.0 MiB  STORAGE   user.jane",
-    "  94%  972.8 KiB  1.0 MiB  STORAGE   example.org!user.max",
+    "  94%  972.8 KiB  1.0 MiB  STORAGE   max@example.org",
     "   0%        0 B  2.0 MiB  STORAGE   example.org!user.max.archive",
     "  USE     USED    LIMIT  RESOURCE  ROOT                        USER",
     " 200%  2.0 MiB  1.0 MiB  STORAGE   own                         jane",
@@ -93,7 +93,7 @@ def test_without_mailboxes_it_says_who_is_not_known(run: Run) -> None:
 def test_top_rows_and_near_may_be_chosen(run: Run) -> None:
     _, out, _ = run("-q", "--top", "1", "--rows", "1", "--near", "96%")
     assert "Near a limit                          0\n" in out
-    assert "The fullest\n  USE  USED  LIMIT  RESOURCE  ROOT\n>999%" in out
+    assert "The fullest\n  USE  USED  LIMIT  RESOURCE  USER OR ROOT\n>999%" in out
     assert out.count("example.org!user.max") == 0
     assert "and 1 more domains: see --rows" in out
     assert out.endswith("own   jane\nand 1 more reasons to refuse mail: see --rows\n")
@@ -237,7 +237,7 @@ def test_names_are_escaped(run: Run) -> None:
     root = page()
     assert [row[0] for row in rows(root, "Quota roots and")] == [
         "example.org!user.<script>&\"'\\u202e\\x1b",
-        "ex<b>.net!user.x",
+        "x@ex<b>.net",
     ]
     assert sorted(row[0] for row in rows(root, "Domains")) == ["ex<b>.net", "example.org"]
     assert "<script" not in Path("page.html").read_text()
