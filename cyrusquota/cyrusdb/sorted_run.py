@@ -34,8 +34,16 @@ from cyrusquota.cyrusdb.selection import (
 )
 from cyrusquota.errors import AnyPath
 
-#: What the log stores, by key; None where it deletes.
+#: What the log stores, by key, `UNWANTED` in place of what nobody wants; None where it deletes.
 Changes = dict[bytes, Optional[bytes]]
+
+
+class _Unwanted(bytes):
+    """A value that need not be held."""
+
+
+#: Not the same as an empty value.
+UNWANTED = _Unwanted()
 #: How many records come before a deletion, and the number by which it says what it deletes.
 Deletion = tuple[int, int]
 
@@ -142,9 +150,26 @@ def selected_run(
 
 def with_log(run: Run, work: Work, changes: Changes) -> Selected:
     """Return what is live and wanted of a run and its log."""
-    live = [(key, value) for key, value in changes.items() if value is not None]
-    wanted = results(work, *(zip(*live) if live else ((), ())))
-    return Selected(len(live) + run.records - len(run.stored), run.kept + wanted)
+    live = len(changes) - list(changes.values()).count(None)
+    found = [
+        (key, value)
+        for key, value in changes.items()
+        if value is not None and value is not UNWANTED
+    ]
+    if isinstance(work, Fold):
+        found = results(work, *(zip(*found) if found else ((), ())))
+    return Selected(run.records - len(run.stored) + live, run.kept + found)
+
+
+def wanted_values(keys: Sequence[bytes], values: Sequence[bytes], work: Work) -> Sequence[bytes]:
+    """Return `values` with `UNWANTED` in place of those that `work` does not want."""
+    if isinstance(work, Fold):
+        # It takes only what is live, which is not known yet.
+        return values
+    wanted: list[bytes] = [UNWANTED] * len(values)
+    for index in work(keys, values):
+        wanted[index] = values[index]
+    return wanted
 
 
 #: What a part of a run comes to: how many records, those keys of it that the log has, the first

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Iterator, Optional, Sequence
 
 import pytest
 
@@ -104,6 +104,18 @@ def test_the_log_goes_before_the_run(pieces: tuple[int, ...], tmp_path: Path) ->
         (b"x   ", b"add"),
     ]
     assert sorted(in_both) == [b"b   ", b"c   "]
+
+
+def test_what_nobody_wants_of_the_log_counts_but_is_not_held(tmp_path: Path) -> None:
+    def short(keys: object, values: Sequence[bytes]) -> list[int]:
+        return [index for index, value in enumerate(values) if len(value) < 2]
+
+    values = run.wanted_values([b"b   ", b"x   ", b"y   "], [b"", b"long", b"1"], short)
+    assert values == [b"", run.UNWANTED, b"1"]
+    assert [value is run.UNWANTED for value in values] == [False, True, False]
+    changes = dict(zip([b"b   ", b"x   ", b"y   "], values))
+    found, _ = _sifted(tmp_path, "a b", (), {**changes, b"a   ": run.UNWANTED})
+    assert (found.records, sorted(found.kept)) == (4, [(b"b   ", b""), (b"y   ", b"1")])
 
 
 def test_without_a_run_the_log_is_all(tmp_path: Path) -> None:

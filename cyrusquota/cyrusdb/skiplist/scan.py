@@ -38,6 +38,7 @@ def _selected(descriptor: int, work: Work) -> Selected:
     start, end, data = _log_of(descriptor)
     log = _Log(descriptor, start, end)
     log.read(data)
+    log.forget_unwanted(work)
     bounds = sorted_run.boundaries(start, end, partial(_first_record, descriptor))
     found, superseded = sorted_run.selected_run(descriptor, bounds, _records, work, log.changes)
     # A key is deleted before it is added again.
@@ -107,6 +108,12 @@ class _Log:
                 at += layout.WORD.size
             else:
                 raise FastPathUnsupported
+
+    def forget_unwanted(self, work: Work) -> None:
+        """Drop the values that nobody wants."""
+        stored = {key: value for key, value in self.changes.items() if value is not None}
+        values = sorted_run.wanted_values(list(stored), list(stored.values()), work)
+        self.changes.update(zip(stored, values))
 
     def _apply(self, offset: int, key: bytes, value: Optional[bytes]) -> None:
         if value is not None:

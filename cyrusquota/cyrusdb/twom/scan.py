@@ -49,7 +49,7 @@ def select(path: AnyPath, work: Work) -> Optional[Selected]:
 
 def _selected(descriptor: int, work: Work) -> Selected:
     run_end, end, known = _header(descriptor)
-    log = _Log(descriptor, run_end)
+    log = _Log(descriptor, run_end, work)
     sorted_run.walk(descriptor, run_end, end, _records, log.take)
     bounds = sorted_run.boundaries(_RUN_START, run_end, partial(_first_record, descriptor))
     found, _ = sorted_run.selected_run(descriptor, bounds, _records, work, log.changes)
@@ -82,14 +82,15 @@ def _header(descriptor: int) -> tuple[int, int, int]:
 class _Log:
     """The log as far as it has been read, behind a run that ends at `run_end`."""
 
-    def __init__(self, descriptor: int, run_end: int) -> None:
+    def __init__(self, descriptor: int, run_end: int, work: Work) -> None:
         self.changes: Changes = {}
         self._descriptor = descriptor
         self._run_end = run_end
+        self._work = work
 
     def take(self, batch: Batch) -> None:
-        keys, values = batch.keys, batch.values
-        done = 0
+        keys, done = batch.keys, 0
+        values = sorted_run.wanted_values(keys, batch.values, self._work)
         for index, ancestor in batch.deletions:
             self.changes.update(zip(keys[done:index], values[done:index]))
             key = sorted_run.key_at(self._descriptor, ancestor, _records)

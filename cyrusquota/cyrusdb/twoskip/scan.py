@@ -56,7 +56,7 @@ def select(path: AnyPath, work: Work) -> Optional[Selected]:
 
 def _selected(descriptor: int, work: Work) -> Selected:
     run_end, end, known = _header(descriptor)
-    log = _Log()
+    log = _Log(work)
     sorted_run.walk(descriptor, run_end, end, _records, log.take)
     bounds = sorted_run.boundaries(_RUN_START, run_end, partial(_first_record, descriptor))
     asked = log.asked()
@@ -90,8 +90,9 @@ def _header(descriptor: int) -> tuple[int, int, Optional[int]]:
 class _Log:
     """What was stored and deleted since the run was written."""
 
-    def __init__(self) -> None:
+    def __init__(self, work: Work) -> None:
         self.changes: Changes = {}
+        self._work = work
         self._keys: list[bytes] = []
         self._starts = array("q")
         #: How many records come before each deletion, and where the one starts that it names: any
@@ -103,7 +104,8 @@ class _Log:
             before, behind = zip(*batch.deletions)
             self._before.extend(map(len(self._keys).__add__, before))
             self._behind.extend(behind)
-        self.changes.update(zip(batch.keys, batch.values))
+        values = sorted_run.wanted_values(batch.keys, batch.values, self._work)
+        self.changes.update(zip(batch.keys, values))
         self._keys += batch.keys
         self._starts.extend(batch.starts)
 
