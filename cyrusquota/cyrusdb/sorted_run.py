@@ -102,13 +102,13 @@ def check_sizes(run_end: int, end: int, size: int, largest_log: int) -> None:
 class Run:
     """A run, of which it may not be known yet which records the log deletes.
 
-    `kept` are the wanted records of keys that the log does not store, and `stored` the keys that it
-    does.
+    `kept` are the wanted records of keys that the log does not have, and `superseded` is how many
+    there are of keys that it has.
     """
 
     records: int
     kept: list[Record]
-    stored: list[bytes]
+    superseded: int
     index: Index
 
 
@@ -138,14 +138,22 @@ IS_THERE, IS_SURE = 2, 1
 
 
 def selected_run(
-    descriptor: int, bounds: list[int], records: Records, work: Work, changes: Changes
-) -> tuple[Selected, list[bytes]]:
-    """Return what is live and wanted of a run and its log, and the keys that both have.
+    descriptor: int,
+    bounds: list[int],
+    records: Records,
+    work: Work,
+    changes: Changes,
+    deleted: Optional[set[bytes]] = None,
+) -> Selected:
+    """Return what is live and wanted of a run and its log.
 
-    The run is cut at `bounds`. Raises `FastPathUnsupported`.
+    The run is cut at `bounds`. Raises `FastPathUnsupported`, also where the keys that both have are
+    not those that are `deleted`, if given.
     """
-    run = read_run(descriptor, bounds, records, work, changes)
-    return with_log(run, work, changes), run.stored
+    run = read_run(descriptor, bounds, records, work, changes, deleted=deleted)
+    if deleted is not None and run.superseded != len(deleted):
+        raise FastPathUnsupported
+    return with_log(run, work, changes)
 
 
 def with_log(run: Run, work: Work, changes: Changes) -> Selected:
@@ -158,7 +166,7 @@ def with_log(run: Run, work: Work, changes: Changes) -> Selected:
     ]
     if isinstance(work, Fold):
         found = results(work, *(zip(*found) if found else ((), ())))
-    return Selected(run.records - len(run.stored) + live, run.kept + found)
+    return Selected(run.records - run.superseded + live, run.kept + found)
 
 
 def wanted_values(keys: Sequence[bytes], values: Sequence[bytes], work: Work) -> Sequence[bytes]:
@@ -172,9 +180,9 @@ def wanted_values(keys: Sequence[bytes], values: Sequence[bytes], work: Work) ->
     return wanted
 
 
-#: What a part of a run comes to: how many records, those keys of it that the log has, the first
+#: What a part of a run comes to: how many records, how many of keys that the log has, the first
 #: key, the last one, the wanted records, and as arrays of numbers what an `Index` has.
-_Piece = tuple[int, list[bytes], bytes, bytes, list[Record], bytes, bytes, bytes, bytes]
+_Piece = tuple[int, int, bytes, bytes, list[Record], bytes, bytes, bytes, bytes]
 
 
 def read_run(
@@ -184,20 +192,22 @@ def read_run(
     work: Work,
     log: Changes,
     asked: Optional[Asked] = None,
+    deleted: Optional[set[bytes]] = None,
 ) -> Run:
     """Return the wanted records of a run, in which `log` supersedes some.
 
     The run is cut at `bounds`; its index has what is `asked`, and of a fold nothing else. Raises
-    `FastPathUnsupported`, also where keys are not in order.
+    `FastPathUnsupported`, also where keys are not in order, or one that `log` has is not among the
+    `deleted`, if given.
     """
     jobs = [
-        partial(_piece, descriptor, start, stop, records, work, log, asked)
+        partial(_piece, descriptor, start, stop, records, work, log, asked, deleted)
         for start, stop in zip(bounds, bounds[1:])
     ]
     pieces = [piece for piece in parallel(jobs, processors()) if piece is not None]
     if len(pieces) < len(jobs):
         raise FastPathUnsupported
-    counts, stored, firsts, lasts, wanted, kept, starts, starting, _ = (
+    counts, superseded, firsts, lasts, wanted, kept, starts, starting, _ = (
         zip(*pieces) if pieces else ((),) * 9
     )
     if not all(map(lt, lasts, firsts[1:])):
@@ -205,7 +215,7 @@ def read_run(
     places = _joined_places(pieces, asked.keys) if asked else ()
     by_start = dict(zip(array("q", b"".join(starts)), _joined(counts, starting)))
     index = Index(_joined(counts, kept), by_start, places)
-    return Run(sum(counts), list(chain(*wanted)), list(chain(*stored)), index)
+    return Run(sum(counts), list(chain(*wanted)), sum(superseded), index)
 
 
 def _piece(
@@ -216,15 +226,16 @@ def _piece(
     work: Work,
     log: Changes,
     asked: Optional[Asked],
+    deleted: Optional[set[bytes]],
 ) -> Optional[_Piece]:
     """Return the records from `start` to `end`, which are in order and have each key once."""
-    kept, stored = list[Record](), list[bytes]()
+    kept = list[Record]()
     kept_at, starts, starting, places = (array("q") for _ in range(4))
-    count = 0
+    count = superseded = 0
     first = last = b""
 
     def take(batch: Batch) -> None:
-        nonlocal count, first, last
+        nonlocal count, superseded, first, last
         keys, values = batch.keys, batch.values
         if batch.deletions:
             raise FastPathUnsupported
@@ -247,7 +258,10 @@ def _piece(
             kept.extend((keys[at], values[at]) for at in live)
             kept_at.extend(map(count.__add__, live))
         if log:
-            stored.extend(filter(log.__contains__, keys))
+            both = list(filter(log.__contains__, keys))
+            if deleted is not None and not deleted.issuperset(both):
+                raise FastPathUnsupported
+            superseded += len(both)
         first, last = first if count else keys[0], keys[-1]
         count += len(keys)
 
@@ -256,7 +270,7 @@ def _piece(
     except FastPathUnsupported:
         return None
     raw = kept_at.tobytes(), starts.tobytes(), starting.tobytes(), places.tobytes()
-    return count, stored, first, last, kept, *raw
+    return count, superseded, first, last, kept, *raw
 
 
 def _without(

@@ -52,7 +52,8 @@ def _sifted(
     keys: str,
     pieces: tuple[int, ...] = (),
     changes: Optional[dict[bytes, Optional[bytes]]] = None,
-) -> tuple[Selected, list[bytes]]:
+    deleted: Optional[set[bytes]] = None,
+) -> Selected:
     """What a run of records `key=NNN` comes to, cut behind so many records."""
     rows = [f"{key:4}{number:03}\n" for number, key in enumerate(keys.split())]
     path = directory / "run"
@@ -60,7 +61,14 @@ def _sifted(
     bounds = [0, *(SIZE * at for at in pieces), SIZE * len(rows)]
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        return run.selected_run(descriptor, bounds, _records, _everything, changes or {})  # type: ignore[arg-type]
+        return run.selected_run(
+            descriptor,
+            bounds,
+            _records,
+            _everything,  # type: ignore[arg-type]
+            changes or {},
+            deleted,
+        )
     finally:
         os.close(descriptor)
 
@@ -72,9 +80,8 @@ def _all(keys: str) -> list[Record]:
 @pytest.mark.parametrize("pieces", [(), (1,), (2,), (3,), (2, 4), (1, 2, 3, 4)])
 @pytest.mark.parametrize("keys", ["a b c d e", "a b c d e f", "a aa ab b ba c"])
 def test_a_run_in_order_is_read_whole(keys: str, pieces: tuple[int, ...], tmp_path: Path) -> None:
-    found, in_both = _sifted(tmp_path, keys, pieces)
+    found = _sifted(tmp_path, keys, pieces)
     assert found == Selected(len(keys.split()), _all(keys))
-    assert in_both == []
 
 
 @pytest.mark.parametrize("pieces", [(), (1,), (2,), (3,), (2, 4), (1, 2, 3, 4)])
@@ -97,13 +104,16 @@ def test_a_key_twice_or_out_of_order_is_left_to_the_plain_reader(
 @pytest.mark.parametrize("pieces", [(), (2,), (1, 2, 3, 4)])
 def test_the_log_goes_before_the_run(pieces: tuple[int, ...], tmp_path: Path) -> None:
     changes = {b"b   ": b"new", b"c   ": None, b"x   ": b"add", b"y   ": None}
-    found, in_both = _sifted(tmp_path, "a b c d e", pieces, changes)
+    found = _sifted(tmp_path, "a b c d e", pieces, changes)
     assert found.records == 5
     assert sorted(found.kept) == [
         *((b"a   ", b"000"), (b"b   ", b"new"), (b"d   ", b"003"), (b"e   ", b"004")),
         (b"x   ", b"add"),
     ]
-    assert sorted(in_both) == [b"b   ", b"c   "]
+    assert _sifted(tmp_path, "a b c d e", pieces, changes, {b"b   ", b"c   "}) == found
+    for deleted in ({b"b   "}, {b"b   ", b"d   "}, {b"b   ", b"c   ", b"d   "}):
+        with pytest.raises(FastPathUnsupported):
+            _sifted(tmp_path, "a b c d e", pieces, changes, deleted)
 
 
 def test_what_nobody_wants_of_the_log_counts_but_is_not_held(tmp_path: Path) -> None:
@@ -114,13 +124,13 @@ def test_what_nobody_wants_of_the_log_counts_but_is_not_held(tmp_path: Path) -> 
     assert values == [b"", run.UNWANTED, b"1"]
     assert [value is run.UNWANTED for value in values] == [False, True, False]
     changes = dict(zip([b"b   ", b"x   ", b"y   "], values))
-    found, _ = _sifted(tmp_path, "a b", (), {**changes, b"a   ": run.UNWANTED})
+    found = _sifted(tmp_path, "a b", (), {**changes, b"a   ": run.UNWANTED})
     assert (found.records, sorted(found.kept)) == (4, [(b"b   ", b""), (b"y   ", b"1")])
 
 
 def test_without_a_run_the_log_is_all(tmp_path: Path) -> None:
-    found, in_both = _sifted(tmp_path, "", (), {b"a": b"1", b"b": None})
-    assert (found, in_both) == (Selected(1, [(b"a", b"1")]), [])
+    found = _sifted(tmp_path, "", (), {b"a": b"1", b"b": None})
+    assert found == Selected(1, [(b"a", b"1")])
 
 
 def test_a_record_that_never_becomes_whole_is_left_to_the_plain_reader(tmp_path: Path) -> None:

@@ -40,11 +40,10 @@ def _selected(descriptor: int, work: Work) -> Selected:
     log.read(data)
     log.forget_unwanted(work)
     bounds = sorted_run.boundaries(start, end, partial(_first_record, descriptor))
-    found, superseded = sorted_run.selected_run(descriptor, bounds, _records, work, log.changes)
     # A key is deleted before it is added again.
-    if set(superseded) != log.deleted_in_run:
-        raise FastPathUnsupported
-    return found
+    return sorted_run.selected_run(
+        descriptor, bounds, _records, work, log.changes, log.deleted_in_run
+    )
 
 
 def _log_of(descriptor: int) -> tuple[int, int, bytes]:

@@ -52,7 +52,7 @@ def _selected(descriptor: int, work: Work) -> Selected:
     log = _Log(descriptor, run_end, work)
     sorted_run.walk(descriptor, run_end, end, _records, log.take)
     bounds = sorted_run.boundaries(_RUN_START, run_end, partial(_first_record, descriptor))
-    found, _ = sorted_run.selected_run(descriptor, bounds, _records, work, log.changes)
+    found = sorted_run.selected_run(descriptor, bounds, _records, work, log.changes)
     if found.records != known:
         raise FastPathUnsupported
     return found

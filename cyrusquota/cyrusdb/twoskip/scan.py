@@ -140,7 +140,9 @@ class _Log:
         self.changes.update((key, None) for key, place in of_key.items() if live[place] < 0)
         kept = [record for record, at in zip(run.kept, index.kept) if live[of_run[at]] >= 0]
         in_log = len(stored) - list(self.changes.values()).count(None)
-        return attrs.evolve(run, records=len(live) - live.count(-1) - in_log, kept=kept, stored=[])
+        return attrs.evolve(
+            run, records=len(live) - live.count(-1) - in_log, kept=kept, superseded=0
+        )
 
 
 def _in_one_order(
