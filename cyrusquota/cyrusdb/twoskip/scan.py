@@ -13,6 +13,7 @@ import os
 import struct
 import sys
 from array import array
+from bisect import bisect_left
 from functools import partial
 from operator import lt
 from typing import Optional, Sequence
@@ -123,26 +124,32 @@ class _Log:
         """
         count, index, stored = run.records, run.index, asked.keys
         of_run, of_stored = _in_one_order(count, stored, index.places)
-        of_key = dict(zip(stored, of_stored))
         if len(index.starting) < len(asked.starts):
             raise FastPathUnsupported
-        record_at = {**index.starting, 0: deletions.END}
-        record_at.update(zip(self._starts, range(count, count + len(self._starts))))
+        in_run = {**index.starting, 0: deletions.END}
+        # Dictionaries of all keys and starts in the log would take ten times the memory.
+        in_log = array("q", (of_stored[bisect_left(stored, key)] for key in self._keys))
+        behind = array(
+            "q",
+            (
+                in_run[start] if start in in_run else count + bisect_left(self._starts, start)
+                for start in self._behind
+            ),
+        )
         try:
             live = deletions.live_records(
-                of_run + array("q", map(of_key.__getitem__, self._keys)),
+                of_run + in_log,
                 max(of_run[-1:] + of_stored[-1:]) + 1,
                 array("q", map(count.__add__, self._before)),
-                array("q", map(record_at.__getitem__, self._behind)),
+                behind,
             )
         except Unreadable:
             raise FastPathUnsupported from None
-        self.changes.update((key, None) for key, place in of_key.items() if live[place] < 0)
+        self.changes.update((key, None) for key, at in zip(stored, of_stored) if live[at] < 0)
         kept = [record for record, at in zip(run.kept, index.kept) if live[of_run[at]] >= 0]
-        in_log = len(stored) - list(self.changes.values()).count(None)
-        return attrs.evolve(
-            run, records=len(live) - live.count(-1) - in_log, kept=kept, superseded=0
-        )
+        of_log = len(stored) - list(self.changes.values()).count(None)
+        count = len(live) - live.count(-1) - of_log
+        return attrs.evolve(run, records=count, kept=kept, superseded=0)
 
 
 def _in_one_order(
