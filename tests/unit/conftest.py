@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 from typing import Iterator
 
 import pytest
 
 _NOBODY = 65534
+
+
+@pytest.fixture(autouse=True)
+def cyrus_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `cyrus` be whoever runs the tests: a machine without Cyrus has no such user."""
+    known = pwd.getpwnam
+
+    def getpwnam(name: str) -> pwd.struct_passwd:
+        return pwd.getpwuid(os.geteuid()) if name == "cyrus" else known(name)
+
+    monkeypatch.setattr(pwd, "getpwnam", getpwnam)
 
 
 @pytest.fixture
