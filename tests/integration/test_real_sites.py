@@ -48,7 +48,8 @@ def _deliver_over(cyrus: Cyrus, user: str) -> None:
     """A user who is over quota by what was delivered to them."""
     cyrus.create_user(user)
     cyrus.set_quota(cyrus.mailbox(user), 1000)
-    assert cyrus.deliver(user, 5000).code == 250
+    # 3.6.1 answers 451 where another process of it has a SQLite file locked.
+    assert 250 in (cyrus.deliver(user, 5000).code for _ in range(20))
     cyrus.set_quota(cyrus.mailbox(user), 1)
 
 
@@ -244,11 +245,9 @@ def test_conversations_totals_in_a_sqlite_file_for_each_user() -> None:
     options = {"conversations_db": "sql", "sql_engine": "sqlite", **CONVERSATIONS}
     with Cyrus({"quota_db": "twoskip", **options}) as cyrus:
         cyrus.start()
-        cyrus.create("user.joe", "user.jane")
+        cyrus.create("user.joe")
         cyrus.set_quota("user.joe", 1)
-        # 3.6.1 answers 451 where another process of it has the file locked.
-        assert 250 in (cyrus.deliver("jane", 5000).code for _ in range(20))
-        cyrus.set_quota("user.jane", 1)
+        _deliver_over(cyrus, "jane")
         assert_told(cyrus, {"jane": 452, "joe": 250})
 
 
