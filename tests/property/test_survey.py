@@ -68,11 +68,11 @@ def test_two_summaries_merge_to_one_of_all(
     some: list[QuotaRoot], others: list[QuotaRoot], keep: int
 ) -> None:
     whole, first, second = Summary(keep=keep), Summary(keep=keep), Summary(keep=keep)
-    for root in some:
-        first.add(root)
-        whole.add(root)
-    for root in others:
-        second.add(root)
+    # A source has each root once; of two that are as full, the name decides which is kept.
+    by_name = {root.name: (second, root) for root in others}
+    by_name.update({root.name: (first, root) for root in some})
+    for part, root in by_name.values():
+        part.add(root)
         whole.add(root)
     first.merge(second.state())
     assert figures(first) == figures(whole)
