@@ -33,7 +33,9 @@ _storage = st.builds(Usage, used=_few, limit=st.none() | _few) | st.builds(
 _users = st.lists(
     st.builds(
         QuotaRoot,
-        st.sampled_from(["user.a", "user.b", "x.org!user.a", "x.org!user.c", "y!user.a"]),
+        st.builds(
+            "{}user.{}".format, st.sampled_from(["", "x.org!", "y!"]), st.sampled_from("abcd")
+        ),
         _storage,
         st.builds(Usage, _few),
         st.builds(Usage, _few),
@@ -41,6 +43,8 @@ _users = st.lists(
     ),
     min_size=1,
     max_size=30,
+    # A source has each root once, and of two that are as full the name decides which is kept.
+    unique_by=lambda root: root.name,
 )
 
 
