@@ -3,7 +3,7 @@
 It is an INI file. [common] has what several commands share, and each other section the options of
 one command; a repeatable option takes one value a line. Commands that look at the export also take
 from [export] what they need. A file that cannot be followed in every point is an error, and so is
-one that somebody else could have written: whoever writes it decides what root does.
+one that another user could have written, since its options decide what root does.
 """
 
 from __future__ import annotations
