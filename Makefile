@@ -24,8 +24,9 @@ demo: $(VENV)/installed
 	@echo 'Exim would defer mail for these two. On your server, "cyrusquota-export --dry-run" shows who'
 	@echo 'would be listed, and writes nothing; "Install" in README.md says how to install it there.'
 
+# A file of tests runs in one process, and up to eight of them at the same time.
 test: $(VENV)/tested
-	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered $(TESTS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile $(TESTS)
 
 # Needs root, Cyrus and 1 GB of memory for files; takes about ten minutes.
 # Smaller: make bench BENCH="--roots 100000 --files 20000 --runs 3"
