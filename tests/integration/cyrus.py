@@ -148,6 +148,15 @@ class Cyrus:
         recover = f'START {{\n recover cmd="{PROGRAMS}/ctl_cyrusdb -C {self.conf} -r"\n}}\n'
         return f"{recover}SERVICES {{\n{services}}}\n"
 
+    def add_service(self, line: str) -> None:
+        """Add a line for SERVICES in cyrus.conf, as the documents have it, before the start."""
+        with_conf = re.sub(r'cmd="(\S+?)(?=[ "])', rf'cmd="{PROGRAMS}/\1 -C {self.conf}', line)
+        assert with_conf != line
+        services = self.all_services.read_text()
+        self.all_services.write_text(
+            services.replace("SERVICES {\n", f"SERVICES {{\n{with_conf}\n")
+        )
+
     def start(self) -> None:
         """Start the server and wait until it answers."""
         command = [str(PROGRAMS / "master"), "-D", "-C", str(self.conf)]
@@ -182,6 +191,21 @@ class Cyrus:
         master, self._master = self._master, None
         if master is not None:
             processes.end(master, signal.SIGQUIT)
+
+    @property
+    def pid(self) -> int:
+        """The master; all processes of the server are in its session and process group."""
+        assert self._master is not None
+        return self._master.pid
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop all processes of the server meanwhile; the kernel still accepts connections."""
+        os.killpg(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.pid, signal.SIGCONT)
 
     def stop(self) -> None:
         """End the server, wait for it, and remove all that it leaves."""

@@ -90,6 +90,8 @@ cyrus_lmtp:
   allow_localhost
   rcpt_include_affixes
 
+{transport}
+
 begin retry
 
 * * F,2h,15m
@@ -113,6 +115,8 @@ class Variant:
     acl: Optional[Path] = None
     #: Goes into the ACL for RCPT, behind the verification.
     condition: str = ""
+    #: Goes into the transports section.
+    transport: Optional[Path] = None
 
 
 VARIANTS = {
@@ -163,6 +167,7 @@ class Daemon:
                 acls=_include(variant.acl),
                 conditions=variant.condition,
                 router=_include(variant.router),
+                transport=_include(variant.transport),
                 lmtp_port=lmtp_port or 1,
             )
         )
@@ -214,10 +219,15 @@ class Daemon:
             processes.end(process)
         shutil.rmtree(self.directory, ignore_errors=True)
 
+    @property
+    def pid(self) -> int:
+        """The daemon; its processes are in its session."""
+        assert self._process is not None
+        return self._process.pid
+
     def uid(self) -> int:
         """The user that the daemon runs as."""
-        assert self._process is not None
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        status = Path(f"/proc/{self.pid}/status").read_text()
         match = re.search(r"^Uid:\s+[0-9]+\s+([0-9]+)", status, re.MULTILINE)
         assert match is not None
         return int(match[1])

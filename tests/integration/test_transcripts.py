@@ -1,7 +1,7 @@
-"""The transcripts in exim/README.md are those of real sessions.
+"""The transcripts in exim/README.md and docs/choosing.md are those of real sessions.
 
-Each stands in the README between `<!-- recorded: NAME -->` and `<!-- end -->`, and is compared with
-a fresh one. With CYRUSQUOTA_RECORD=1 the fresh ones are written into the README instead.
+Each stands there between `<!-- recorded: NAME -->` and `<!-- end -->`, and is compared with a fresh
+one. With CYRUSQUOTA_RECORD=1 the fresh ones are written into the document instead.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from typing import Iterator
 
 import pytest
 
-from . import commands, exim, smtp
+from . import commands, exim, recipes, smtp
 from .cyrus import Cyrus
 from .exim_daemon import VARIANTS, Daemon, Variant
+from .recipes import RECIPES, Installed
 
 pytestmark = pytest.mark.integration
 
 README = commands.PROJECT / "exim" / "README.md"
+CHOOSING = commands.PROJECT / "docs" / "choosing.md"
 #: What differs from one session to the next, and what stands for it.
 _PASSING = (
     (r"\b20\d\d-\d\d-\d\d \d\d:\d\d:\d\d\b", "2026-01-31 12:00:00"),
@@ -40,16 +42,16 @@ def _settled(text: str) -> str:
     return "".join(f"{line.rstrip()}\n" for line in text.strip("\n").splitlines())
 
 
-def _assert_recorded(name: str, fresh: str) -> None:
-    text = README.read_text()
+def _assert_recorded(name: str, fresh: str, document: Path = README) -> None:
+    text = document.read_text()
     block = re.compile(
         rf"(<!-- recorded: {name} -->\n\n```text\n)(.*?)(```\n\n<!-- end -->)", re.DOTALL
     )
     match = block.search(text)
-    assert match is not None, f"no place for {name!r} in {README}"
+    assert match is not None, f"no place for {name!r} in {document}"
     fresh = _settled(fresh)
     if os.environ.get("CYRUSQUOTA_RECORD"):
-        README.write_text(text[: match.start(2)] + fresh + text[match.end(2) :])
+        document.write_text(text[: match.start(2)] + fresh + text[match.end(2) :])
     else:
         assert match[2] == fresh
 
@@ -60,16 +62,25 @@ def _dialogue(talk: smtp.Session) -> str:
     return "".join(f"{line}\n" for line in talk.heard[start:])
 
 
+Beside = tuple[Cyrus, dict[str, Installed]]
+
+
 @pytest.fixture(scope="module")
-def cyrus(needs_cyrus: None) -> Iterator[Cyrus]:
-    """A server on which jane is full and bob is not."""
+def beside(needs_cyrus: None, needs_exim: None) -> Iterator[Beside]:
+    """A server on which jane is full and bob is not, and the recipes that it is ready for."""
     with Cyrus() as server:
+        installed = {name: recipes.install(server, recipe) for name, recipe in RECIPES.items()}
         server.start()
         for user in ("jane", "bob"):
             server.create_user(user)
             server.set_quota(server.mailbox(user), storage_kib=10 if user == "jane" else 1000)
         server.fill("jane")
-        yield server
+        yield server, installed
+
+
+@pytest.fixture(scope="module")
+def cyrus(beside: Beside) -> Cyrus:
+    return beside[0]
 
 
 def _send(daemon: Daemon, *recipients: str) -> str:
@@ -139,3 +150,16 @@ def test_what_stays_in_the_queue(cyrus: Cyrus, overquota: Path) -> None:
         _send(daemon, "jane@example.net")
         _assert_recorded("late", daemon.wait_for_log("Over quota"))
         _assert_recorded("queue", daemon.run("-bp"))
+
+
+@pytest.mark.parametrize("way", RECIPES)
+def test_the_ways_of_choosing(way: str, beside: Beside, overquota: Path) -> None:
+    cyrus, installed = beside
+    commands.export(cyrus.conf, overquota)
+    there = installed[way]
+    with Daemon(overquota, there.recipe.variant, macros=there.macros) as daemon:
+        with smtp.session(daemon.port) as talk:
+            talk.begin(options=" SIZE=2000000")
+            for recipient in ("jane", "jane+imap", "bob", "carl"):
+                talk.rcpt(f"{recipient}@example.net")
+        _assert_recorded(way, _dialogue(talk), CHOOSING)
