@@ -15,7 +15,7 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' cyrusquota/__init__.py
 SDIST = dist/cyrusquota-$(VERSION).tar.gz
 WHEEL = dist/cyrusquota-$(VERSION)-py3-none-any.whl
 
-.PHONY: demo test lint format man fuzz bench bench-rcpt bench-follow dists zipapp deb check-wheel clean
+.PHONY: demo test lint format man fuzz bench bench-rcpt bench-choosing bench-follow dists zipapp deb check-wheel clean
 
 demo: $(VENV)/installed
 	$(BIN)/cyrusquota list --db $(EXAMPLE)
@@ -49,6 +49,10 @@ man: $(VENV)/tested
 # The time an RCPT takes with maps of several sizes and formats; needs root and Exim.
 bench-rcpt: $(VENV)/tested
 	$(BIN)/python -m bench.rcpt
+
+# The time an RCPT takes with a callout, smmapd, and a map; needs root, Exim and Cyrus.
+bench-choosing: $(VENV)/tested
+	$(BIN)/python -m bench.choosing
 
 fuzz: $(VENV)/fuzzed
 	$(BIN)/python -m fuzz --seconds $(SECONDS) --jobs $(JOBS) $(TARGETS)
