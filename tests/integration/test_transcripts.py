@@ -152,6 +152,14 @@ def test_what_stays_in_the_queue(cyrus: Cyrus, overquota: Path) -> None:
         _assert_recorded("queue", daemon.run("-bp"))
 
 
+def test_an_unknown_user_leads_to_a_bounce(cyrus: Cyrus, overquota: Path) -> None:
+    with Daemon(overquota, lmtp_port=cyrus.lmtp_port) as daemon:
+        _send(daemon, "carl@example.net")
+        daemon.wait_for_log("<= <>")
+        lines = [line for line in daemon.log().splitlines() if "carl" in line or "<= <>" in line]
+        _assert_recorded("bounce", "\n".join(lines))
+
+
 @pytest.mark.parametrize("way", RECIPES)
 def test_the_ways_of_choosing(way: str, beside: Beside, overquota: Path) -> None:
     cyrus, installed = beside
