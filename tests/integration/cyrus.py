@@ -152,10 +152,9 @@ class Cyrus:
         """Add a line for SERVICES in cyrus.conf, as the documents have it, before the start."""
         with_conf = re.sub(r'cmd="(\S+?)(?=[ "])', rf'cmd="{PROGRAMS}/\1 -C {self.conf}', line)
         assert with_conf != line
-        services = self.all_services.read_text()
-        self.all_services.write_text(
-            services.replace("SERVICES {\n", f"SERVICES {{\n{with_conf}\n")
-        )
+        for path in (self.cyrus_conf, self.all_services):
+            services = path.read_text()
+            path.write_text(services.replace("SERVICES {\n", f"SERVICES {{\n{with_conf}\n"))
 
     def start(self) -> None:
         """Start the server and wait until it answers."""

@@ -108,7 +108,8 @@ def _site(maxchild: Optional[int] = None) -> Iterator[Site]:
         cyrus.create("shared")
         cyrus.let_anyone_post("shared")
         for name, more in (("map", ()), ("headroom", ("--headroom", "50K"))):
-            commands.export(cyrus.conf, directory / name, "--key", "address", *more)
+            options = ("--key", "address", "--service", "lmtp", *more)
+            commands.export(cyrus.conf, directory / name, *options)
         daemons = {
             name: stack.enter_context(_daemon(there, directory / name))
             for name, there in installed.items()

@@ -16,7 +16,7 @@ import pytest
 from . import commands, exim, recipes, smtp
 from .cyrus import Cyrus
 from .exim_daemon import VARIANTS, Daemon, Variant
-from .recipes import RECIPES, Installed
+from .recipes import RECIPES
 
 pytestmark = pytest.mark.integration
 
@@ -62,25 +62,20 @@ def _dialogue(talk: smtp.Session) -> str:
     return "".join(f"{line}\n" for line in talk.heard[start:])
 
 
-Beside = tuple[Cyrus, dict[str, Installed]]
-
-
 @pytest.fixture(scope="module")
-def beside(needs_cyrus: None, needs_exim: None) -> Iterator[Beside]:
-    """A server on which jane is full and bob is not, and the recipes that it is ready for."""
+def cyrus(needs_cyrus: None) -> Iterator[Cyrus]:
+    """A server on which jane is full and bob is not."""
     with Cyrus() as server:
-        installed = {name: recipes.install(server, recipe) for name, recipe in RECIPES.items()}
-        server.start()
-        for user in ("jane", "bob"):
-            server.create_user(user)
-            server.set_quota(server.mailbox(user), storage_kib=10 if user == "jane" else 1000)
-        server.fill("jane")
-        yield server, installed
+        _start(server)
+        yield server
 
 
-@pytest.fixture(scope="module")
-def cyrus(beside: Beside) -> Cyrus:
-    return beside[0]
+def _start(server: Cyrus) -> None:
+    server.start()
+    for user in ("jane", "bob"):
+        server.create_user(user)
+        server.set_quota(server.mailbox(user), storage_kib=10 if user == "jane" else 1000)
+    server.fill("jane")
 
 
 def _send(daemon: Daemon, *recipients: str) -> str:
@@ -161,13 +156,14 @@ def test_an_unknown_user_leads_to_a_bounce(cyrus: Cyrus, overquota: Path) -> Non
 
 
 @pytest.mark.parametrize("way", RECIPES)
-def test_the_ways_of_choosing(way: str, beside: Beside, overquota: Path) -> None:
-    cyrus, installed = beside
-    commands.export(cyrus.conf, overquota)
-    there = installed[way]
-    with Daemon(overquota, there.recipe.variant, macros=there.macros) as daemon:
-        with smtp.session(daemon.port) as talk:
-            talk.begin(options=" SIZE=2000000")
-            for recipient in ("jane", "jane+imap", "bob", "carl"):
-                talk.rcpt(f"{recipient}@example.net")
-        _assert_recorded(way, _dialogue(talk), CHOOSING)
+def test_the_ways_of_choosing(way: str, needs_cyrus: None, overquota: Path) -> None:
+    with Cyrus() as server:
+        there = recipes.install(server, RECIPES[way])
+        _start(server)
+        commands.export(server.conf, overquota, "--service", "lmtp")
+        with Daemon(overquota, there.recipe.variant, macros=there.macros) as daemon:
+            with smtp.session(daemon.port) as talk:
+                talk.begin(options=" SIZE=2000000")
+                for recipient in ("jane", "jane+imap", "bob", "carl"):
+                    talk.rcpt(f"{recipient}@example.net")
+            _assert_recorded(way, _dialogue(talk), CHOOSING)
