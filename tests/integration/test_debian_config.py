@@ -13,7 +13,9 @@ import pytest
 from cyrusquota.mta.exim import Exim
 from tests.site import Site
 
-from . import exim
+from . import exim, recipes
+from .cyrus import Cyrus
+from .recipes import RECIPES
 
 pytestmark = pytest.mark.integration
 
@@ -127,3 +129,32 @@ def test_the_unsplit_configuration(etc: Path, overquota: Path) -> None:
     macro = f"CYRUSQUOTA_MAP = {overquota}\n"
     template.write_text(macro + text.replace(after, after + include))
     _assert_it_defers_jane_alone(_configure(etc, split=False))
+
+
+def test_the_callout_in_the_split_configuration(needs_cyrus: None, etc: Path) -> None:
+    """The way that docs/choosing.md describes."""
+    callout = RECIPES["callout"]
+    variant = callout.variant
+    assert variant.acl is not None and variant.transport is not None
+    local_acl = etc / "local_acl"
+    local_acl.write_text(variant.condition)
+    conf_d = etc / "conf.d"
+    shutil.copy(variant.router, conf_d / "router" / "450_cyrusquota-callout")
+    shutil.copy(variant.transport, conf_d / "transport" / "30_cyrusquota-callout")
+    shutil.copy(variant.acl, conf_d / "acl" / "20_cyrusquota-callout")
+    with Cyrus() as cyrus:
+        there = recipes.install(cyrus, callout)
+        cyrus.start()
+        cyrus.create_user("jane")
+        cyrus.set_quota(cyrus.mailbox("jane"), storage_kib=10)
+        macros = {**there.macros, "CHECK_RCPT_LOCAL_ACL_FILE": local_acl, "MAIN_HOST_LOOKUP": ":"}
+        (conf_d / "main" / "000_cyrusquota-macros").write_text(
+            "".join(f"{name} = {value}\n" for name, value in macros.items())
+        )
+        lines = ["EHLO client.example.org", "MAIL FROM:<> SIZE=20000"]
+        lines += [f"RCPT TO:<{recipient}@example.net>" for recipient in ("jane", "carl")]
+        lines += ["RSET", "MAIL FROM:<>", "RCPT TO:<jane@example.net>", "QUIT"]
+        said = "".join(f"{line}\r\n" for line in lines).encode()
+        done = exim.run("-bhc", exim.CLIENT, stdin=said, conf=_configure(etc, split=True))
+    codes = re.findall(rb"^([2-5][0-9][0-9]) ", done.stdout, re.MULTILINE)
+    assert b" ".join(codes) == b"220 250 250 451 550 250 250 250 221"
