@@ -12,8 +12,8 @@ from . import exim, smtp
 from .cyrus import Cyrus
 from .exim_daemon import VARIANTS, Variant
 
-_CALLOUT = exim.DIRECTORY / "callout"
-_SMMAPD = exim.DIRECTORY / "smmapd"
+CALLOUT = exim.DIRECTORY / "callout"
+SMMAPD = exim.DIRECTORY / "smmapd"
 
 
 @attrs.frozen
@@ -31,19 +31,19 @@ class Recipe:
 RECIPES = {
     "callout": Recipe(
         Variant(
-            _CALLOUT / "router.conf",
-            acl=_CALLOUT / "acl.conf",
+            CALLOUT / "router.conf",
+            acl=CALLOUT / "acl.conf",
             condition="require acl = cyrusquota_callout",
-            transport=_CALLOUT / "transport.conf",
+            transport=CALLOUT / "transport.conf",
         ),
         {"CYRUSQUOTA_LMTP_PORT": "{port}"},
-        _CALLOUT / "cyrus.conf",
-        _CALLOUT / "imapd.conf",
+        CALLOUT / "cyrus.conf",
+        CALLOUT / "imapd.conf",
     ),
     "smmapd": Recipe(
-        Variant(_SMMAPD / "router.conf"),
+        Variant(SMMAPD / "router.conf"),
         {"CYRUSQUOTA_SMMAPD": "inet:127.0.0.1:{port}"},
-        _SMMAPD / "cyrus.conf",
+        SMMAPD / "cyrus.conf",
     ),
     "map": Recipe(VARIANTS["lsearch"]),
 }

@@ -242,6 +242,15 @@ def test_the_table_says_what_was_observed(observed: Observed) -> None:
     assert said == {label: list(map(_word, found)) for label, found in observed.items()}
 
 
+def test_the_table_has_the_seconds_that_the_recipes_wait() -> None:
+    acl = (recipes.CALLOUT / "acl.conf").read_text()
+    router = (recipes.SMMAPD / "router.conf").read_text()
+    seconds = [re.findall(r"callout=(\d+)s", acl), re.findall(r"\{(\d+)s\}", router)]
+    rows = {label: cells for label, *cells in _rows(PAGE.read_text("utf-8"))}
+    for label in (*FROZEN, *BUSY):
+        assert [re.findall(r"(\d+) s\b", cell) for cell in rows[label]] == [*seconds, []]
+
+
 def _recorded(text: str, observed: Observed) -> str:
     for label, found in observed.items():
         (line,) = re.findall(rf"^\| {re.escape(label)} \|.*$", text, re.MULTILINE)
