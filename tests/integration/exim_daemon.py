@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -224,6 +226,20 @@ class Daemon:
         """The daemon; its processes are in its session."""
         assert self._process is not None
         return self._process.pid
+
+    def hang_up(self) -> None:
+        """Send SIGHUP, upon which the daemon starts again."""
+        os.kill(self.pid, signal.SIGHUP)
+
+    def reload(self) -> None:
+        """Have the daemon read its configuration again."""
+        starts = self.log().count("daemon started")
+        self.hang_up()
+        deadline = time.monotonic() + smtp.PATIENCE
+        while self.log().count("daemon started") == starts:
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.02)
+        self._wait_until_ready()
 
     def uid(self) -> int:
         """The user that the daemon runs as."""

@@ -158,7 +158,6 @@ def test_no_more_is_searched_than_the_limit(
         ("{logs}/%slog : syslog", "mainlog"),
         ("syslog : {logs}/%slog", "mainlog"),
         ("syslog:{logs}/exim_%s.log", "exim_main.log"),
-        ("{logs}/exim.log", "exim.log"),
         ("{logs}/%slog-%D", "mainlog-20260131"),
         ("{logs}/%M-%s", "202601-main"),
         ("{logs}/a[1]::%s", "a[1]:main"),
