@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import re
+import shlex
 import shutil
 import subprocess
 from typing import Mapping, Optional
@@ -152,6 +153,14 @@ class Exim:
         result = answer["result"]
         return None if result.startswith(_FAILED) else result
 
+    def command(self, *arguments: str) -> str:
+        """Return a command line for a shell that gives this Exim these arguments."""
+        return shlex.join(self._words(*arguments))
+
+    def _words(self, *arguments: str) -> list[str]:
+        config = () if self.config is None else ("-C", self.config)
+        return [self.program, *config, *arguments]
+
     def _printed(self, *what: str) -> str:
         done = self._run("-bP", *what)
         if done.returncode != 0:
@@ -159,10 +168,9 @@ class Exim:
         return done.stdout
 
     def _run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        config = () if self.config is None else ("-C", self.config)
         try:
             return subprocess.run(
-                [self.program, *config, *arguments],
+                self._words(*arguments),
                 input=stdin,
                 capture_output=True,
                 text=True,

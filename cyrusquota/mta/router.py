@@ -13,6 +13,7 @@ from typing import Iterator, Optional, Sequence
 import attrs
 
 from cyrusquota.mta.exim import Driver, Exim
+from cyrusquota.mta.transport import leads_to_cyrus
 
 #: The options in which a router can use a file.
 _ASKING = ("condition", "data", "address_data", "set", "local_parts", "require_files")
@@ -83,6 +84,30 @@ def overquota_routers(routers: Sequence[Driver], path: str) -> Iterator[Overquot
             yield OverquotaRouter(router, position, path)
         elif files and _is_overquota_router(router):
             yield OverquotaRouter(router, position, files[0])
+
+
+def alias_routers(routers: Sequence[Driver]) -> Iterator[tuple[int, Driver]]:
+    """Return the routers that look aliases up when recipients are verified, with their position.
+
+    Those for local accounts only, such as Debian's lowuid_aliases, are none.
+    """
+    for position, router in enumerate(routers):
+        looks_up = "lookup" in router.text("data") or bool(router.text("file"))
+        verifies = router.is_on("verify_recipient") and not router.is_on("verify_only")
+        is_for_users = router.text("driver") == "redirect" and not router.is_on("check_local_user")
+        if is_for_users and verifies and looks_up:
+            yield position, router
+
+
+def delivering_routers(routers: Sequence[Driver], transports: Sequence[Driver]) -> list[Driver]:
+    """Return the routers that may deliver to Cyrus."""
+    names = {one.name for one in transports if leads_to_cyrus(one)}
+    # A name with a `$` is expanded for each message, and may be any.
+    return [
+        router
+        for router in routers
+        if router.text("transport") in names or (names and "$" in router.text("transport"))
+    ]
 
 
 def _is_overquota_router(router: Driver) -> bool:

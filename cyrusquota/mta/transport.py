@@ -1,6 +1,6 @@
-"""Recognise transports that tell Cyrus to ignore quotas (IGNOREQUOTA in LMTP).
+"""Recognise transports to Cyrus, and those that tell it to ignore quotas (IGNOREQUOTA in LMTP).
 
-Over such a transport, lmtpd refuses nobody for STORAGE or MESSAGE; it still refuses for the other
+Over one of the latter, lmtpd refuses nobody for STORAGE or MESSAGE; it still refuses for the other
 two resources (imap/lmtpd.c, verify_user). Exim's drivers lmtp and smtp have an option for it, and a
 pipe may lead to Cyrus's `deliver -q`.
 """
@@ -24,6 +24,14 @@ _SHORT = "C:df:r:m:a:F:eE:lqD"
 _LONG = ["return-path=", "mailbox=", "auth-id=", "ignore-quota", "lmtp"]
 
 
+def leads_to_cyrus(transport: Driver) -> bool:
+    """Return whether `transport` speaks LMTP, or runs `deliver`."""
+    driver = transport.text("driver")
+    if driver == "pipe":
+        return _deliver_options(transport.text("command")) is not None
+    return driver == "lmtp" or (driver == "smtp" and transport.text("protocol") == "lmtp")
+
+
 def quota_ignored_by(transport: Driver) -> Optional[str]:
     """Return the option by which `transport` has Cyrus ignore quotas, or None."""
     driver = transport.text("driver")
@@ -33,16 +41,16 @@ def quota_ignored_by(transport: Driver) -> Optional[str]:
     is_lmtp = driver == "smtp" and transport.text("protocol") == "lmtp"
     if is_lmtp and transport.is_on("lmtp_ignore_quota"):
         return "lmtp_ignore_quota"
-    return "deliver -q" if driver == "pipe" and _ignores(transport.text("command")) else None
+    options = _deliver_options(transport.text("command")) if driver == "pipe" else None
+    return "deliver -q" if not {"-q", "--ignore-quota"}.isdisjoint(options or ()) else None
 
 
-def _ignores(command: str) -> bool:
-    """Return whether `command` is a `deliver` that ignores quotas."""
+def _deliver_options(command: str) -> Optional[list[str]]:
+    """Return the names of the options with which `command` runs `deliver`, None if it does not."""
     try:
         words = shlex.split(command)
         if not words or os.path.basename(words[0]) not in _DELIVER:
-            return False
-        options = getopt.gnu_getopt(words[1:], _SHORT, _LONG)[0]
+            return None
+        return [name for name, _ in getopt.gnu_getopt(words[1:], _SHORT, _LONG)[0]]
     except (ValueError, getopt.GetoptError):
-        return False
-    return any(name in ("-q", "--ignore-quota") for name, _ in options)
+        return None
