@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Optional
 
@@ -28,6 +29,14 @@ HEADER = (
     b"\t--Jim Morris on Andrew\n"
     b"%b\t24088d0e5fb9c0de\n\n%b\tlrswipkxtecda\t\n"
 )
+#: A router that refuses whom the doctor invents.
+UNKNOWN = """\
+unknown:
+  driver = redirect
+  local_parts = ^cyrusquota-
+  allow_fail
+  data = :fail: no such user
+"""
 FULL = "%(S (999999 1) M (0) AS (0) NF (0))"
 GOOD = "%(S (5 100000) M (0) AS (0) NF (0))"
 
@@ -42,6 +51,7 @@ class Site:
         self.mailboxes = directory / "mailboxes.db"
         self.map = directory / "map" / "overquota"
         self.exim_conf = directory / "exim.conf"
+        self.exim_log = directory / "log" / "mainlog"
         self.etc = directory / "root" / "etc"
         self.program = directory / "root" / "usr" / "local" / "sbin" / "cyrusquota-export"
         directory.mkdir(exist_ok=True)
@@ -124,8 +134,19 @@ class Site:
             before = before.replace(verify, f"{verify}  require acl = cyrusquota_defer\n")
         text = before + (EXIM / variant / "router.conf").read_text() + after
         macros = f"CYRUSQUOTA_MAP = {self.map}\nhostlist relay_from_hosts = 127.0.0.1\n"
-        self.exim_conf.write_text(macros + text)
+        macros += f"log_file_path = {self.exim_log.parent}/%slog\n"
+        self.exim_conf.write_text(macros + text.replace("\ncyrus:\n", f"\n{UNKNOWN}\ncyrus:\n"))
         self.exim_conf.chmod(0o644)
+        self.exim_log.parent.mkdir(exist_ok=True)
+        # For the Exim user.
+        self.exim_log.parent.chmod(0o777)
+        self.start_exim(in_seconds=3600)
+
+    def start_exim(self, in_seconds: float) -> None:
+        """Have the log say that a daemon has started, relative to now."""
+        then = datetime.now(timezone.utc) + timedelta(seconds=in_seconds)
+        line = "exim 4.96 daemon started: pid=4711, -q30m, listening for SMTP on port 25"
+        self.exim_log.write_text(f"{then:%Y-%m-%d %H:%M:%S} +0000 {line}\n")
 
     def edit_exim(self, pattern: str, by: str = "") -> None:
         """Replace all that matches in Exim's configuration, which must be something."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import textwrap
 from collections import Counter
 from pathlib import Path
-from typing import Optional, Sequence
+from typing import Any, Iterator, Optional, Sequence
 
 import click
 
@@ -66,7 +68,7 @@ _how = under(Heading.RUN)
     type=click.Path(exists=True, file_okay=False),
     help="Look for crontabs and units below DIR.",
 )
-@format_option("a line for each finding")
+@format_option("a paragraph for each finding")
 @_how("-q", "--quiet", is_flag=True, help="Print only warnings and errors.")
 def examine(
     config: str,
@@ -83,7 +85,7 @@ def examine(
     Check imapd.conf and the quota database, the map and the rights to it, Exim's configuration and
     its answers about a full user and one who is not, and the crontab or the unit that runs
     cyrusquota-export. Nothing is changed. Run it as root; otherwise it says what it could not
-    check.
+    check. A finding that follows from another is held back until that one is gone.
 
     The exit status is 0 if nothing is worse than a note, 1 with warnings, 2 with errors.
     """
@@ -91,38 +93,73 @@ def examine(
     systemctl = shutil.which("systemctl", path="/usr/bin:/bin") if runs_systemd else None
     output = settings.exported(click.get_current_context())
     host = Host(config, path, mta, domain, Path(root), systemctl, service, output)
-    findings = list(doctor.examine(host))
-    shown = [one for one in findings if not quiet or one.kind.severity.exit_status]
+    findings = doctor.examine(host)
+    shown = [one for one in findings if not quiet or one.severity.exit_status]
     worst = doctor.worst(findings)
     if form == "json":
         click.echo(json_text({"severity": worst.name.lower(), "findings": [*map(_object, shown)]}))
     else:
         screen = terminal()
         for one in shown:
-            click.echo(_line(one, screen))
+            click.echo("\n".join(_lines(one, screen)))
         if not quiet:
             click.echo(_summary(findings))
     return worst.exit_status
 
 
-def _object(one: Finding) -> dict[str, str]:
-    severity = one.kind.severity.name.lower()
-    return {"id": one.kind.id, "severity": severity, "said": one.said, "do": one.do}
+def _object(one: Finding) -> dict[str, Any]:
+    return {
+        "id": one.kind.id,
+        "severity": one.severity.name.lower(),
+        "said": one.said,
+        "do": one.advice,
+        "commands": one.commands,
+        "held_back": one.held_back,
+    }
 
 
 _COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "red"}
+_INDENT, _DO, _MORE = " " * 9, "Do: ", " " * 4
+#: Where there is no terminal, and the longest line where there is one.
+_WIDTH, _MAX_WIDTH = 80, 100
+#: A space within a command of Cyrus's, which is not broken.
+_COMMAND, _KEPT = re.compile(r"`[^`]*`"), "\x00"
 
 
-def _line(one: Finding, screen: Terminal) -> str:
-    severity = f"{one.kind.severity.name.lower():8}"
-    do = f"; {one.do}" if one.do else ""
-    coloured = screen.coloured(severity, _COLOURS.get(one.kind.severity))
-    return f"{coloured} {printable(f'{one.kind.id}: {one.said}{do}')}"
+def _lines(one: Finding, screen: Terminal) -> Iterator[str]:
+    """Yield what was found, and what to do; a command has a line to itself, to be copied."""
+    width = min(screen.width or _WIDTH, _MAX_WIDTH)
+    severity = f"{one.severity.name.lower():8}"
+    first, *more = _wrapped(f"{one.kind.id}: {one.said}", width, "", "")
+    yield f"{screen.coloured(severity, _COLOURS.get(one.severity))} {first}"
+    yield from (f"{_INDENT}{line}" for line in more)
+    if one.do or one.commands:
+        end = ":" if one.do and one.commands else ""
+        yield from (f"{_INDENT}{line}" for line in _wrapped(f"{one.do}{end}", width, _DO, _MORE))
+    for command in one.commands:
+        yield f"{_INDENT}{_MORE}{screen.coloured(printable(command), 'cyan')}"
+    if one.held_back:
+        text = f"Held back until this is done: {', '.join(one.held_back)}"
+        yield from (f"{_INDENT}{line}" for line in _wrapped(text, width, "", _MORE))
+
+
+def _wrapped(text: str, width: int, first: str, more: str) -> list[str]:
+    """Return `text` in lines; names and commands in it are not broken."""
+    whole = _COMMAND.sub(lambda command: command[0].replace(" ", _KEPT), printable(text))
+    lines = textwrap.wrap(
+        whole,
+        width - len(_INDENT),
+        initial_indent=first,
+        subsequent_indent=more,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line.replace(_KEPT, " ") for line in lines] or [first]
 
 
 def _summary(findings: Sequence[Finding]) -> str:
     """Return how many findings there are of each severity, the worst first."""
-    counts = Counter(one.kind.severity for one in findings)
+    counts = Counter(one.severity for one in findings)
     said = [
         count_of(counts[severity], severity.name.lower())
         for severity in (Severity.ERROR, Severity.WARNING, Severity.NOTE)

@@ -1,8 +1,9 @@
 """Check imapd.conf, the quota database, the map, Exim and the schedule.
 
-There is one module for each side (`cyrus`, `map_file`, `exim`, `schedule`); `kinds` and
-`kinds_exim` list all kinds of findings. The doctor only reads: it changes, locks, delivers and
-reloads nothing. A file that it may not read is a finding, not an error.
+There is one module for each side (`cyrus`, `map_file`, `exim` and `exim_answers`, `schedule`);
+`kinds` and `kinds_exim` list all kinds of findings, and which of them follow from others. The
+doctor only reads: it changes, locks, delivers and reloads nothing. A file that it may not read is a
+finding, not an error.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from typing import Iterator, Optional
 
 import attrs
 
-from cyrusquota.doctor import cyrus, map_file, schedule
+from cyrusquota.doctor import cyrus, exim_answers, map_file, schedule
 from cyrusquota.doctor import exim as exim_side
-from cyrusquota.doctor.findings import KINDS, Finding, worst
+from cyrusquota.doctor.export_command import ExportCommand
+from cyrusquota.doctor.findings import KINDS, Finding, without_consequences, worst
 from cyrusquota.doctor.kinds import Kind, Severity
+from cyrusquota.doctor.schedule import Schedule
 from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH
 from cyrusquota.mta.exim import Exim
 
@@ -42,16 +45,24 @@ class Host:
     exports_to: Optional[str] = None
 
 
-def examine(host: Host) -> Iterator[Finding]:
-    """Check `host` and return all findings, from Cyrus to Exim."""
-    found, quotas = cyrus.examine(host.config, host.service)
-    yield from found
-    configured, router, exim = exim_side.check_configuration(host.exim, host.map or DEFAULT_PATH)
+def examine(host: Host) -> list[Finding]:
+    """Check `host` and return the findings, from Cyrus to Exim, without their consequences."""
+    return without_consequences(list(_everything(host)))
+
+
+def _everything(host: Host) -> Iterator[Finding]:
+    configured, router, exim = exim_side.check_configuration(
+        host.exim, host.map or DEFAULT_PATH, host.config
+    )
     path = host.map or (DEFAULT_PATH if router is None else router.map)
     max_age = DEFAULT_MAX_AGE if router is None else router.max_age
-    found, table = map_file.examine(path, max_age, exim, quotas, time.time())
+    jobs = Schedule.below(host.root)
+    export = ExportCommand.on_host(jobs, path, host.exports_to, host.config)
+    found, quotas = cyrus.examine(host.config, host.service, export)
+    yield from found
+    found, table = map_file.examine(path, max_age, exim, quotas, export, time.time())
     yield from found
     yield from configured
-    if exim is not None and router is not None:
-        yield from exim_side.check_answers(exim, router, path, table, quotas, host.domain)
-    yield from schedule.examine(host.root, path, max_age, host.systemctl, host.exports_to)
+    if exim is not None:
+        yield from exim_answers.examine(exim, router, path, table, quotas, host.domain)
+    yield from schedule.examine(jobs, path, max_age, host.systemctl, host.exports_to, export.line())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
+import shlex
 import stat
 from typing import Callable, Iterable, Iterator, Optional
 
@@ -12,10 +14,12 @@ import attrs
 from cyrusquota.cyrus import imapdconf
 from cyrusquota.cyrus.imapdconf import ImapdConf
 from cyrusquota.cyrus.names import Recipient, ascii_lower, recipient
+from cyrusquota.doctor.export_command import ExportCommand
 from cyrusquota.doctor.findings import Finding, finding
 from cyrusquota.errors import (
     ConfigError,
     CyrusQuotaError,
+    NoSuchSource,
     OnProblem,
     SourceForbidden,
     UnsupportedBackend,
@@ -37,6 +41,8 @@ _ALIASES = frozenset((ALWAYS_EXEMPT, "root", "abuse", "hostmaster", "webmaster",
 _GOOD = 3
 #: How many headers are checked, and how many at a time.
 _HEADERS, _BATCH = 100_000, 1 << 13
+#: The command in an error message that dumps a database.
+_DUMPING = re.compile(r"(?:cyr_dbtool .+ show|db_dump -p .+?)(?= \|)")
 
 
 @attrs.frozen
@@ -50,14 +56,16 @@ class Quotas:
     good: tuple[Recipient, ...]
 
 
-def examine(path: str, service: Optional[str] = None) -> tuple[list[Finding], Optional[Quotas]]:
+def examine(
+    path: str, service: Optional[str], export: ExportCommand
+) -> tuple[list[Finding], Optional[Quotas]]:
     """Check what the imapd.conf at `path` names; return findings, and the quotas if readable."""
     try:
         conf = imapdconf.load(path, service)
         found = [*_configuration(conf), *_options(conf)]
-        reading = _QuotaCheck(conf)
+        reading = _QuotaCheck(conf, export)
     except ConfigError as error:
-        return [finding("imapd-conf-bad", *_split(error))], None
+        return [finding("imapd-conf-bad", _split(error)[0])], None
     found += reading.findings()
     return found, reading.quotas
 
@@ -107,6 +115,7 @@ class _QuotasFailed(Exception):
 @attrs.define
 class _QuotaCheck:
     conf: ImapdConf
+    export: ExportCommand
     quotas: Optional[Quotas] = None
     _has_users: bool = False
     _problems: list[CyrusQuotaError] = attrs.field(factory=list)
@@ -114,25 +123,24 @@ class _QuotaCheck:
     def findings(self) -> Iterator[Finding]:
         engine = self.conf.get("sql_engine")
         if self.conf.quota_backend == "sql" and engine not in (None, "sqlite"):
-            yield finding(
-                "quota-db-tool",
-                f"the quotas are in a {engine} server",
-                f"cyr_dbtool {self.conf.quota_path} sql show | cyrusquota-export --dump - -o FILE",
-            )
+            path = shlex.quote(str(self.conf.quota_path))
+            command = self.export.of_dump(f"cyr_dbtool {path} sql show")
+            yield finding("quota-db-tool", f"the quotas are in a {engine} server", command)
             return
         quotas = source.from_config(self.conf)
         yield from self._rights(quotas)
         try:
             yield from self._evaluate(quotas)
         except _QuotasFailed as failed:
-            yield _unreadable("quota-db-bad", failed.error)
+            yield self._unreadable("quota-db-bad", failed.error)
         except CyrusQuotaError as error:
-            yield _unreadable("mailboxes-bad", error, has_advice=False)
+            yield self._unreadable("mailboxes-bad", error)
 
     def _rights(self, quotas: Source) -> Iterator[Finding]:
         path = quotas.path
         if path is not None and is_open(str(path)):
-            yield finding("quota-db-open", f"{path}: any user can write it", f"chmod o-w {path}")
+            command = f"chmod o-w {shlex.quote(str(path))}"
+            yield finding("quota-db-open", f"{path}: any user can write it", command)
 
     def _evaluate(self, quotas: Source) -> Iterator[Finding]:
         host = Site.from_config(self.conf)
@@ -193,9 +201,45 @@ class _QuotaCheck:
         if self._problems:
             count, first = len(self._problems), self._problems[0]
             said = "1 problem" if count == 1 else f"{count} problems, the first"
-            yield finding("quota-db-records", f"{said}: {first}")
+            command = self.export.line("--dry-run")
+            yield finding("quota-db-records", f"{said}: {first}", command)
         if quotas.roots and not self._has_users:
             yield finding("no-inboxes", "mailboxes.db has no INBOX on this server")
+
+    def _unreadable(self, kind: str, error: CyrusQuotaError) -> Finding:
+        said, do = _split(error)
+        why = self._why_new() if isinstance(error, NoSuchSource) else None
+        if why is not None:
+            return finding("quota-db-new", f"{said}: {why}")
+        if isinstance(error, SourceForbidden):
+            return finding("not-seen", said, do=do)
+        if isinstance(error, UnsupportedBackend):
+            dumped = _DUMPING.search(do or "")
+            return finding(
+                "quota-db-tool", said, *((self.export.of_dump(dumped[0]),) if dumped else ())
+            )
+        if kind == "mailboxes-bad":
+            return finding(kind, said, self.export.line("--no-mailboxes"))
+        return finding(kind, said, do=do)
+
+    def _why_new(self) -> Optional[str]:
+        """Return why Cyrus has no quota database yet, or None if it should have one.
+
+        Cyrus makes the file with the first mailbox, or the tree (quotalegacy) with the first limit
+        (tried with 3.6.1).
+        """
+        conf = self.conf
+        if conf.quota_path.exists() or not os.path.isdir(conf.configdirectory):
+            return None
+        if not conf.mailboxes_path.exists():
+            return "Cyrus was never started"
+        try:
+            has_users = any(True for _ in Site.from_config(conf).inboxes(_ignore))
+        except CyrusQuotaError:
+            return None
+        if not has_users:
+            return "Cyrus has no mailboxes yet"
+        return "no limit was ever set" if conf.quota_backend == "quotalegacy" else None
 
 
 def _watched(roots: Iterable[QuotaRoot]) -> Iterator[QuotaRoot]:
@@ -218,15 +262,6 @@ def is_open(path: str) -> bool:
         return False
     writable = bool(status.st_mode & stat.S_IWOTH)
     return writable and not (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX)
-
-
-def _unreadable(kind: str, error: CyrusQuotaError, *, has_advice: bool = True) -> Finding:
-    if isinstance(error, SourceForbidden):
-        kind = "not-seen"
-    elif isinstance(error, UnsupportedBackend):
-        kind = "quota-db-tool"
-    said, do = _split(error)
-    return finding(kind, said, do if has_advice or kind != "mailboxes-bad" else None)
 
 
 def _split(error: CyrusQuotaError) -> tuple[str, Optional[str]]:

@@ -29,15 +29,36 @@ class Severity(enum.Enum):
 
 @attrs.frozen
 class Kind:
-    """A kind of finding: its name, how bad it is, what it means, and what to do."""
+    """A kind of finding: its name, how bad it is, what it means, and what to do.
+
+    `commands` are those of a shell that do it, with words in capitals for what differs. A finding
+    is held back where one of its `causes`, other kinds, was found too.
+    """
 
     id: str
     severity: Severity
     means: str
     do: str = ""
+    commands: tuple[str, ...] = ()
+    causes: tuple[str, ...] = ()
 
 
 OK, NOTE, WARNING, ERROR = Severity.OK, Severity.NOTE, Severity.WARNING, Severity.ERROR
+
+#: Where they are found, the export fails, so the map is not renewed.
+EXPORT_FAILS = ("imapd-conf-bad", "quota-db-bad", "quota-db-new", "quota-db-tool", "mailboxes-bad")
+#: Where they are found, the map is missing, or gets old.
+_NOT_RENEWED = (
+    *EXPORT_FAILS,
+    "map-link",
+    "map-open",
+    "schedule-disabled",
+    "schedule-failed",
+    "schedule-program",
+    "schedule-map",
+)
+#: Where they are found, the map lists nobody.
+_NOBODY = ("quota-db-empty", "no-inboxes", "catch-all")
 
 CYRUS_KINDS = (
     Kind("imapd-conf", OK, "imapd.conf can be read."),
@@ -67,16 +88,26 @@ CYRUS_KINDS = (
         "check that quota_db, quota_db_path and configdirectory are those that Cyrus uses",
     ),
     Kind(
+        "quota-db-new",
+        WARNING,
+        "There is no quota database yet: Cyrus was never started, or no limit was ever set. The"
+        " export fails until there is one.",
+        "start Cyrus and set a limit; if both was done, check that the file system is mounted, and"
+        " that imapd.conf is the one that Cyrus uses",
+    ),
+    Kind(
         "quota-db-tool",
         ERROR,
         "The quota database is in a format that cyrusquota cannot read (BerkeleyDB, SQL server).",
-        "pipe a dump into the export: cyrusquota-export --dump -",
+        "pipe a dump into the export",
+        ("cyr_dbtool DATABASE BACKEND show | cyrusquota-export --dump - -o MAP",),
     ),
     Kind(
         "quota-db-records",
         WARNING,
         "Some quota roots or headers cannot be read. The users concerned are not listed.",
-        "run cyrusquota-export --dry-run; each message says how to repair it",
+        "run the export without writing; each message says how to repair it",
+        ("cyrusquota-export --dry-run",),
     ),
     Kind(
         "quota-db-empty",
@@ -95,14 +126,16 @@ CYRUS_KINDS = (
         "quota-db-open",
         WARNING,
         "Any user of this host can write the quota database, and so decide who gets mail.",
-        "chmod o-w",
+        "take that right away",
+        ("chmod o-w DATABASE",),
     ),
     Kind(
         "mailboxes-bad",
         ERROR,
         "mailboxes.db cannot be read, so the export stops. It is needed for users without a quota"
         " root of their own.",
-        "check mboxlist_db_path, or run cyrusquota-export --no-mailboxes",
+        "check mboxlist_db_path, or do without it",
+        ("cyrusquota-export -o MAP --no-mailboxes",),
     ),
     Kind(
         "no-inboxes",
@@ -181,7 +214,9 @@ MAP_KINDS = (
         "map-missing",
         ERROR,
         "There is no map, so nobody is deferred.",
-        "write one: cyrusquota-export -o FILE",
+        "write one",
+        ("cyrusquota-export -o MAP",),
+        (*_NOT_RENEWED, "router-map"),
     ),
     Kind(
         "map-foreign",
@@ -193,39 +228,47 @@ MAP_KINDS = (
         "map-old",
         ERROR,
         "The map is too old for the router, so nobody is deferred.",
-        "find out why the export has not renewed it: run it by hand and read its messages",
+        "run the export by hand, and read its messages",
+        ("cyrusquota-export -v -o MAP",),
+        (*_NOT_RENEWED, "map-held", "schedule-seldom"),
     ),
     Kind(
         "map-late",
         WARNING,
         "The map has not been renewed for half of the time that the router allows, or for an hour"
         " if the router does not check its age.",
-        "find out why the export has not renewed it: run it by hand and read its messages",
+        "run the export by hand, and read its messages",
+        ("cyrusquota-export -v -o MAP",),
+        (*_NOT_RENEWED, "map-held", "schedule-seldom"),
     ),
     Kind(
         "map-future",
         WARNING,
         "The modification time of the map is in the future, so it would stay valid too long.",
-        "set the clock, then touch the map",
+        "set the clock, then renew the map",
+        ("touch MAP",),
     ),
     Kind(
         "map-link",
         NOTE,
         "The map is a symbolic link. The export replaces its target only with --follow-links.",
-        "run the export with --follow-links, or with the name of the file itself",
+        "let the export follow it, or give it the name of the file itself",
+        ("cyrusquota-export -o MAP --follow-links",),
     ),
     Kind(
         "map-closed",
         ERROR,
         "The Exim user cannot read the map, or cannot enter a directory above it, so nobody is"
         " deferred.",
-        "chmod o+r the map, chmod o+x the directory",
+        "let the Exim user read the map, and enter the directories above it",
+        ("chmod o+r MAP", "chmod o+x DIRECTORY"),
     ),
     Kind(
         "map-open",
         WARNING,
         "Users other than its owner can write or replace the map, and so decide who gets mail.",
-        "chmod go-w",
+        "take that right away",
+        ("chmod go-w FILE",),
     ),
     Kind(
         "map-source",
@@ -238,12 +281,17 @@ MAP_KINDS = (
         NOTE,
         "An export would write another map now. This is normal: users cross their limits all the"
         " time, and the doctor does not know who is exempt.",
-        "nothing, if the numbers are small or --exempt explains them",
+        "nothing, if the numbers are small or --exempt explains them; this shows who it is",
+        ("cyrusquota-export -o MAP --dry-run",),
+        (*_NOBODY, "quota-db-records", "map-late", "map-old"),
     ),
     Kind(
         "map-held",
         WARNING,
         "An export would change so many entries that the change guard would hold it back.",
-        "check the quota database; if the change is right: cyrusquota-export --accept-change",
+        "see with the first command who is concerned; if the change is right, accept it once with"
+        " the second",
+        ("cyrusquota-export -o MAP --dry-run", "cyrusquota-export -o MAP --accept-change 100"),
+        (*_NOBODY, "quota-db-records"),
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cyrusquota.doctor.kinds import ERROR, NOTE, OK, WARNING, Kind
+from cyrusquota.doctor.kinds import ERROR, EXPORT_FAILS, NOTE, OK, WARNING, Kind
 
 EXIM_KINDS = (
     Kind("exim", OK, "Exim is installed, and its configuration is valid."),
@@ -16,14 +16,40 @@ EXIM_KINDS = (
         "exim-bad",
         ERROR,
         "Exim does not run, or its configuration has an error.",
-        "exim -bV says what is wrong",
+        "correct what Exim says about it",
+        ("exim -bV",),
+    ),
+    Kind("exim-start", OK, "Exim has read its configuration since it was changed."),
+    Kind(
+        "exim-stale",
+        WARNING,
+        "The configuration was changed after the Exim daemon last read it, so the daemon may answer"
+        " otherwise than the doctor's tests, which use the new one.",
+        "reload Exim",
+        ('kill -HUP "$(cat PIDFILE)"',),
+    ),
+    Kind(
+        "exim-start-unknown",
+        NOTE,
+        "It is not known when the Exim daemon last read its configuration: the main log does not"
+        " say when a daemon started. The daemon may answer otherwise than the doctor's tests.",
+        "reload Exim if its configuration was changed",
+    ),
+    Kind(
+        "delivery-missing",
+        WARNING,
+        "No router of this Exim delivers to Cyrus, neither over LMTP nor by its program deliver.",
+        "copy the router cyrus and the transport cyrus_lmtp from exim/exim.conf, or name with"
+        " --exim-config the configuration of the Exim that delivers",
     ),
     Kind("router", OK, "A router looks recipients up in the map, before the router that delivers."),
     Kind(
         "router-missing",
         ERROR,
         "No router uses a map, so nobody is deferred.",
-        "put exim/router.conf before the router that delivers to Cyrus; see exim/README.md",
+        "put what this prints after the aliases and before the router that delivers to Cyrus, as in"
+        " exim/README.md",
+        ("cyrusquota router --map MAP",),
     ),
     Kind(
         "router-map",
@@ -42,6 +68,20 @@ EXIM_KINDS = (
         ERROR,
         "The router comes after the one that delivers to Cyrus, and is never reached.",
         "move it before that router",
+    ),
+    Kind(
+        "router-aliases",
+        WARNING,
+        "The router comes before aliases, so mail to a full user is deferred, even if an alias"
+        " sends it elsewhere.",
+        "move the router after the aliases",
+    ),
+    Kind(
+        "router-domains",
+        ERROR,
+        "The router does not look up users of a domain that Cyrus has users in, so they are never"
+        " deferred.",
+        "add the domain to local_domains, or set CYRUSQUOTA_DOMAINS",
     ),
     Kind(
         "router-delivers",
@@ -137,37 +177,62 @@ EXIM_KINDS = (
         " resources all the same.",
         "remove the option from the transport, or the overquota router",
     ),
-    Kind("full-deferred", OK, "A user who is over quota is deferred."),
+    Kind(
+        "unknown-accepted",
+        WARNING,
+        "Exim accepts mail for users who do not exist. lmtpd refuses it later, and Exim sends the"
+        " bounce to the sender, who is often forged.",
+        "verify recipients with Cyrus before they are accepted; docs/choosing.md and exim/exim.conf"
+        " show how",
+        causes=("catch-all",),
+    ),
+    Kind("full-deferred", OK, "A user who is over quota is deferred.", causes=("exim-stale",)),
     Kind(
         "full-accepted",
         ERROR,
         "Exim accepts a user who is in the map.",
-        "run exim -d+route -bv with the address: it shows which router accepted it",
+        "see which router accepted it",
+        ("exim -d+route -bv ADDRESS",),
+        (
+            "map-closed",
+            "router-domains",
+            "router-format",
+            "router-key",
+            "router-late",
+            "router-recipients",
+        ),
     ),
     Kind(
         "full-otherwise",
         WARNING,
         "Exim defers or rejects a user who is over quota, but not with the text in the map.",
-        "name the domain of your users with --domain, or see exim -d+route -bv with the address",
+        "name the domain of your users with --domain, or see which router it was",
+        ("exim -d+route -bv ADDRESS",),
+        ("delivery-missing", "good-deferred", "good-refused", "router-defer", "router-domains"),
     ),
     Kind(
         "full-nobody",
         NOTE,
         "Nobody is over quota, so deferral was not tested.",
         "nothing",
+        causes=("catch-all", "no-inboxes", "quota-db-empty"),
     ),
-    Kind("good-accepted", OK, "A user who has room left is accepted."),
+    Kind("good-accepted", OK, "A user who has room left is accepted.", causes=("exim-stale",)),
     Kind(
         "good-deferred",
         ERROR,
         "Exim defers a user who has room left and is not listed. It may defer everybody.",
-        "run exim -d+route -bv with the address, and read mainlog and paniclog",
+        "see which router deferred it, and read mainlog and paniclog",
+        ("exim -d+route -bv ADDRESS",),
+        ("router-closed",),
     ),
     Kind(
         "good-refused",
         WARNING,
         "Exim rejects a user who has an INBOX here. The address that was tested may be wrong.",
-        "name the domain of your users with --domain",
+        "name the domain of your users with --domain, or see which router it was",
+        ("exim -d+route -bv ADDRESS",),
+        ("delivery-missing", "router-domains"),
     ),
 )
 
@@ -177,19 +242,23 @@ SCHEDULE_KINDS = (
         "schedule-missing",
         WARNING,
         "No cron job or timer was found that runs cyrusquota-export.",
-        "add a line to root's crontab, or enable systemd/cyrusquota-export.timer",
+        "add a line such as this to root's crontab, or enable systemd/cyrusquota-export.timer",
+        ("*/5 * * * *  cyrusquota-export -o MAP",),
     ),
     Kind(
         "schedule-disabled",
         ERROR,
         "There is a unit for the export, but it is not enabled.",
-        "systemctl enable --now",
+        "enable it",
+        ("systemctl enable --now UNIT",),
     ),
     Kind(
         "schedule-failed",
         ERROR,
         "The unit of the export has failed.",
-        "see systemctl status and journalctl -u",
+        "read what it said",
+        ("systemctl status UNIT", "journalctl -u UNIT"),
+        (*EXPORT_FAILS, "map-foreign", "map-held", "map-link", "map-open", "schedule-program"),
     ),
     Kind(
         "schedule-map",

@@ -7,6 +7,7 @@ lists too; anybody else goes by the permission bits.
 from __future__ import annotations
 
 import grp
+import itertools
 import os
 import pwd
 import shlex
@@ -17,56 +18,70 @@ from typing import Callable, Iterator, Optional
 from cyrusquota import maps
 from cyrusquota.display.sizes import duration
 from cyrusquota.doctor.cyrus import Quotas
+from cyrusquota.doctor.export_command import ExportCommand
 from cyrusquota.doctor.findings import Finding, finding
 from cyrusquota.errors import ForeignMap, MapError, MapForbidden, NoSuchMap
 from cyrusquota.maps import FORMATS, KeyForm
 from cyrusquota.maps.installed import DEFAULT_MAX_AGE, InstalledMap, installed_map
 from cyrusquota.mta.exim import Exim
-from cyrusquota.publish.guard import Change, Limits, MapSummary, check_change
+from cyrusquota.publish.guard import Change, Limits, MapSummary, Rejection, check_change
 from cyrusquota.publish.privileges import reading_as
 
 #: Seconds by which the clock of a file server may be ahead of this host's.
 _AHEAD = 60
-_RUN = "run by hand: cyrusquota-export -v -o"
 
 
 def examine(
-    path: str, max_age: Optional[int], exim: Optional[Exim], quotas: Optional[Quotas], now: float
+    path: str,
+    max_age: Optional[int],
+    exim: Optional[Exim],
+    quotas: Optional[Quotas],
+    export: ExportCommand,
+    now: float,
 ) -> tuple[list[Finding], Optional[InstalledMap]]:
     """Check the map at `path`; return findings, and the map if it can be read."""
-    rights = list(_rights(path, exim))
+    rights = list(_rights(path, exim, export))
     try:
         table = installed_map(path)
     except NoSuchMap as error:
-        return [_failed("map-missing", error)], None
+        return [_missing(path, error, export)], None
     except MapForbidden as error:
         return [_failed("not-seen", error), *rights], None
     except (ForeignMap, MapError) as error:
         return [_failed("map-foreign", error), *rights], None
-    found = [*_age(table, max_age, now), *rights]
+    found = [*_age(table, max_age, export, now), *rights]
     if quotas is not None:
-        found += _contents(table, quotas)
+        found += _contents(table, quotas, export)
     return found, table
+
+
+def _missing(path: str, error: MapError, export: ExportCommand) -> Finding:
+    directory = os.path.dirname(os.path.abspath(path))
+    first = () if os.path.isdir(directory) else (f"install -d -m 755 {shlex.quote(directory)}",)
+    said = str(error).partition("; ")[0]
+    return finding("map-missing", said, *first, export.line())
 
 
 def _failed(kind: str, error: MapError) -> Finding:
     said, _, do = str(error).partition("; ")
-    return finding(kind, said, do)
+    return finding(kind, said, do=do)
 
 
-def _age(table: InstalledMap, max_age: Optional[int], now: float) -> Iterator[Finding]:
+def _age(
+    table: InstalledMap, max_age: Optional[int], export: ExportCommand, now: float
+) -> Iterator[Finding]:
     old = table.age(now)
     limit = None if table.format == "postfix" else max_age
     late = (DEFAULT_MAX_AGE if limit is None else limit) / 2
     said = f"{table.path}: renewed {duration(old)} ago"
     valid = "valid for ever" if limit is None else f"valid for {duration(limit)}"
-    run = f"{_RUN} {shlex.quote(table.path)}"
     if old < -_AHEAD:
-        yield finding("map-future", f"{table.path}: its time is {duration(-old)} in the future")
+        ahead = f"{table.path}: its time is {duration(-old)} in the future"
+        yield finding("map-future", ahead, f"touch {shlex.quote(table.path)}")
     elif limit is not None and old >= limit:
-        yield finding("map-old", f"{said}, {valid}", run)
+        yield finding("map-old", f"{said}, {valid}", export.line("-v"))
     elif old >= late:
-        yield finding("map-late", f"{said}, {valid}", run)
+        yield finding("map-late", f"{said}, {valid}", export.line("-v"))
     else:
         roots = table.header.roots
         origin = "" if roots is None else f" from {roots} quota root{'s' * (roots != 1)}"
@@ -74,9 +89,10 @@ def _age(table: InstalledMap, max_age: Optional[int], now: float) -> Iterator[Fi
         yield finding("map", f"{said}; {table.format}, {count}{origin}")
 
 
-def _rights(path: str, exim: Optional[Exim]) -> Iterator[Finding]:
+def _rights(path: str, exim: Optional[Exim], export: ExportCommand) -> Iterator[Finding]:
     if os.path.islink(path):
-        yield finding("map-link", f"{path}: is a symbolic link to {os.path.realpath(path)}")
+        said = f"{path}: is a symbolic link to {os.path.realpath(path)}"
+        yield finding("map-link", said, export.line("--follow-links"))
     if exim is not None and os.path.exists(path):
         yield from _is_unreadable_for(path, exim.option("exim_user"))
     real = Path(os.path.realpath(path))
@@ -93,7 +109,7 @@ def _is_unreadable_for(path: str, user: str) -> Iterator[Finding]:
     try:
         closed = closed_to(user, path)
     except KeyError:
-        yield finding("not-seen", f"this host has no user {user}, which is Exim's exim_user", "")
+        yield finding("not-seen", f"this host has no user {user}, which is Exim's exim_user", do="")
         return
     if closed is not None:
         right = "x" if closed.is_dir() else "r"
@@ -118,7 +134,7 @@ def _is_open(path: Path) -> bool:
     return by_group or bool(status.st_mode & stat.S_IWOTH)
 
 
-def _contents(table: InstalledMap, quotas: Quotas) -> Iterator[Finding]:
+def _contents(table: InstalledMap, quotas: Quotas, export: ExportCommand) -> Iterator[Finding]:
     source = table.header.source
     if source != quotas.source:
         yield finding(
@@ -126,19 +142,31 @@ def _contents(table: InstalledMap, quotas: Quotas) -> Iterator[Finding]:
         )
         return
     new = _keys_now(table, quotas)
+    # Who is nearly full, only the export knows, which has --reserve.
+    new |= set(itertools.islice(table.keys - new, table.header.near or 0))
     change = Change.between(table.keys, new)
     told = MapSummary(new, quotas.roots, quotas.source)
     verdict = check_change(
         MapSummary(table.keys, table.header.roots, table.header.source), told, Limits()
     )
     if verdict is not None:
-        yield finding("map-held", f"{table.path}: {verdict.reason}")
+        yield _held(table, verdict, export)
     elif change.count and not table.header.near and _same_policy(table, quotas):
         yield finding(
             "map-behind",
             f"{table.path}: an export would add {change.added} and remove {change.removed} of"
             f" {len(table.keys)}",
+            export.line("--dry-run"),
         )
+
+
+def _held(table: InstalledMap, verdict: Rejection, export: ExportCommand) -> Finding:
+    said = f"{table.path}: {verdict.reason}"
+    look = export.line("--dry-run")
+    if verdict.ceiling is None:
+        do = "check the quota database; if there are no quotas any more, remove the map"
+        return finding("map-held", said, f"rm {shlex.quote(table.path)}", do=do)
+    return finding("map-held", said, look, export.line("--accept-change", str(verdict.ceiling)))
 
 
 def _keys_now(table: InstalledMap, quotas: Quotas) -> set[bytes]:

@@ -14,7 +14,7 @@ import shlex
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Iterator, Optional, Sequence
 
 import attrs
 
@@ -99,29 +99,46 @@ class Job:
         return next(named, self.command)
 
 
+@attrs.frozen
+class Schedule:
+    """The jobs below a root directory, and the problems that the search met."""
+
+    root: Path
+    jobs: tuple[Job, ...]
+    problems: tuple[Finding, ...]
+
+    @classmethod
+    def below(cls, root: Path) -> Schedule:
+        """Return the jobs that are found below `root`."""
+        search = _Search(root)
+        jobs = list(search.cron())
+        if not search.instead_of_units:
+            jobs += search.units()
+        return cls(root, tuple(jobs), tuple(search.findings))
+
+
 def examine(
-    root: Path,
+    schedule: Schedule,
     path: str,
     max_age: Optional[int],
     systemctl: Optional[str],
-    exports_to: Optional[str] = None,
+    exports_to: Optional[str],
+    by_hand: str,
 ) -> Iterator[Finding]:
-    """Check the jobs below `root` that write the map `path`.
+    """Check the jobs that write the map `path`.
 
-    `exports_to` is the map of those that name none.
+    `exports_to` is the map of those that name none; `by_hand` is a command that writes it.
     """
-    search = _Search(root)
-    jobs = list(search.cron())
-    if not search.instead_of_units:
-        jobs += search.units()
-    yield from search.findings
+    yield from schedule.problems
+    jobs = schedule.jobs
     running = [job for job in jobs if job.is_enabled]
     for job in jobs:
-        yield from _job(job, job.output or exports_to, path, max_age, root, running)
+        yield from _job(job, job.output or exports_to, path, max_age, schedule.root, running)
     if len(running) > 1:
         yield finding("schedule-twice", " and ".join(job.name for job in running))
     if not jobs:
-        yield finding("schedule-missing", f"no cron job or timer found below {root}")
+        said = f"no cron job or timer found below {schedule.root}"
+        yield finding("schedule-missing", said, f"*/5 * * * *  {by_hand}")
     if systemctl is not None:
         yield from _failed(systemctl, running)
 
@@ -132,12 +149,12 @@ def _job(
     path: str,
     max_age: Optional[int],
     root: Path,
-    running: list[Job],
+    running: Sequence[Job],
 ) -> Iterator[Finding]:
     if not job.is_enabled:
         if not running:
-            do = f"systemctl enable --now {job.unit}"
-            yield finding("schedule-disabled", f"{job.name}: not enabled", do)
+            command = f"systemctl enable --now {job.unit}"
+            yield finding("schedule-disabled", f"{job.name}: not enabled", command)
         return
     if _missing(job, root):
         yield finding("schedule-program", f"{job.name}: program {job.program} not found")
@@ -241,7 +258,7 @@ class _Search:
         self.findings.append(finding("not-seen", f"{path}: {(error.strerror or '').lower()}"))
 
 
-def _failed(systemctl: str, jobs: list[Job]) -> Iterator[Finding]:
+def _failed(systemctl: str, jobs: Sequence[Job]) -> Iterator[Finding]:
     for job in jobs:
         if job.unit is None:
             continue
@@ -256,8 +273,8 @@ def _failed(systemctl: str, jobs: list[Job]) -> Iterator[Finding]:
         except (OSError, subprocess.TimeoutExpired):
             return
         if done.returncode == 0:
-            do = f"systemctl status {service}; journalctl -u {service}"
-            yield finding("schedule-failed", f"{service}: failed", do)
+            commands = (f"systemctl status {service}", f"journalctl -u {service}")
+            yield finding("schedule-failed", f"{service}: failed", *commands)
 
 
 @attrs.frozen

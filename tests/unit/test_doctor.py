@@ -6,7 +6,10 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Callable, Iterator, Mapping, Optional
@@ -17,7 +20,7 @@ from click.testing import CliRunner
 
 from cyrusquota.cli.main import cyrusquota
 from cyrusquota.doctor import KINDS, Severity, worst
-from cyrusquota.doctor.findings import finding
+from cyrusquota.doctor.findings import finding, without_consequences
 from cyrusquota.doctor.map_file import closed_to, described
 from cyrusquota.doctor.schedule import PATH, CronLine, cron_lines
 from tests.exim_faults import EXIM_CASES
@@ -57,6 +60,11 @@ def _link(site: Site) -> None:
     target = site.map.with_name("elsewhere")
     site.map.rename(target)
     site.map.symlink_to(target)
+
+
+def _never_started(site: Site) -> None:
+    for path in (site.quotas, site.mailboxes, site.map):
+        path.unlink()
 
 
 def _berkeley(site: Site) -> None:
@@ -101,6 +109,7 @@ CASES: Mapping[str, Callable[[Site], object]] = {
     "imapd-conf-twice": lambda site: site.set("quota_db: flat"),
     "quota-db": _nothing,
     "quota-db-bad": lambda site: site.quotas.unlink(),
+    "quota-db-new": _never_started,
     "quota-db-tool": _berkeley,
     "quota-db-records": lambda site: site.quotas.write_text("user.jane\tnonsense\n"),
     "quota-db-empty": lambda site: site.quotas.write_text(""),
@@ -218,7 +227,8 @@ def test_a_sql_server_is_dumped_by_its_tool(site: Site) -> None:
     site.conf.write_text(site.conf.read_text().replace("quota_db: flat", "quota_db: sql"))
     found = site.findings()["quota-db-tool"]
     assert found.said == "the quotas are in a pgsql server"
-    assert "cyr_dbtool" in found.do
+    dump = f"cyr_dbtool {site.quotas} sql show | /usr/local/sbin/cyrusquota-export --dump -"
+    assert found.commands == (f"{dump} -o {site.map}",)
 
 
 def test_strict_quotas_count_in_what_the_map_should_be(site: Site) -> None:
@@ -241,6 +251,15 @@ def test_a_map_with_a_reserve_is_not_behind(site: Site) -> None:
     assert "map-behind" not in site.findings()
 
 
+def test_entries_of_a_reserve_are_not_removed_by_a_run_without(site: Site) -> None:
+    near = {f"u{number:03}": "%(S (1000 1) M (0) AS (0) NF (0))" for number in range(100)}
+    site.users.update(near)
+    site.write_users()
+    site.map.unlink()
+    site.write_map("--reserve", "50%")
+    assert "map-held" not in site.findings()
+
+
 def test_a_map_by_local_part_is_not_behind(site: Site) -> None:
     site.set("virtdomains: userid", "defaultdomain: example.net")
     site.write_map("--key", "local")
@@ -261,7 +280,272 @@ def test_a_map_for_postfix_is_late_and_never_too_old_for_a_router(site: Site) ->
 
 def test_a_directory_in_which_others_may_replace_the_map(site: Site) -> None:
     site.map.parent.chmod(0o777)
-    assert str(site.map.parent) in site.findings()["map-open"].do
+    assert site.findings()["map-open"].commands == (f"chmod go-w {site.map.parent}",)
+
+
+# --- a database that is not there yet ---
+
+
+@pytest.mark.parametrize(
+    ("backend", "mailboxes", "why"),
+    [
+        ("flat", None, "Cyrus was never started"),
+        ("quotalegacy", None, "Cyrus was never started"),
+        ("flat", "", "Cyrus has no mailboxes yet"),
+        ("quotalegacy", "user.jane\t0 default jane\tlrswipcda\t\n", "no limit was ever set"),
+        # It has the file since its first mailbox.
+        ("flat", "user.jane\t0 default jane\tlrswipcda\t\n", None),
+    ],
+)
+def test_a_missing_database_is_no_damage_where_cyrus_has_none_yet(
+    backend: str, mailboxes: Optional[str], why: Optional[str], site: Site
+) -> None:
+    _never_started(site)
+    if mailboxes is not None:
+        site.mailboxes.write_text(mailboxes)
+    conf = site.conf.read_text()
+    site.conf.write_text(conf.replace("quota_db: flat", f"quota_db: {backend}"))
+    found = site.findings()
+    if why is None:
+        assert "quota-db-bad" in found
+        assert "quota-db-new" not in found
+    else:
+        assert found["quota-db-new"].said.endswith(f": {why}")
+        assert "quota-db-bad" not in found
+
+
+def test_a_file_system_that_is_not_mounted_is_no_new_cyrus(site: Site) -> None:
+    site.set(f"quota_db_path: {site.directory}/elsewhere/quotas.db")
+    conf = site.conf.read_text()
+    site.conf.write_text(conf.replace(f"configdirectory: {site.directory}", "configdirectory: /x"))
+    assert "quota-db-bad" in site.findings()
+
+
+# --- what follows from something else ---
+
+
+def _export_broken(site: Site) -> Callable[[], object]:
+    text = site.quotas.read_text()
+    site.quotas.unlink()
+    return lambda: site.quotas.write_text(text)
+
+
+def _never_enabled(site: Site) -> Callable[[], object]:
+    _disabled(site)
+    site.unit("other.service", "")
+    wants = site.etc / "systemd/system/multi-user.target.wants"
+    wants.mkdir()
+    return (wants / "cyrusquota.service").touch
+
+
+def _program_gone(site: Site) -> Callable[[], object]:
+    site.program.rename(site.program.with_name("elsewhere"))
+    return lambda: site.program.with_name("elsewhere").rename(site.program)
+
+
+def _map_elsewhere(site: Site) -> Callable[[], object]:
+    site.cron("* * * * * root /usr/local/sbin/cyrusquota-export -o /elsewhere\n")
+    right = f"* * * * * root /usr/local/sbin/cyrusquota-export -o {site.map}\n"
+    return lambda: site.cron(right)
+
+
+def _held_change(site: Site) -> Callable[[], object]:
+    users = dict(site.users)
+    _many(site, FULL)
+    site.users = users
+    return site.write_users
+
+
+def _emptied(site: Site) -> Callable[[], object]:
+    site.quotas.write_text("")
+    return site.write_users
+
+
+def _too_old(site: Site) -> None:
+    site.age(9000)
+
+
+def _a_little_late(site: Site) -> None:
+    site.age(4000)
+
+
+#: What is wrong, what follows from it, and how that comes about.
+FOLLOWS = [
+    ("quota-db-bad", _export_broken, "map-old", _too_old),
+    ("quota-db-bad", _export_broken, "map-late", _a_little_late),
+    ("quota-db-bad", _export_broken, "map-missing", lambda site: site.map.unlink()),
+    ("schedule-disabled", _never_enabled, "map-old", _too_old),
+    ("schedule-program", _program_gone, "map-missing", lambda site: site.map.unlink()),
+    ("schedule-map", _map_elsewhere, "map-late", _a_little_late),
+    ("map-held", _held_change, "map-old", _too_old),
+    ("quota-db-empty", _emptied, "map-behind", _behind),
+]
+
+
+@pytest.mark.parametrize(("cause", "break_it", "consequence", "let_follow"), FOLLOWS)
+def test_what_follows_is_held_back_until_its_cause_is_gone(
+    cause: str,
+    break_it: Callable[[Site], Callable[[], object]],
+    consequence: str,
+    let_follow: Callable[[Site], object],
+    site: Site,
+) -> None:
+    let_follow(site)
+    repair = break_it(site)
+    found = site.findings()
+    assert consequence not in found
+    assert found[cause].held_back == (consequence,)
+    severities = [KINDS[name].severity for name in (cause, consequence)]
+    assert found[cause].severity is max(severities, key=lambda one: one.value)
+    repair()
+    found = site.findings()
+    assert cause not in found
+    assert found[consequence].held_back == ()
+
+
+def test_the_command_names_what_it_holds_back(site: Site) -> None:
+    site.age(9000)
+    _disabled(site)
+    status, out = _doctor(site, "-q")
+    assert status == 2
+    assert out.endswith("\n         Held back until this is done: map-old\n")
+    (found,) = json.loads(_doctor(site, "-q", "--format", "json")[1])["findings"]
+    assert (found["id"], found["held_back"]) == ("schedule-disabled", ["map-old"])
+
+
+RELATIONS = [(cause, kind.id) for kind in KINDS.values() for cause in kind.causes]
+
+
+@pytest.mark.parametrize(("cause", "consequence"), RELATIONS)
+def test_every_consequence_is_held_back_by_each_of_its_causes(cause: str, consequence: str) -> None:
+    other = finding("capitals", "something else")
+    first, then = finding(cause, "first"), finding(consequence, "then")
+    for findings in ([first, then, other], [then, other, first, first]):
+        shown = without_consequences(findings)
+        assert [one.said for one in shown if one.kind.id != "capitals"] == (
+            ["first"] * findings.count(first)
+        )
+        assert all(one.severity is worst([first, then]) for one in shown if one.said == "first")
+    assert without_consequences([then, other]) == [then, other]
+
+
+def test_causes_are_known_bad_and_in_no_circle() -> None:
+    def roots(kind: str, path: tuple[str, ...]) -> None:
+        assert kind not in path, path
+        for cause in KINDS[kind].causes:
+            assert KINDS[cause].severity is not Severity.OK
+            roots(cause, (*path, kind))
+
+    for kind in KINDS:
+        roots(kind, ())
+
+
+def test_what_follows_from_a_consequence_is_held_back_by_the_first_cause() -> None:
+    kinds = ("quota-db-bad", "schedule-failed", "map-old", "map-behind")
+    (shown,) = without_consequences([finding(kind, kind) for kind in kinds])
+    assert shown.kind.id == "quota-db-bad"
+    assert shown.held_back == ("schedule-failed", "map-old", "map-behind")
+
+
+# --- whole commands ---
+
+BARE = "/usr/local/sbin/cyrusquota-export -C {conf} -o {map}"
+
+
+@pytest.mark.parametrize(
+    ("command", "advised"),
+    [
+        ("/usr/sbin/cyrusquota-export -o {map}", "/usr/sbin/cyrusquota-export -o {map}"),
+        ("nice -n 5 cyrusquota-export --output={map} --key address >/dev/null 2>&1",
+         "cyrusquota-export --output={map} --key address"),
+        ("test -x /bin/x && cyrusquota-export -q -o {map} | true", "cyrusquota-export -o {map}"),
+        ("cyrusquota-export --follow --poll 2 -o {map}", "cyrusquota-export -o {map}"),
+        ("cyrusquota-export --poll=2 --follow --quiet -o {map}", "cyrusquota-export -o {map}"),
+        ("cyrusquota-export -o {map} --key 'ad'dress", "cyrusquota-export -o {map} --key address"),
+        # Only cron's shell knows what these are.
+        ("cyrusquota-export -o {map} --exempt $WHO", BARE),
+        ("cyrusquota-export -o {map}; true", BARE),
+        ("cyrusquota-export -o {map} --message 'a%b'", BARE),
+        ("sh -c 'cyrusquota-export -o {map}'", BARE),
+        ("cyrusquota-export -o /elsewhere", BARE),
+    ],
+)  # fmt: skip
+def test_advice_names_the_command_of_the_job(command: str, advised: str, site: Site) -> None:
+    site.cron(f"* * * * * root {command.format(map=site.map)}\n")
+    _held(site)
+    whole = advised.format(map=site.map, conf=site.conf)
+    found = site.findings()["map-held"]
+    assert found.commands == (f"{whole} --dry-run", f"{whole} --accept-change 100")
+
+
+def test_the_line_for_a_crontab_is_one_that_cron_runs(site: Site) -> None:
+    site.no_schedule()
+    (line,) = site.findings()["schedule-missing"].commands
+    crontab = site.etc.parent / "var/spool/cron/crontabs/root"
+    crontab.parent.mkdir(parents=True)
+    crontab.write_text(f"{line}\n")
+    found = site.findings()
+    assert worst(found.values()) is Severity.NOTE
+    assert found["schedule"].said == f"{crontab}: {line.partition('  ')[2]}"
+
+
+def test_the_map_of_the_settings_needs_no_option(site: Site) -> None:
+    site.cron("* * * * * root cyrusquota-export --settings /etc/c.conf\n")
+    _held(site)
+    host = attrs.evolve(site.host(), exports_to=str(site.map))
+    look, accept = site.findings(host)["map-held"].commands
+    assert accept == "cyrusquota-export --settings /etc/c.conf --accept-change 100"
+    assert "--dry-run" in look
+
+
+@pytest.mark.parametrize("name", ["a b", "it's"])
+def test_commands_are_quoted_for_a_shell(name: str, tmp_path: Path) -> None:
+    site = Site(tmp_path / name)
+    site.map.chmod(0o666)
+    (command,) = site.findings()["map-open"].commands
+    assert shlex.split(command) == ["chmod", "go-w", str(site.map)]
+
+
+@pytest.mark.parametrize("kind", [name for name, kind in KINDS.items() if kind.commands])
+def test_what_the_general_advice_has_in_capitals_is_filled_in(kind: str, site: Site) -> None:
+    if kind not in CASES:
+        return
+    CASES[kind](site)
+    commands = site.findings()[kind].commands
+    assert commands
+    assert not re.search(r"\b[A-Z]{3,}\b", " ".join(commands).replace(str(site.directory), ""))
+
+
+@pytest.mark.parametrize(
+    "kind", ["map-missing", "map-old", "map-late", "map-future", "map-held", "map-link", "map-open"]
+)
+def test_the_advised_commands_do_it(kind: str, site: Site) -> None:
+    """Each is given to a shell as it is."""
+    program = site.directory / "bin" / "cyrusquota-export"
+    here = site.etc.parent / str(program).lstrip("/")
+    for path in (program, here):
+        path.parent.mkdir(parents=True)
+        path.write_text(
+            f"#!/bin/sh\nPYTHONPATH={Path(__file__).parents[2]} exec {sys.executable} -m"
+            f" cyrusquota.cli.export --settings '' -C {site.conf} \"$@\"\n"
+        )
+        path.chmod(0o755)
+    site.cron(f"*/5 * * * * root {program} -o {site.map}\n")
+    CASES[kind](site)
+    found = site.findings()
+    assert found[kind].commands
+    for command in found[kind].commands:
+        subprocess.run(["sh", "-c", command], check=True, capture_output=True)
+    # The link stays, and is followed.
+    assert (kind in site.findings()) is (kind == "map-link")
+    assert site.findings()["map"].said.startswith(f"{site.map}: renewed 0 seconds ago")
+
+
+def test_a_directory_for_the_map_is_made_first(site: Site) -> None:
+    shutil.rmtree(site.map.parent)
+    first, export = site.findings()["map-missing"].commands
+    assert first == f"install -d -m 755 {site.map.parent}"
+    assert export == f"/usr/local/sbin/cyrusquota-export -o {site.map}"
 
 
 # --- rights ---
@@ -474,15 +758,38 @@ def _doctor(site: Site, *arguments: str) -> tuple[int, str]:
     return done.return_value, done.output
 
 
-def test_a_line_has_severity_kind_what_is_so_and_what_to_do(site: Site) -> None:
-    status, out = _doctor(site)
-    assert status == 0
-    assert out.startswith("ok       imapd-conf: ")
+def test_a_finding_says_what_is_so_and_what_to_do_on_lines_of_their_own(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     site.age(9000)
     status, out = _doctor(site, "-q")
     assert status == 2
-    assert out.startswith(f"error    map-old: {site.map}: ")
-    assert out.endswith(f"; run by hand: cyrusquota-export -v -o {site.map}\n")
+    first, *middle, do, command = out.splitlines()
+    text = " ".join([first, *middle]).split()
+    assert " ".join(text) == (
+        f"error map-old: {site.map}: renewed 2 hours 30 minutes ago, valid for 2 hours"
+    )
+    assert do == "         Do: run the export by hand, and read its messages:"
+    assert command == f"             /usr/local/sbin/cyrusquota-export -o {site.map} -v"
+
+
+@pytest.mark.parametrize("columns", ["", "60", "200"])
+def test_text_is_wrapped_and_commands_are_not(
+    columns: str, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    _held(site)
+    site.write_header("bob", "user")
+    out = _doctor(site, "-q")[1]
+    command = f"/usr/local/sbin/cyrusquota-export -o {site.map} --accept-change 100"
+    assert f"\n             {command}\n" in out
+    assert "`quota -f ROOT`" in out
+    longest = max(len(line) for line in out.splitlines() if "/" not in line)
+    width = {"": 80, "60": 60, "200": 100}[columns]
+    assert width - 25 < longest <= width
+    # Nothing is lost or said twice.
+    assert " ".join(out.split()).count("the map in place stays and is not renewed") == 1
 
 
 def test_the_same_as_json(site: Site) -> None:
@@ -492,7 +799,10 @@ def test_the_same_as_json(site: Site) -> None:
     assert status == 1
     assert found["map"]["severity"] == "ok"
     assert found["map-open"]["severity"] == "warning"
-    assert found["map-open"]["do"] == f"chmod go-w {site.map}"
+    command = f"chmod go-w {site.map}"
+    assert found["map-open"]["do"] == f"take that right away: {command}"
+    assert found["map-open"]["commands"] == [command]
+    assert found["map-open"]["held_back"] == []
 
 
 def test_nothing_is_changed(site: Site) -> None:

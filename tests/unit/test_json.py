@@ -151,7 +151,7 @@ def test_doctor(run: Run) -> None:
     done = run("doctor", "-C", "imapd.conf", "--no-exim", "--root", ".", "--format", "json")
     found = _object(done, "cyrusquota doctor")
     assert (done.status, found["severity"]) == (2, "error")
-    assert {*found["findings"][0]} == {"id", "severity", "said", "do"}
+    assert {*found["findings"][0]} == {"id", "severity", "said", "do", "commands", "held_back"}
 
 
 def test_explain(run: Run) -> None:

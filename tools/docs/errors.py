@@ -58,7 +58,9 @@ def _findings() -> Iterator[str]:
     for kind in KINDS.values():
         severity = kind.severity.name.lower()
         if severity != "ok":
-            cells = (f"`{kind.id}`", severity, kind.means, kind.do)
+            commands = ", ".join(f"`{command}`" for command in kind.commands)
+            do = ": ".join(filter(None, (kind.do, commands)))
+            cells = (f"`{kind.id}`", severity, kind.means, do)
             yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
 
 

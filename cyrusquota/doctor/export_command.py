@@ -1,0 +1,87 @@
+"""The command line of the export, for advice: with the options that it has on this host."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Iterator, Optional, Sequence
+
+import attrs
+
+from cyrusquota.cyrus import imapdconf
+from cyrusquota.doctor.schedule import Job, Schedule
+
+_NAME = "cyrusquota-export"
+#: Where packages and docs/operations.md install it.
+_DIRECTORIES = ("/usr/local/sbin", "/usr/sbin", "/usr/local/bin", "/usr/bin", "/opt/cyrusquota/bin")
+#: Where a shell's redirections or a next command begin, and what only cron, systemd or a shell
+#: understands.
+_END = re.compile(r"[0-9]*[<>|;&]")
+_SPECIAL = re.compile(r"[$`%*?()<>|;&]")
+#: Options for a run that stays or is silent; one by hand ends and says what it does.
+_ALONE = ("--follow", "-q", "--quiet")
+_WITH_VALUE = ("--poll",)
+
+
+@attrs.frozen
+class ExportCommand:
+    """The words of the command that writes `map`."""
+
+    words: tuple[str, ...]
+    map: str
+
+    @classmethod
+    def on_host(
+        cls, schedule: Schedule, path: str, exports_to: Optional[str], config: str
+    ) -> ExportCommand:
+        """Return the command of the job that writes the map `path`, or one that would."""
+        enabled = (job for job in schedule.jobs if job.is_enabled)
+        writing = (job for job in enabled if (job.output or exports_to) == path)
+        words = next(filter(None, map(_by_hand, writing)), None)
+        if words is None:
+            words = (_program(schedule.root), *options_for(config), "-o", path)
+        return cls(words, path)
+
+    def line(self, *options: str) -> str:
+        """Return the command line, with more options."""
+        is_there = len(options) == 1 and options[0] in self.words
+        return shlex.join(self.words if is_there else (*self.words, *options))
+
+    def of_dump(self, dumping: str) -> str:
+        """Return the command line that writes the map from what the command `dumping` prints."""
+        return f"{dumping} | {shlex.join((self.words[0], '--dump', '-', '-o', self.map))}"
+
+
+def options_for(config: str) -> tuple[str, ...]:
+    """Return the options that have a command read the imapd.conf at `config`."""
+    return () if config == imapdconf.DEFAULT_PATH else ("-C", config)
+
+
+def _program(root: Path) -> str:
+    """Return the path of the program below `root`, for cron; its name if it is not there."""
+    paths = (f"{directory}/{_NAME}" for directory in _DIRECTORIES)
+    return next((path for path in paths if (root / path.lstrip("/")).exists()), _NAME)
+
+
+def _by_hand(job: Job) -> Optional[tuple[str, ...]]:
+    """Return the words for a single run of what a job runs; None if only a shell knows them."""
+    words = job.words
+    if job.program not in words:
+        return None
+    own: list[str] = []
+    for word in words[words.index(job.program) :]:
+        if _END.match(word):
+            break
+        own.append(word)
+    kept = tuple(_single(own))
+    return None if any(map(_SPECIAL.search, kept)) else kept
+
+
+def _single(words: Sequence[str]) -> Iterator[str]:
+    remaining = iter(words)
+    for word in remaining:
+        if word in _WITH_VALUE:
+            next(remaining, None)
+        elif word not in _ALONE and word.partition("=")[0] not in _WITH_VALUE:
+            yield word
