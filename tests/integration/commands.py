@@ -64,6 +64,13 @@ def run_tool(*arguments: str) -> subprocess.CompletedProcess[bytes]:
     return _run("cyrusquota.cli", *arguments)
 
 
+def findings(conf: Path, root: Path, *options: str) -> list[dict[str, Any]]:
+    """What `cyrusquota doctor` finds, with the crontabs and units below `root`."""
+    words = ("-C", str(conf), "--root", str(root), "--format", "json", *options)
+    found: list[dict[str, Any]] = json.loads(run_tool("doctor", *words).stdout)["findings"]
+    return found
+
+
 def monitored(
     command: str, conf: Path, overquota: Path, *options: str
 ) -> subprocess.CompletedProcess[bytes]:

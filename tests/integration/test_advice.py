@@ -11,12 +11,15 @@ import enum
 import itertools
 import re
 import shutil
+import subprocess
+import time
+from pathlib import Path
 from typing import Callable, Iterator, Sequence
 
 import pytest
 
 from . import commands
-from .cyrus import DOMAIN, Cyrus
+from .cyrus import DOMAIN, PATIENCE, PROGRAMS, Cyrus
 from .verdicts import FULL, ROOMY, assert_listed, assert_told
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("needs_cyrus")]
@@ -76,10 +79,9 @@ def _advice(cyrus: Cyrus) -> list[Step]:
 
 def _assert_doctor_agrees(cyrus: Cyrus, recipe: Sequence[Step]) -> None:
     """The doctor says the same, or leaves it to the export to say."""
-    done = commands.run_tool("doctor", "-C", str(cyrus.conf), "--root", str(cyrus.directory))
-    for line in done.stdout.decode().splitlines():
-        found = advised(line)
-        assert found == list(recipe) * (len(found) // len(recipe)), line
+    for one in commands.findings(cyrus.conf, cyrus.directory):
+        found = advised(f"{one['said']}; {one['do']}")
+        assert found == list(recipe) * (len(found) // len(recipe)), one
 
 
 def _storage(cyrus: Cyrus) -> tuple[int, int]:
@@ -342,6 +344,45 @@ def test_a_line_of_a_flat_file_that_is_none_is_removed_set_and_counted() -> None
         _assert_repaired(cyrus)
 
 
+def test_what_a_killed_writer_left_of_a_sqlite_file_is_rolled_back_by_showing_it() -> None:
+    with Cyrus({"quota_db": "sql", "sql_engine": "sqlite"}) as cyrus:
+        cyrus.start()
+        _jane(cyrus)
+        before = _row(cyrus)
+        journal = cyrus.quotas.with_name("quotas.db-journal")
+        _kill_while_writing(cyrus, journal)
+        done, _ = commands.mapped("-C", str(cyrus.conf))
+        assert done.returncode == 74
+        found = {one["id"]: one for one in commands.findings(cyrus.conf, cyrus.directory)}
+        advice = f"`cyr_dbtool {cyrus.quotas} sql show`"
+        assert advice in done.stderr.decode()
+        assert advice in found["quota-db-bad"]["do"]
+
+        cyrus.run("cyr_dbtool", str(cyrus.quotas), "sql", "show")
+        assert not journal.exists()
+        assert _row(cyrus) == before
+        _assert_repaired(cyrus)
+
+
+def _kill_while_writing(cyrus: Cyrus, journal: Path) -> None:
+    """Let Cyrus's tool begin a transaction that it never ends, large enough to reach the file."""
+    words = [str(PROGRAMS / "cyr_dbtool"), "-C", str(cyrus.conf), str(cyrus.quotas), "sql"]
+    size = cyrus.quotas.stat().st_size
+    with subprocess.Popen(
+        [*words, "batch"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    ) as writer:
+        assert writer.stdin is not None
+        rows = (b"SET user.x%d %b\n" % (number, b"x" * 200) for number in range(20_000))
+        writer.stdin.write(b"BEGIN\n" + b"".join(rows))
+        writer.stdin.flush()
+        deadline = time.monotonic() + PATIENCE
+        while not journal.exists() or cyrus.quotas.stat().st_size == size:
+            assert writer.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        writer.kill()
+
+
 # --- headers ---
 
 
@@ -378,15 +419,14 @@ def test_what_the_doctor_advises_about_a_header_repairs_it(
 ) -> None:
     forget(cyrus)
     assert cyrus.lmtp_rcpt(f"jane@{DOMAIN}").code == 250
-    done = commands.run_tool("doctor", "-C", str(cyrus.conf), "--root", str(cyrus.directory))
-    (line,) = (line for line in done.stdout.decode().splitlines() if "header-root: " in line)
-    assert f"the header of {ROOT} names" in line
-    steps = advised(line)
+    found = {one["id"]: one for one in commands.findings(cyrus.conf, cyrus.directory)}
+    assert f"the header of {ROOT} names" in found["header-root"]["said"]
+    steps = advised(found["header-root"]["do"])
     assert steps == [SETQUOTA, FIX]
     _follow(cyrus, steps)
     _assert_repaired(cyrus)
-    done = commands.run_tool("doctor", "-C", str(cyrus.conf), "--root", str(cyrus.directory))
-    assert b"header-root: " not in done.stdout
+    found = {one["id"]: one for one in commands.findings(cyrus.conf, cyrus.directory)}
+    assert "header-root" not in found
 
 
 @pytest.mark.parametrize("content", [b"", b"hello"], ids=["empty", "something else"])
