@@ -235,8 +235,12 @@ class Daemon:
         """Have the daemon read its configuration again."""
         starts = self.log().count("daemon started")
         self.hang_up()
+        self.wait_for_start(starts + 1)
+
+    def wait_for_start(self, count: int) -> None:
+        """Wait until the daemon has started so often, and answers."""
         deadline = time.monotonic() + smtp.PATIENCE
-        while self.log().count("daemon started") == starts:
+        while self.log().count("daemon started") < count:
             assert time.monotonic() < deadline, self.log()
             time.sleep(0.02)
         self._wait_until_ready()

@@ -103,7 +103,12 @@ def test_the_doctor_finds_the_split_configuration_well(etc: Path, overquota: Pat
     shutil.copytree(DEBIAN, etc / "conf.d", dirs_exist_ok=True)
     macros = etc / "conf.d" / "main" / "000_cyrusquota-macros"
     macros.write_text(f"CYRUSQUOTA_MAP = {site.map}\n")
-    (etc / "conf.d" / "router" / "460_site-cyrus").write_text(CYRUS)
+    (etc / "conf.d" / "router" / "460_site-cyrus").write_text(
+        CYRUS.replace("mail_spool", "cyrus_lmtp") + "  local_parts = jane : bob : ann\n"
+    )
+    (etc / "conf.d" / "transport" / "30_cyrus").write_text(
+        "cyrus_lmtp:\n  driver = lmtp\n  socket = /run/cyrus/socket/lmtp\n"
+    )
     conf = _configure(etc, split=True)
     mta = Exim(exim.program() or "", str(conf))
     found = site.findings(attrs.evolve(site.host(), exim=mta, domain="example.net"))

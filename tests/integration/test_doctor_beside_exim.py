@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
-from typing import Iterator, Optional
+from typing import Callable, Iterator, Optional
 
 import attrs
 import pytest
 
-from cyrusquota.doctor import Finding, Severity
+from cyrusquota.doctor import KINDS, Finding, Severity
 from cyrusquota.maps.installed import installed_map
 from tests.exim_faults import CONDITION, EXIM_CASES, ROUTER, rewritten
 from tests.site import Site
@@ -22,6 +24,8 @@ from .exim_daemon import Daemon
 
 pytestmark = pytest.mark.integration
 
+#: The exit status of `exim -bv` about an address that it does not accept.
+UNROUTEABLE = 2
 VARIANTS = {
     ".": (),
     "address": ("--key", "auto"),
@@ -143,10 +147,85 @@ def test_the_command_says_all_that_is_found(site: Site) -> None:
 
     done = commands.run_tool(*words, "--quiet")
     assert (done.returncode, done.stderr) == (1, b"")
-    full, good = done.stdout.splitlines()
-    assert full.startswith(b"warning  full-otherwise: jane")
-    assert good.startswith(b"warning  good-refused: ann")
-    assert good.endswith(b"; name the domain of your users with --domain")
+    first, *_, do, more, command, held_back = done.stdout.decode().splitlines()
+    assert first.startswith("warning  good-refused: ann")
+    assert do == "         Do: name the domain of your users with --domain, or see which router it"
+    assert more == "             was:"
+    asked = f"{exim.program()} -C {site.exim_conf} -d+route -bv ann"
+    assert command == f"             {asked}"
+    assert held_back == "         Held back until this is done: full-otherwise"
+    # The command is whole: it says which routers were tried.
+    said = subprocess.run(asked.split(), capture_output=True, text=True)
+    assert said.returncode == UNROUTEABLE
+    assert "overquota router" in said.stderr
+
+
+# --- what follows from something else ---
+
+
+def _closed_map(site: Site) -> Callable[[], object]:
+    site.map.chmod(0o600)
+    return lambda: site.map.chmod(0o644)
+
+
+def _all_deferred(site: Site) -> Callable[[], object]:
+    EXIM_CASES["good-deferred"](site)
+    return lambda: site.edit_exim("^  local_parts = [*]$", "  local_parts = jane")
+
+
+def _not_reloaded(site: Site) -> Callable[[], object]:
+    site.start_exim(in_seconds=-60)
+    return lambda: site.start_exim(in_seconds=60)
+
+
+def _catch_all(site: Site) -> Callable[[], object]:
+    conf = site.conf.read_text()
+    site.set("lmtp_catchall_mailbox: bob")
+    return lambda: site.conf.write_text(conf)
+
+
+def _no_delivery(site: Site) -> Callable[[], object]:
+    conf = site.exim_conf.read_text()
+    EXIM_CASES["delivery-missing"](site)
+    transport = site.exim_conf.read_text().partition("cyrus_lmtp:\n")[2].partition("\nbegin")[0]
+    before = conf.partition("cyrus_lmtp:\n")[2].partition("\nbegin")[0]
+    return lambda: site.edit_exim(f"^{re.escape(transport)}", before)
+
+
+def _nothing(site: Site) -> None:
+    pass
+
+
+#: What is wrong, what follows from it, and how that comes about by itself.
+FOLLOWS = [
+    ("map-closed", _closed_map, "full-accepted", EXIM_CASES["full-accepted"]),
+    ("good-deferred", _all_deferred, "full-otherwise", _nothing),
+    ("catch-all", _catch_all, "unknown-accepted", EXIM_CASES["unknown-accepted"]),
+    ("delivery-missing", _no_delivery, "good-refused", EXIM_CASES["good-refused"]),
+    ("exim-stale", _not_reloaded, "full-deferred", _nothing),
+    ("exim-stale", _not_reloaded, "good-accepted", _nothing),
+]
+
+
+@pytest.mark.parametrize(("cause", "break_it", "consequence", "let_follow"), FOLLOWS)
+def test_what_follows_is_held_back_until_its_cause_is_gone(
+    cause: str,
+    break_it: Callable[[Site], Callable[[], object]],
+    consequence: str,
+    let_follow: Callable[[Site], object],
+    site: Site,
+) -> None:
+    let_follow(site)
+    repair = break_it(site)
+    found = _found(site)
+    assert consequence not in found
+    is_bad = KINDS[consequence].severity is not Severity.OK
+    assert (consequence in found[cause].held_back) is is_bad
+    repair()
+    site.start_exim(in_seconds=60)
+    found = _found(site)
+    assert cause not in found
+    assert consequence in found
 
 
 # --- transports that ignore quotas ---
