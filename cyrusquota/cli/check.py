@@ -11,12 +11,14 @@ import click
 
 from cyrusquota.cli.command import Command, Example, Heading, arguments, under
 from cyrusquota.cli.json_format import format_option, json_text
+from cyrusquota.cli.map_options import MapOptions, comparison_options
 from cyrusquota.cli.option_types import file_names
 from cyrusquota.cli.options import Options, RawOptions, source_options
 from cyrusquota.cli.scan import ScanResult, scan
 from cyrusquota.errors import CyrusQuotaError, NoSuchMap, OptionError, count_of, printable
 from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH, InstalledMap, installed_map
 from cyrusquota.monitoring.nagios import PerformanceData, PluginStatus, Range, Thresholds, line
+from cyrusquota.publish.guard import Rejection
 from cyrusquota.verdicts.policies import Reserve
 
 _NAME = "CYRUSQUOTA"
@@ -27,10 +29,11 @@ _MEASURES = {
     "near": "",
     "map_age": "s",
     "map_entries": "",
+    "held_back": "",
     "problems": "",
 }
-_MAP_MEASURES = ("map_age", "map_entries")
-_DEFAULT_WARNINGS = {"problems": Range.of("0")}
+_MAP_MEASURES = ("map_age", "map_entries", "held_back")
+_DEFAULT_WARNINGS = {"problems": Range.of("0"), "held_back": Range.of("0")}
 _DEFAULT_CRITICALS = {"map_age": Range.of(str(DEFAULT_MAX_AGE))}
 
 
@@ -99,7 +102,7 @@ def _as_json(state: PluginStatus, text: str, figures: Iterable[PerformanceData])
     return json_text({"status": state.name, "text": text, "measures": measures})
 
 
-_alerts = under(Heading.ALERTS)
+_alerts, _map = under(Heading.ALERTS), under(Heading.MAP)
 
 
 def _ranges(
@@ -129,19 +132,29 @@ def _ranges(
             "cyrusquota check -w 10 --reserve 5% -w near=5",
         ),
         Example(
-            "Alert if the map is older than ten minutes",
-            "cyrusquota check --map /var/lib/cyrusquota/overquota -c map_age=600",
+            "Alert if the map is older than ten minutes, or held back",
+            "cyrusquota check -c map_age=600 -c held_back=0",
         ),
     ),
 )
 @functools.partial(source_options, is_quiet=True)
-@under(Heading.MAP)(
+@_map(
     "--map",
     "map_path",
     metavar="FILE",
     shell_complete=file_names,
-    help=f"The map to check; a missing one is critical.  [default: {DEFAULT_PATH}, if it is there]",
+    default=DEFAULT_PATH,
+    show_default=True,
+    help="The map to check; a missing one is critical. To know whether the guard of"
+    " cyrusquota-export would hold back the next one, give this command the same source, --reserve,"
+    " and the four options --key to --max-change as the export.",
 )
+@_map(
+    "--no-map",
+    is_flag=True,
+    help="Check no map: there is none on this host.",
+)
+@comparison_options
 @_alerts(
     "-w",
     "--warning",
@@ -151,7 +164,7 @@ def _ranges(
     callback=_ranges,
     help="WARNING if MEASURE, or over if none is named, is outside RANGE (repeatable). 10 means 0"
     " to 10; 10: means 10 or more; ~:10 means 10 or less; 10:20 means 10 to 20; @10:20 means"
-    " anything but 10 to 20; ~: means any value.  [default: problems=0]",
+    " anything but 10 to 20; ~: means any value.  [default: problems=0 and held_back=0]",
 )
 @_alerts(
     "-c",
@@ -167,7 +180,9 @@ def _ranges(
 def check(
     raw: RawOptions,
     form: str,
-    map_path: Optional[str],
+    map_path: str,
+    no_map: bool,
+    map_options: MapOptions,
     warnings: dict[str, Range],
     criticals: dict[str, Range],
 ) -> int:
@@ -182,31 +197,43 @@ def check(
     near          users with less than --reserve left
     map_age       seconds since the map was written or confirmed
     map_entries   users in the map
+    held_back     1 if the next map would be held back, until an administrator
+                  accepts it; otherwise 0
     problems      problems met while reading, mostly unreadable records
     """
     asked = warnings.keys() | criticals.keys()
     if "near" in asked and raw.reserve == Reserve():
         raise OptionError("the measure near needs --reserve, which says what is near")
+    about_map = asked.intersection(_MAP_MEASURES)
+    if no_map and about_map:
+        raise OptionError(f"the measure {min(about_map)} needs the map; leave out --no-map")
     options = raw.load()
-    result = scan(options)
-    found, missing = None, ""
+    result = scan(options, map_options.values.effective_reserve)
+    found, missing, held_back = None, "", None
     try:
-        found = installed_map(DEFAULT_PATH if map_path is None else map_path)
+        found = None if no_map else installed_map(map_path)
     except NoSuchMap as error:
-        if map_path is not None or not asked.isdisjoint(_MAP_MEASURES):
-            missing = str(error)
-    return _Report(options, result, _thresholds(warnings, criticals), found, missing).answer(form)
+        missing = str(error)
+    if found is not None:
+        name = options.source.name
+        _, held_back = map_options.pending(found, result.verdicts, result.roots, name)
+    thresholds = _thresholds(warnings, criticals)
+    return _Report(options, result, thresholds, found, missing, held_back).answer(form)
 
 
 @attrs.frozen
 class _Report:
-    """What was measured, and the thresholds. `missing` names a map that should be there."""
+    """What was measured, and the thresholds.
+
+    `missing` names a map that should be there; `held_back` says why the next one is held back.
+    """
 
     options: Options
     result: ScanResult
     thresholds: Mapping[str, Thresholds]
     found: Optional[InstalledMap]
     missing: str
+    held_back: Optional[Rejection]
 
     def answer(self, form: str) -> int:
         """Print the line or the object, and return the exit status."""
@@ -226,10 +253,13 @@ class _Report:
         yield "over", result.refused
         yield "over_percent", 100 * result.refused / result.users if result.users else 0.0
         if self.options.reserve != Reserve():
-            yield "near", result.near
+            # Those who are only within --headroom are none.
+            near = self.options.reserve.near
+            yield "near", sum(not one.over and bool(near(one.root)) for one in result.verdicts)
         if self.found is not None:
             yield "map_age", int(self.found.age())
             yield "map_entries", self.found.entries
+            yield "held_back", +(self.held_back is not None)
         yield "problems", self.options.problems.count
 
     def _parts(self, measured: Mapping[str, float]) -> Iterator[str]:
@@ -246,6 +276,10 @@ class _Report:
             reasons = self._reasons(measured, "map_entries")
             if reasons:
                 yield f"entries in the map: {measured['map_entries']}{reasons}"
+        if self.held_back is not None:
+            reasons = self._reasons(measured, "held_back")
+            reason = self.held_back.reason.partition(";")[0]
+            yield f"the next map is held back{reasons}: {reason}; `cyrusquota doctor` says more"
         problems, reasons = measured["problems"], self._reasons(measured, "problems")
         if problems:
             count = count_of(self.options.problems.count, "problem")
@@ -260,7 +294,8 @@ class _Report:
         return f" [{', '.join(reasons)}]" if reasons else ""
 
     def _figure(self, name: str, value: Optional[float]) -> PerformanceData:
-        most = {"over": self.result.users, "near": self.result.users, "over_percent": 100}
+        users = self.result.users
+        most = {"over": users, "near": users, "over_percent": 100, "held_back": 1}
         least = None if name == "map_age" else 0
         return PerformanceData(
             name, value, _MEASURES[name], self.thresholds[name], least, most.get(name)

@@ -1,4 +1,4 @@
-"""The options about files that are written: what a map says of each user, and who owns the file."""
+"""The options about maps: what one says of each user, how much it may change, who owns the file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from cyrusquota.cli.option_types import size_given
 from cyrusquota.cli.options import RawOptions
 from cyrusquota.cyrus.names import Recipient
 from cyrusquota.maps import Entry, KeyForm
+from cyrusquota.maps.installed import InstalledMap
 from cyrusquota.maps.values import MapValues
 from cyrusquota.publish import Ownership
-from cyrusquota.publish.guard import Limits
+from cyrusquota.publish.guard import Change, Limits, MapSummary, Rejection, check_change
 from cyrusquota.publish.privileges import group_id, user_id
+from cyrusquota.verdicts.evaluator import Verdict
 
 
 @attrs.frozen
@@ -33,6 +35,16 @@ class MapOptions:
     def entries(self, values: Iterable[tuple[Recipient, bytes]]) -> list[Entry]:
         """Return the entries for `values`, those of exempt recipients left out."""
         return maps.entries(values, form=self.key, exempt=self.exempt)
+
+    def pending(
+        self, found: InstalledMap, verdicts: Iterable[Verdict], roots: int, source: str
+    ) -> tuple[Change, Optional[Rejection]]:
+        """Return how a map written now would differ from `found`, and why it would be held back."""
+        written = maps.FORMATS[found.format]
+        values = attrs.evolve(self.values, format=written).values(verdicts)
+        new = MapSummary(written.keys(written.document(self.entries(values), ())), roots, source)
+        old = MapSummary.of(written, found.content)
+        return Change.between(old.keys, new.keys), check_change(old, new, self.limits)
 
 
 def change_limits(
@@ -91,6 +103,62 @@ def map_value_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(raw=raw, map_values=map_values, **options)
 
     for option in reversed(_VALUE_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+_map = under(Heading.MAP)
+_COMPARISON_OPTIONS = (
+    _map(
+        "--key",
+        type=click.Choice([form.value for form in KeyForm]),
+        default=KeyForm.AUTO.value,
+        show_default=True,
+        help="The keys of the map.",
+    ),
+    _map(
+        "--exempt",
+        metavar="ADDRESS",
+        multiple=True,
+        help="An address or local part that the map never lists (repeatable; postmaster never is).",
+    ),
+    _map(
+        "--headroom",
+        metavar="SIZE",
+        callback=size_given,
+        help="The map also lists users with less than this left.",
+    ),
+    _map(
+        "--max-change",
+        metavar="LIMIT",
+        multiple=True,
+        callback=change_limits,
+        help=f"How much the map may change (repeatable).  [default: added={Limits().added},"
+        f" removed={Limits().removed}]",
+    ),
+)
+
+
+def comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command with `raw` the options of the export that a map depends on, as `map_options`.
+
+    With them it can tell which map an export would write now, and ask the guard about it.
+    """
+
+    @functools.wraps(command)
+    def wrapped(
+        raw: RawOptions,
+        key: str,
+        exempt: tuple[str, ...],
+        headroom: int,
+        max_change: Limits,
+        **options: Any,
+    ) -> Any:
+        values = MapValues(maps.FORMATS["lsearch"], reserve=raw.reserve, headroom=headroom)
+        map_options = MapOptions(values, KeyForm(key), exempt, max_change)
+        return command(raw=raw, map_options=map_options, **options)
+
+    for option in reversed(_COMPARISON_OPTIONS):
         wrapped = option(wrapped)
     return wrapped
 

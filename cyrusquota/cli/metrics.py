@@ -12,22 +12,18 @@ import sys
 import time
 from typing import Iterable, Iterator, Optional
 
-import attrs
 import click
 
 from cyrusquota import __version__, publish
 from cyrusquota.cli.command import Command, Example, Heading, under
-from cyrusquota.cli.map_options import MapOptions, change_limits
-from cyrusquota.cli.option_types import file_names, size_given
-from cyrusquota.cli.options import Options, RawOptions, source_options
-from cyrusquota.cli.scan import ScanResult, SummaryCollector, near_option, scan
+from cyrusquota.cli.map_options import MapOptions, comparison_options
+from cyrusquota.cli.option_types import file_names
+from cyrusquota.cli.options import RawOptions, source_options
+from cyrusquota.cli.scan import SummaryCollector, near_option, scan
 from cyrusquota.errors import CyrusQuotaError, MapError, MapLocked, NoSuchMap, printable
-from cyrusquota.maps import FORMATS, KeyForm
 from cyrusquota.maps.installed import DEFAULT_PATH, InstalledMap, installed_map
-from cyrusquota.maps.values import MapValues
 from cyrusquota.monitoring import metrics as metric
 from cyrusquota.monitoring.prometheus import Metric, exposition, value_of
-from cyrusquota.publish.guard import Change, Limits, MapSummary, check_change
 from cyrusquota.verdicts.summary import Summary
 
 #: Seconds to wait for another run to put its file in place, which takes it almost no time.
@@ -81,33 +77,7 @@ _map, _written = under(Heading.MAP), under(Heading.WRITTEN)
     help="The map to read, and to ask the guard of cyrusquota-export about. For that, give this"
     " command the same source, --reserve, and next four options as the export.",
 )
-@_map(
-    "--key",
-    type=click.Choice([form.value for form in KeyForm]),
-    default=KeyForm.AUTO.value,
-    show_default=True,
-    help="The keys of the map.",
-)
-@_map(
-    "--exempt",
-    metavar="ADDRESS",
-    multiple=True,
-    help="An address or local part that the map never lists (repeatable; postmaster never is).",
-)
-@_map(
-    "--headroom",
-    metavar="SIZE",
-    callback=size_given,
-    help="The map also lists users with less than this left.",
-)
-@_map(
-    "--max-change",
-    metavar="LIMIT",
-    multiple=True,
-    callback=change_limits,
-    help=f"How much the map may change (repeatable).  [default: added={Limits().added},"
-    f" removed={Limits().removed}]",
-)
+@comparison_options
 def metrics(
     raw: RawOptions,
     output: Optional[str],
@@ -115,10 +85,7 @@ def metrics(
     per_user: bool,
     near: float,
     map_path: str,
-    key: str,
-    exempt: tuple[str, ...],
-    headroom: int,
-    max_change: Limits,
+    map_options: MapOptions,
 ) -> None:
     """Write the state of the quotas and of the map as Prometheus metrics.
 
@@ -127,8 +94,6 @@ def metrics(
     If the quota data cannot be read, cyrusquota_up is 0, the metrics of the quotas are left out,
     and cyrusquota_last_success_timestamp_seconds keeps its value.
     """
-    map_values = MapValues(FORMATS["lsearch"], reserve=raw.reserve, headroom=headroom)
-    map_options = MapOptions(map_values, KeyForm(key), exempt, max_change)
     output = None if output == "-" else output
     found: Optional[InstalledMap] = None
     map_problem: Optional[MapError] = None
@@ -174,21 +139,9 @@ def _metrics(
     yield from metric.of_roots(collector.by_root or {})
     yield from metric.of_map(found)
     if found is not None:
-        yield from _of_change(options, map_options, result, found)
-
-
-def _of_change(
-    options: Options, map_options: MapOptions, result: ScanResult, found: InstalledMap
-) -> Iterator[Metric]:
-    """Yield what an export would change in the map `found`, and whether its guard objects."""
-    written = FORMATS[found.format]
-    values = attrs.evolve(map_options.values, format=written).values(result.verdicts)
-    keys = written.keys(written.document(map_options.entries(values), ()))
-    new = MapSummary(keys, result.roots, options.source.name)
-    old = MapSummary.of(written, found.content)
-    rejection = check_change(old, new, map_options.limits)
-    change = Change.between(old.keys, new.keys)
-    return metric.of_change(change, is_held_back=rejection is not None)
+        name = options.source.name
+        change, rejection = map_options.pending(found, result.verdicts, result.roots, name)
+        yield from metric.of_change(change, is_held_back=rejection is not None)
 
 
 def _put(metrics: Iterable[Metric], output: Optional[str], follow_links: bool) -> None:

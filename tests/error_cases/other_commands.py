@@ -123,6 +123,12 @@ CASES = (
         files=_FULL,
     ),
     ErrorCase(
+        "a measure of the map without one",
+        OptionError,
+        "cyrusquota check --dump dump --no-map -w map_age=60",
+        files=_FULL,
+    ),
+    ErrorCase(
         "a measure that does not exist",
         OptionError,
         "cyrusquota check --dump dump -w speed=1",

@@ -29,9 +29,9 @@ def export_dump(records: Mapping[str, str], overquota: Path, *options: str) -> N
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-def run_export(conf: Path, overquota: Path) -> subprocess.CompletedProcess[bytes]:
+def run_export(conf: Path, overquota: Path, *options: str) -> subprocess.CompletedProcess[bytes]:
     """The outcome of writing the map `overquota` from the quotas behind `conf`."""
-    return _run("cyrusquota.cli.export", "-C", str(conf), "-o", str(overquota))
+    return _run("cyrusquota.cli.export", "-C", str(conf), "-o", str(overquota), *options)
 
 
 def listed(conf: Path) -> list[dict[str, Any]]:

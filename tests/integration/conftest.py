@@ -59,6 +59,12 @@ def _need_program(name: str, package: str) -> None:
 
 
 @pytest.fixture(scope="session")
+def needs_promtool() -> None:
+    """Skip or fail unless Prometheus's promtool is here."""
+    _need_program("promtool", "prometheus")
+
+
+@pytest.fixture(scope="session")
 def needs_man() -> None:
     """Skip or fail unless man-db is here, with a groff."""
     _need_program("man", "man-db")

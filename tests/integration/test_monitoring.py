@@ -72,3 +72,31 @@ def test_a_database_that_cannot_be_read_is_unknown(cyrus: Cyrus, tmp_path: Path)
     done = commands.monitored("metrics", config, tmp_path / "overquota", "-o", f"{tmp_path}/x.prom")
     assert done.returncode == 65
     assert metric_samples((tmp_path / "x.prom").read_bytes()).value("up") == 0
+
+
+def test_a_missing_map_and_one_that_the_export_holds_back_are_noticed(
+    cyrus: Cyrus, tmp_path: Path
+) -> None:
+    database, overquota = cyrus.lib / "few.db", tmp_path / "overquota"
+    cyrus.store(database, "twoskip", {b"user.full": FULL})
+    config = tmp_path / "imapd.conf"
+    config.write_text(f"{cyrus.conf.read_text()}\nquota_db_path: {database}\n")
+    options = ("--no-mailboxes",)
+    done = commands.monitored("check", config, overquota, *options)
+    assert (done.returncode, done.stderr) == (2, b"")
+    assert b"there is no map" in done.stdout
+    commands.export(config, overquota, *options)
+    assert commands.monitored("check", config, overquota, *options).returncode == 0
+
+    cyrus.store(database, "twoskip", {b"user.u%d" % number: FULL for number in range(25)})
+    # The export that holds it back says so in the same words.
+    held = commands.run_export(config, overquota, *options)
+    assert held.returncode == 75
+    reason = b"25 entries would be added to the 1 in place and 0 removed"
+    assert reason in held.stderr
+    done = commands.monitored("check", config, overquota, *options)
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert reason in done.stdout
+    accept = ("--accept-change", "25")
+    commands.export(config, overquota, *options, *accept)
+    assert commands.monitored("check", config, overquota, *options).returncode == 0

@@ -23,9 +23,16 @@ MAP = b"# Written by cyrusquota-export 0.1.0\n# roots: 3\n# entries: 1\njane: :d
 def check(
     tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> Program:
-    """Run `cyrusquota check` where no map is in the usual place."""
-    monkeypatch.setattr("cyrusquota.cli.check.DEFAULT_PATH", str(tmp_path / "usual"))
-    return program(capfdbinary, monkeypatch, "check")
+    """Run `cyrusquota check` on a host without a map."""
+    return program(capfdbinary, monkeypatch, "check", "--no-map")
+
+
+@pytest.fixture
+def check_map(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> Program:
+    """Run `cyrusquota check` beside a map, of which there may be none."""
+    return program(capfdbinary, monkeypatch, "check", "--map", str(tmp_path / "map"))
 
 
 def written(path: Path, age: int, content: bytes = MAP) -> str:
@@ -88,37 +95,116 @@ def test_near_counts_by_the_reserve(check: Program) -> None:
     ],
 )
 def test_a_map_that_the_router_does_not_believe_is_critical(
-    age: int, status: int, words: str, check: Program, tmp_path: Path
+    age: int, status: int, words: str, check_map: Program, tmp_path: Path
 ) -> None:
-    done = check("--dump", "-", "--map", written(tmp_path / "map", age), stdin=THREE)
+    written(tmp_path / "map", age)
+    done = check_map("--dump", "-", stdin=THREE)
     assert done.status == status
     # A second may pass.
     assert words.replace("42", "43") in done.out or words in done.out
-    assert "s;;7200 map_entries=1;;;0 problems=0" in done.out
+    assert "s;;7200 map_entries=1;;;0 held_back=0;0;;0;1 problems=0" in done.out
+    assert check_map("--dump", "-", "-c", "map_age=~:", stdin=THREE).status == 0
 
 
-def test_the_usual_map_is_looked_at_if_it_is_there(check: Program, tmp_path: Path) -> None:
-    written(tmp_path / "usual", 8000)
-    assert check("--dump", "-", stdin=THREE).status == 2
-    assert check("--dump", "-", "-c", "map_age=~:", stdin=THREE).status == 0
+def test_the_usual_map_is_that_of_the_router(
+    capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = program(capfdbinary, monkeypatch, "check")("--help")
+    assert "[default: /var/lib/cyrusquota/overquota]" in " ".join(done.out.split())
 
 
-def test_too_few_entries(check: Program, tmp_path: Path) -> None:
-    path = written(tmp_path / "map", 1)
-    done = check("--dump", "-", "--map", path, "-w", "map_entries=10:", stdin=THREE)
+def test_too_few_entries(check_map: Program, tmp_path: Path) -> None:
+    written(tmp_path / "map", 1)
+    done = check_map("--dump", "-", "-w", "map_entries=10:", stdin=THREE)
     assert done.status == 1
     assert ", entries in the map: 1 [warning: map_entries below 10] |" in done.out
 
 
-@pytest.mark.parametrize("options", [("--map", "MISSING"), ("-w", "map_age=60")])
+@pytest.mark.parametrize("options", [(), ("-w", "map_age=60"), ("-c", "map_age=~:")])
 def test_a_missing_map_is_critical(
-    options: tuple[str, ...], check: Program, tmp_path: Path
+    options: tuple[str, ...], check_map: Program, tmp_path: Path
 ) -> None:
-    options = tuple(option.replace("MISSING", str(tmp_path / "usual")) for option in options)
-    done = check("--dump", "-", *options, stdin=THREE)
+    done = check_map("--dump", "-", *options, stdin=THREE)
     assert done.status == 2
-    assert f", critical: {tmp_path}/usual: there is no map; write it: " in done.out
+    assert f", critical: {tmp_path}/map: there is no map; write it: " in done.out
     assert "map_age=U;" in done.out
+    assert " map_entries=U;;;0 held_back=U;0;;0;1\n" in done.out
+
+
+def test_a_host_without_a_map_says_so(check_map: Program) -> None:
+    done = check_map("--dump", "-", "--no-map", stdin=THREE)
+    assert (done.status, "map" in done.out) == (0, False)
+
+
+@pytest.mark.parametrize("measure", ["map_age", "map_entries", "held_back"])
+def test_a_measure_of_the_map_needs_one(measure: str, check: Program) -> None:
+    done = check("--dump", "-", "-w", f"{measure}=5", stdin=THREE)
+    assert done.status == 3
+    assert f"the measure {measure} needs the map; leave out --no-map" in done.out
+
+
+# --- the next map ---
+
+#: 30 users are full, of whom one is in the map.
+MANY = b"".join(b"user.u%d\t2000 1\n" % number for number in range(29)) + b"user.jane\t2000 1\n"
+HELD = (
+    "the next map is held back{}: 29 entries would be added to the 1 in place and 0 removed, more"
+    " than --max-change added=20%,20 allows; `cyrusquota doctor` says more"
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "why"),
+    [
+        ((), 1, " [warning: held_back above 0]"),
+        (("-c", "held_back=0"), 2, " [critical: held_back above 0]"),
+        (("-w", "held_back=1"), 0, ""),
+    ],
+)
+def test_a_map_that_is_held_back_warns_or_worse(
+    options: tuple[str, ...], status: int, why: str, check_map: Program, tmp_path: Path
+) -> None:
+    written(tmp_path / "map", 1)
+    done = check_map("--dump", "-", *options, stdin=MANY)
+    assert (done.status, done.err) == (status, "")
+    assert HELD.format(why) in done.out
+    assert " held_back=1;" in done.out
+
+
+def test_a_source_without_quotas_is_held_back(check_map: Program, tmp_path: Path) -> None:
+    written(tmp_path / "map", 1, MAP.replace(b"roots: 3", b"roots: 10"))
+    (tmp_path / "quotas.db").write_bytes(b"")
+    done = check_map("--db", str(tmp_path / "quotas.db"), "--backend", "flat")
+    assert done.status == 1
+    assert "has no quota roots, and the map in place came from 10" in done.out
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--max-change", "100%,30"),
+        *[tuple(word for n in range(10) for word in ("--exempt", f"u{n}"))],
+    ],
+)
+def test_the_guard_is_asked_with_the_options_of_the_export(
+    options: tuple[str, ...], check_map: Program, tmp_path: Path
+) -> None:
+    written(tmp_path / "map", 1)
+    done = check_map("--dump", "-", *options, stdin=MANY)
+    assert done.status == 0
+    assert " held_back=0;" in done.out
+
+
+def test_users_within_the_headroom_are_not_near(check_map: Program, tmp_path: Path) -> None:
+    """But they are in the map, and in the one that comes next."""
+    near = b"".join(b"user.u%d\t100 1\n" % number for number in range(25))
+    free = b"".join(b"u%d: free=924\n" % number for number in range(25))
+    written(tmp_path / "map", 1, MAP + free)
+    options = ("--headroom", "1K", "--reserve", "1%", "-w", "near=0")
+    done = check_map("--dump", "-", *options, stdin=near + THREE)
+    assert (done.status, done.err) == (0, "")
+    assert " near=0;0;;0;28 " in done.out
+    assert " held_back=0;" in done.out
 
 
 def test_problems_warn_and_the_first_is_told(check: Program) -> None:
@@ -143,8 +229,6 @@ def test_problems_warn_and_the_first_is_told(check: Program) -> None:
         ((*DB, "-w", "wrong=1"), "-w: unknown measure 'wrong'; choose from over, over_percent,"),
         ((*DB, "-c", "over=1:2:3"), "-c over=1:2:3: expected a range such as"),
         ((*DB, "-c", "near=1"), "near needs --reserve"),
-        ((*DB, "--map", __file__), "was not written by this program"),
-        ((*DB, "--map", "/"), "is not a plain file"),
         (("--dump", "-"), "not one record of it can be read"),
     ],
 )
@@ -155,6 +239,15 @@ def test_whatever_goes_wrong_is_unknown(options: tuple[str, ...], why: str, chec
     assert why in done.out
     assert done.out.count("\n") == 1
     assert "|" not in done.out
+
+
+@pytest.mark.parametrize(
+    ("path", "why"), [(__file__, "was not written by this program"), ("/", "is not a plain file")]
+)
+def test_a_file_that_is_no_map_is_unknown(path: str, why: str, check_map: Program) -> None:
+    done = check_map(*DB, "--map", path)
+    assert (done.status, done.err) == (3, "")
+    assert why in done.out
 
 
 def test_a_mistake_of_ours_is_unknown(check: Program, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,8 +292,8 @@ def test_users_are_those_with_an_inbox(check: Program, tmp_path: Path) -> None:
     assert "- 0 of 2 users over quota" in check(*source, "-C", str(conf)).out
 
 
-def test_a_map_from_the_future_is_said_to_be_so(check: Program, tmp_path: Path) -> None:
-    path = written(tmp_path / "map", -4 * 86_400 - 60)
-    done = check("--dump", "-", "--map", path, stdin=THREE)
+def test_a_map_from_the_future_is_said_to_be_so(check_map: Program, tmp_path: Path) -> None:
+    written(tmp_path / "map", -4 * 86_400 - 60)
+    done = check_map("--dump", "-", stdin=THREE)
     assert done.status == 2
     assert "map from the future, by 4 days: check the clock [critical: map_age" in done.out

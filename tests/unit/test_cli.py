@@ -355,7 +355,7 @@ TALKATIVE = [
     (f"cyrusquota.cli list --db {BAD_VALUES[1]}", 0),
     (f"cyrusquota.cli report --db {BAD_VALUES[1]}", 0),
     (f"cyrusquota.cli metrics --db {BAD_VALUES[1]}", 0),
-    (f"cyrusquota.cli check --db {BAD_VALUES[1]} -w problems=9", 0),
+    (f"cyrusquota.cli check --no-map --db {BAD_VALUES[1]} -w problems=9", 0),
     (f"cyrusquota.cli explain --no-exim --db {BAD_VALUES[1]} good", 0),
     (f"cyrusquota.cli explain --no-exim --db {BAD_VALUES[1]} nobody", 67),
     ("cyrusquota.cli nonsense", 64),

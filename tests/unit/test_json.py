@@ -122,7 +122,18 @@ def test_list(run: Run) -> None:
 
 
 def test_check(run: Run) -> None:
-    done = run("check", "--dump", "dump", "-w", "0", "-c", "over_percent=50", "--format", "json")
+    done = run(
+        "check",
+        "--no-map",
+        "--dump",
+        "dump",
+        "-w",
+        "0",
+        "-c",
+        "over_percent=50",
+        "--format",
+        "json",
+    )
     assert (done.status, done.err) == (1, "")
     found = _object(done, "cyrusquota check")
     assert found["status"] == "WARNING"

@@ -127,6 +127,10 @@ OF_ONE_COMMAND = {
     "cyrusquota check": (
         "extra",
         "--map ''",
+        "--key nonsense",
+        "--headroom lots",
+        "--max-change x",
+        "--no-map -w map_age=60",
         "-w x",
         "-w 5:1",
         "-w speed=1",
@@ -460,11 +464,11 @@ def test_every_example_runs(
     name: str, line: str, cli: Cli, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cyrusquota.cyrus.imapdconf.DEFAULT_PATH", str(site / "imapd.conf"))
-    monkeypatch.setattr("cyrusquota.cli.check.DEFAULT_PATH", str(site / "overquota"))
     followed = mock.Mock()
     monkeypatch.setattr(Service, "run", followed)
     assert cli(f"cyrusquota-export -o {site}/overquota").status == 0
     assert line.startswith(f"{name} ") or line == name
+    line = f"{line} --map {site}/overquota" if name == "cyrusquota check" else line
     done = cli(re.sub(r"/var/lib/(?:cyrusquota|prometheus/node-exporter)/", f"{site}/", line))
     if name == "cyrusquota doctor":
         assert done.status in (0, 1, 2)
