@@ -182,8 +182,7 @@ EXIM_KINDS = (
         WARNING,
         "Exim accepts mail for users who do not exist. lmtpd refuses it later, and Exim sends the"
         " bounce to the sender, who is often forged.",
-        "verify recipients with Cyrus before they are accepted; docs/choosing.md and exim/exim.conf"
-        " show how",
+        'refuse them at RCPT, in one of the ways of exim/README.md under "Unknown users"',
         causes=("catch-all",),
     ),
     Kind("full-deferred", OK, "A user who is over quota is deferred.", causes=("exim-stale",)),

@@ -303,6 +303,11 @@ class Cyrus:
         """Where an MTA delivers to."""
         return self._lmtp_port
 
+    @property
+    def smmap_port(self) -> int:
+        """Where an MTA asks smmapd."""
+        return self._smmap_port
+
     def lmtp_rcpt(self, recipient: str) -> Reply:
         """What lmtpd says to a recipient; nothing is delivered."""
         with self._lmtp() as lmtp:
