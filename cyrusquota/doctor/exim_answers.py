@@ -167,4 +167,5 @@ def _unknown(exim: Exim, domain: Optional[str]) -> Iterator[Finding]:
         to_cyrus = {one.name for one in exim.transports() if leads_to_cyrus(one)}
         if found is not None and found[1] in to_cyrus:
             address = NOBODY if domain is None else f"{NOBODY}@{domain}"
-            yield finding("unknown-accepted", f"{address}: accepted by router {found[0]}")
+            said = f"{address}: accepted by router {found[0]}; lmtpd will refuse the mail, and Exim"
+            yield finding("unknown-accepted", f"{said} will send a bounce to a stranger")

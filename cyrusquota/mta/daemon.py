@@ -94,7 +94,7 @@ def daemon_start(exim: Exim) -> DaemonStart:
     if not names:
         return DaemonStart(None, "Exim logs to syslog only")
     if not logs:
-        return DaemonStart(None, f"there is no {printable(' or '.join(names))}")
+        return DaemonStart(None, f"no log {printable(names[0].replace('%s', 'main'))} was found")
     left = _SEARCHED
     for log in logs:
         try:
@@ -105,6 +105,8 @@ def daemon_start(exim: Exim) -> DaemonStart:
         if found is not None:
             return _time(found, exim.option("timezone"))
         left -= searched
+        if left <= 0:
+            return DaemonStart(None, f"{printable(log)}: is too large to be searched")
     older = " and those before it" if len(logs) > 1 else ""
     return DaemonStart(None, f"no daemon has started according to {printable(logs[0])}{older}")
 
@@ -138,7 +140,9 @@ def _newest_first(names: list[str]) -> list[str]:
         for path in glob.glob(f"{pattern}*"):
             match = wanted.match(path)
             if match is not None and _ROTATED.fullmatch(path, match.end()):
-                found.add((os.stat(path).st_mtime, path))
+                # It may have been rotated away by now.
+                with contextlib.suppress(OSError):
+                    found.add((os.stat(path).st_mtime, path))
     return [path for _, path in sorted(found, reverse=True)]
 
 

@@ -189,7 +189,12 @@ def test_of_a_log_in_syslog_alone_nothing_is_known(fake: FakeExim) -> None:
 
 
 def test_of_no_log_nothing_is_known(fake: FakeExim) -> None:
-    assert daemon.daemon_start(fake.exim).why == f"there is no {fake.logs}/%slog"
+    assert daemon.daemon_start(fake.exim).why == f"no log {fake.logs}/mainlog was found"
+    (fake.logs / "mainlog").symlink_to("gone")
+    assert daemon.daemon_start(fake.exim).why == f"no log {fake.logs}/mainlog was found"
+    (fake.logs / "mainlog").unlink()
+    (fake.logs / "mainlog").mkdir()
+    assert daemon.daemon_start(fake.exim).why == f"{fake.logs}/mainlog: cannot be searched"
 
 
 @pytest.mark.parametrize(
