@@ -26,6 +26,7 @@ from cyrusquota.doctor.schedule import PATH, CronLine, cron_lines
 from tests.exim_faults import EXIM_CASES
 from tests.recorded_fixtures import FIXTURES
 from tests.site import FULL, Site, fake_systemctl
+from tests.unit.terminals import on_terminal
 
 _NOBODY = 65534
 FOLLOW = "[Service]\nExecStart=/usr/local/sbin/cyrusquota-export --follow --output {}\n"
@@ -790,6 +791,23 @@ def test_text_is_wrapped_and_commands_are_not(
     assert width - 25 < longest <= width
     # Nothing is lost or said twice.
     assert " ".join(out.split()).count("the map in place stays and is not renewed") == 1
+
+
+def test_a_terminal_gives_width_and_colours(site: Site) -> None:
+    site.age(9000)
+    words = ["doctor", "-C", str(site.conf), "--map", str(site.map), "--no-exim", "-q"]
+    words += ["--root", str(site.etc.parent)]
+    status, shown = on_terminal(*words, columns=300)
+    assert status == 2
+    command = f"/usr/local/sbin/cyrusquota-export -o {site.map} -v"
+    assert shown.startswith("\x1b[31merror   \x1b[0m map-old: ")
+    assert f"\n             \x1b[36m{command}\x1b[0m\n" in shown
+    status, plain = on_terminal(*words, columns=300, environment={"NO_COLOR": "1"})
+    assert plain == re.sub(r"\x1b\[[0-9]*m", "", shown)
+    narrow = on_terminal(*words, columns=40, environment={"NO_COLOR": "1"})[1]
+    assert plain.split() == narrow.split()
+    lengths = [len(line) for line in narrow.splitlines() if "/" not in line]
+    assert 30 < max(lengths) <= 40
 
 
 def test_the_same_as_json(site: Site) -> None:
