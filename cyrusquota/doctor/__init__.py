@@ -64,5 +64,5 @@ def _everything(host: Host) -> Iterator[Finding]:
     yield from found
     yield from configured
     if exim is not None:
-        yield from exim_answers.examine(exim, router, path, table, quotas, host.domain)
+        yield from exim_answers.examine(exim, router, path, table, quotas, host.domain, export)
     yield from schedule.examine(jobs, path, max_age, host.systemctl, host.exports_to, export.line())

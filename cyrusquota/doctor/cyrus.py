@@ -15,7 +15,7 @@ from cyrusquota.cyrus import imapdconf
 from cyrusquota.cyrus.imapdconf import ImapdConf
 from cyrusquota.cyrus.names import Recipient, ascii_lower, recipient
 from cyrusquota.doctor.export_command import ExportCommand
-from cyrusquota.doctor.findings import Finding, finding
+from cyrusquota.doctor.findings import KINDS, Finding, finding
 from cyrusquota.errors import (
     ConfigError,
     CyrusQuotaError,
@@ -162,16 +162,19 @@ class _QuotaCheck:
         with quotas.opened(_ignore) as database:
             roots = {key.decode("utf-8", "surrogateescape") for key, _ in database}
         inboxes = itertools.islice(filter(is_delivered_to, host.inboxes(_ignore)), _HEADERS)
-        wrong: list[str] = []
+        wrong: list[tuple[str, str]] = []
         for batch in iter(lambda: list(itertools.islice(inboxes, _BATCH)), []):
             for inbox, named in zip(batch, host.header_roots(batch)):
                 own = inbox.name if inbox.name in roots else None
                 is_gone = isinstance(named, str) and named not in roots
                 if not isinstance(named, CyrusQuotaError) and (is_gone or own not in (None, named)):
-                    wrong.append(f"{inbox.name} names {named or 'no root'}")
+                    wrong.append((inbox.name, named or "no root"))
         if wrong:
             count = "1 INBOX" if len(wrong) == 1 else f"{len(wrong)} INBOXes, the first"
-            yield finding("header-root", f"{count}: the header of {wrong[0]}")
+            name, named = wrong[0]
+            said = f"{count}: the header of {name} names {named}"
+            do = KINDS["header-root"].do.replace("ROOT", shlex.quote(name))
+            yield finding("header-root", said, do=do)
 
     def _users(
         self, host: Site, quotas: Source, verdicts: Iterable[Verdict]

@@ -9,8 +9,10 @@ from typing import Iterator, Optional, Sequence
 from cyrusquota.cyrus.names import Recipient
 from cyrusquota.doctor.cyrus import Quotas
 from cyrusquota.doctor.exim import unanswered
+from cyrusquota.doctor.export_command import ExportCommand
 from cyrusquota.doctor.findings import Finding, finding
 from cyrusquota.errors import EximError, printable
+from cyrusquota.maps import FORMATS
 from cyrusquota.maps.installed import InstalledMap
 from cyrusquota.mta.exim import Exim, VerifyResult, VerifyStatus
 from cyrusquota.mta.recipients import NOBODY, acls_at_rcpt, domains_outside, router_of_unknown
@@ -30,6 +32,7 @@ def examine(
     table: Optional[InstalledMap],
     quotas: Optional[Quotas],
     domain: Optional[str],
+    export: ExportCommand,
 ) -> list[Finding]:
     """Check the router against its map, and ask Exim about users; `domain` is that of most."""
     try:
@@ -42,7 +45,7 @@ def examine(
             said = f"router {router.router.name} uses {router.map}, not {path}"
             found.append(finding("router-map", said))
         elif router is not None and table is not None:
-            found += _matched(router, table)
+            found += _matched(router, table, export)
             if quotas is not None and table.age() < (router.max_age or float("inf")):
                 listed = (one.recipient for one in quotas.verdicts if _has(table, one.recipient))
                 found += _full(exim, router, table, next(listed, None), users)
@@ -96,12 +99,19 @@ def _domains(
         yield finding("router-domains", f"{said} {', '.join(outside)}")
 
 
-def _matched(router: OverquotaRouter, table: InstalledMap) -> Iterator[Finding]:
+def _matched(
+    router: OverquotaRouter, table: InstalledMap, export: ExportCommand
+) -> Iterator[Finding]:
     """Check that the router understands the map."""
     name, kind = f"router {router.router.name}", router.lookup
     if table.format == "postfix" or kind not in (None, table.format):
         looks = "leaves the lookup to an ACL" if kind is None else f"expects {kind}"
-        yield finding("router-format", f"{table.path}: is {table.format}; {name} {looks}")
+        commands = (
+            (export.line("--map-format", kind),) if kind is not None and kind in FORMATS else ()
+        )
+        yield finding(
+            "router-format", f"{table.path}: is {table.format}; {name} {looks}", *commands
+        )
     if router.looks_up_local_parts and any(b"@" in key for key in table.keys):
         yield finding("router-key", f"{name}: its lookup key does not contain $domain")
     knows = router.router.is_on("allow_fail") and "fail" in router.router.text("condition")

@@ -61,7 +61,8 @@ EXIM_KINDS = (
         "router-format",
         ERROR,
         "The router expects another format than the map has.",
-        "write the map with the --map-format that the router expects",
+        "write the map in the format that the router expects",
+        ("cyrusquota-export -o MAP --map-format lsearch",),
     ),
     Kind(
         "router-late",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -73,6 +74,18 @@ def test_every_variant_is_well(variant: str, site: Site) -> None:
     assert {name for name, one in found.items() if one.kind.severity.exit_status} == set()
     assert {"map", "exim", "router", "full-deferred", "good-accepted", "schedule"} <= set(found)
     assert installed_map(site.map).entries
+
+
+def test_a_map_in_another_format_is_written_again_by_what_is_advised(site: Site) -> None:
+    EXIM_CASES["router-format"](site)
+    (command,) = _found(site)["router-format"].commands
+    words = shlex.split(command)
+    assert words[1:] == ["-o", str(site.map), "--map-format", "lsearch"]
+    done = commands.run_export(site.conf, site.map, *words[3:])
+    assert done.returncode == 0
+    found = _found(site)
+    assert "router-format" not in found
+    assert "full-deferred" in found
 
 
 def test_the_domain_of_users_can_be_given(site: Site) -> None:

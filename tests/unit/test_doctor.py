@@ -213,6 +213,7 @@ def test_a_header_names_the_own_root(site: Site, root: str, said: Optional[str])
     else:
         expected = f"1 INBOX: the header of user.bob names {said}"
         assert found["header-root"].said == expected
+        assert found["header-root"].do.endswith("then run `quota -f user.bob`")
 
 
 def test_a_header_without_a_root_is_right_where_there_is_no_row(site: Site) -> None:
@@ -785,7 +786,7 @@ def test_text_is_wrapped_and_commands_are_not(
     out = _doctor(site, "-q")[1]
     command = f"/usr/local/sbin/cyrusquota-export -o {site.map} --accept-change 100"
     assert f"\n             {command}\n" in out
-    assert "`quota -f ROOT`" in out
+    assert "`quota -f user.bob`" in out
     longest = max(len(line) for line in out.splitlines() if "/" not in line)
     width = {"": 80, "60": 60, "200": 100}[columns]
     assert width - 25 < longest <= width
