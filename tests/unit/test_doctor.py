@@ -801,7 +801,7 @@ def test_a_terminal_gives_width_and_colours(site: Site) -> None:
     status, shown = on_terminal(*words, columns=300)
     assert status == 2
     command = f"/usr/local/sbin/cyrusquota-export -o {site.map} -v"
-    assert shown.startswith("\x1b[31merror   \x1b[0m map-old: ")
+    assert shown.startswith("\x1b[31merror   \x1b[0m map-old:")
     assert f"\n             \x1b[36m{command}\x1b[0m\n" in shown
     status, plain = on_terminal(*words, columns=300, environment={"NO_COLOR": "1"})
     assert plain == re.sub(r"\x1b\[[0-9]*m", "", shown)
