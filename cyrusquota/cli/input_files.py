@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from cyrusquota import cyrusdb
 from cyrusquota.cyrus.imapdconf import ImapdConf
 from cyrusquota.errors import AnyPath, DataError, NoSuchSource, Place, SourceError, printable
-from cyrusquota.site.databases import check_readable
+from cyrusquota.site.databases import check_readable, exists
 
 if TYPE_CHECKING:
     from cyrusquota.site.site import Site
@@ -61,12 +61,13 @@ def _check(path: str, expected: str, advice: str, *, json: bool) -> None:
 def check_started(conf: ImapdConf, source: Source, site: Site) -> None:
     """Raise `NoSuchSource` where Cyrus has never been started: it has made no database yet.
 
-    Raises `UnsupportedBackend` where the quotas are in no file.
+    Raises `UnsupportedBackend` where the quotas are in no file, and `SourceForbidden` where it may
+    not look.
     """
     check_readable(conf, "quota_db", conf.quota_path)
     path = str(site.path)
     # A name with a NUL byte has an error of its own.
-    is_missing = "\0" not in path and not os.path.lexists(path)
+    is_missing = "\0" not in path and not os.path.islink(path) and not exists(path)
     if is_missing and not (source.path is not None and _has_files(source.path)):
         raise NoSuchSource(
             f"{printable(path)}: no such file; Cyrus has never been started here: start it, or"

@@ -14,6 +14,7 @@ from cyrusquota.errors import CyrusQuotaError, DataError, OnProblem, Place
 from cyrusquota.explain.names import LONGER
 from cyrusquota.parse import value
 from cyrusquota.quota import QuotaRoot
+from cyrusquota.site.databases import exists
 from cyrusquota.site.mailboxes import Inbox, inboxes, row_keys
 from cyrusquota.site.site import Site
 from cyrusquota.site.source import Source
@@ -49,7 +50,7 @@ def inboxes_named(site: Site, names: AbstractSet[str], on_problem: OnProblem) ->
     """
     keys = row_keys(names)
     path = site.path
-    if path is None or not os.path.exists(path) or cyrusdb.guess(path) is None or keys is None:
+    if path is None or not exists(path) or cyrusdb.guess(path) is None or keys is None:
         yield from site.named(names, on_problem)
         return
     found = cyrusdb.lookup(path, keys, on_problem=on_problem)

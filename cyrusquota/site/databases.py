@@ -24,6 +24,7 @@ from cyrusquota.errors import (
     UnsupportedBackend,
     printable,
     quote,
+    source_error,
 )
 
 #: What takes the place of a database that cannot be read, by the option that names its backend.
@@ -32,6 +33,18 @@ _INSTEAD = {
     "mboxlist_db": "list it with: ctl_mboxlist -d >FILE, and name that with --mailboxes FILE",
     "conversations_db": "convert it with cvt_cyrusdb, and change the option",
 }
+
+
+def exists(path: AnyPath) -> bool:
+    """Return whether there is a file at `path`; raise `SourceForbidden` where it cannot be told."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        # A name with NUL is no path.
+        return False
+    except OSError as error:
+        raise source_error(error, path) from error
+    return True
 
 
 def database_path(conf: ImapdConf, option: str, file: AnyPath) -> AnyPath:

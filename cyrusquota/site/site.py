@@ -32,7 +32,7 @@ from cyrusquota.errors import (
 )
 from cyrusquota.site import conversations, mailbox_list, threads
 from cyrusquota.site.conversations import Totals
-from cyrusquota.site.databases import check_mailboxes, check_readable, database_path
+from cyrusquota.site.databases import check_mailboxes, check_readable, database_path, exists
 from cyrusquota.site.mailboxes import (
     INDEX_SIZE,
     Inbox,
@@ -127,7 +127,7 @@ class Site:
 
         Raises what `inboxes` raises.
         """
-        if self.path is None or not os.path.exists(self.path) or cyrusdb.guess(self.path) is None:
+        if self.path is None or not exists(self.path) or cyrusdb.guess(self.path) is None:
             yield from self.inboxes(on_problem)
             return
         found = cyrusdb.select(self.path, InboxKeys(names), on_problem=on_problem)
@@ -140,7 +140,7 @@ class Site:
 
         None where only `inboxes` tells; then nothing was reported. Raises what that raises.
         """
-        if self.path is None or not os.path.exists(self.path) or cyrusdb.guess(self.path) is None:
+        if self.path is None or not exists(self.path) or cyrusdb.guess(self.path) is None:
             return None
         found = cyrusdb.scanned(self.path, cyrusdb.Fold(InboxCount(InboxKeys(names))))
         if found is None or not found.records:
@@ -160,7 +160,7 @@ class Site:
 
         Raises what `inboxes` raises. A dump in JSON is not searched.
         """
-        if self.path is None or not os.path.exists(self.path):
+        if self.path is None or not exists(self.path):
             return None
         if cyrusdb.guess(self.path) is not None:
             found = cyrusdb.lookup(self.path, frozenset(folder_keys(name)))
@@ -273,7 +273,7 @@ def _reader(path: AnyPath) -> Callable[[OnProblem], Iterator[Inbox]]:
     """
 
     def read(on_problem: OnProblem) -> Iterator[Inbox]:
-        if not os.path.exists(path):
+        if not exists(path):
             raise NoSuchSource(
                 f"{printable(str(path))}: no such file; name the list of mailboxes with"
                 " --mailboxes, or give --no-mailboxes"

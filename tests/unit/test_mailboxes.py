@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Iterable, Optional
+from typing import Iterable, Iterator, Optional
 
 import pytest
 
 import cyrusquota
 from cyrusquota import cyrusdb
-from cyrusquota.errors import BadDump, CyrusQuotaError
+from cyrusquota.cli.input_files import check_started
+from cyrusquota.cyrus.imapdconf import ImapdConf
+from cyrusquota.errors import BadDump, CyrusQuotaError, SourceForbidden, raise_problem
+from cyrusquota.explain.rows import inboxes_named
 from cyrusquota.site import mailbox_list
 from cyrusquota.site.mailboxes import (
     Inbox,
@@ -281,3 +284,31 @@ def test_a_name_that_no_path_can_have_has_no_header(tmp_path: Path) -> None:
     for name in ("user.a\0b", "user." + "x" * 5000):
         with pytest.raises(cyrusquota.SourceError):
             host.header_root(Inbox(name, True, "p"))
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[Path]:
+    """A directory that nobody else may enter."""
+    directory = tmp_path / "closed"
+    directory.mkdir(mode=0)
+    yield directory
+    directory.chmod(0o700)
+
+
+@pytest.mark.parametrize("backend", ["flat", "skiplist", "twoskip", "twom", "sql"])
+def test_what_it_may_not_look_for_is_not_taken_for_missing(
+    backend: str, closed: Path, as_ordinary_user: None
+) -> None:
+    options = {"configdirectory": str(closed), "mboxlist_db": backend, "quota_db": backend}
+    conf = ImapdConf("imapd.conf", options)
+    site = Site.from_config(conf)
+    for ask in (
+        lambda: list(site.inboxes()),
+        lambda: list(site.named(["user.jane"])),
+        lambda: site.counted(["user.jane"]),
+        lambda: site.folder("news"),
+        lambda: list(inboxes_named(site, {"user.jane"}, raise_problem)),
+        lambda: check_started(conf, cyrusquota.from_config(conf), site),
+    ):
+        with pytest.raises(SourceForbidden, match=r"mailboxes\.db: permission denied"):
+            ask()
