@@ -140,8 +140,16 @@ class Exim:
 
     def route(self, address: str) -> Optional[tuple[str, str]]:
         """Return the names of the router and the transport that deliver to a recipient, or None."""
-        found = _ROUTED.search(self._run("-bt", "--", address).stdout)
+        found = _ROUTED.search(self.routing(address))
         return None if found is None else (found["router"], found["transport"])
+
+    def routing(self, address: str) -> str:
+        """Return what `exim -bt` prints: where messages to an address are delivered."""
+        return self._run("-bt", "--", address).stdout
+
+    def traced(self, address: str) -> str:
+        """Return the trace of verifying a recipient; Exim shows it to its administrators only."""
+        return self._run("-d-all+route+lookup", "-bv", "--", address).stderr
 
     def expanded(self, text: str) -> Optional[str]:
         """Return the expansion of a string, or None if it is forced to fail."""
