@@ -216,7 +216,7 @@ def check(
         missing = str(error)
     if found is not None:
         name = options.source.name
-        _, held_back = map_options.pending(found, result.verdicts, result.roots, name)
+        held_back = map_options.preview(found, result.verdicts, result.roots, name).rejection
     thresholds = _thresholds(warnings, criticals)
     return _Report(options, result, thresholds, found, missing, held_back).answer(form)
 

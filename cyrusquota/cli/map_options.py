@@ -18,7 +18,8 @@ from cyrusquota.maps import Entry, KeyForm
 from cyrusquota.maps.installed import InstalledMap
 from cyrusquota.maps.values import MapValues
 from cyrusquota.publish import Ownership
-from cyrusquota.publish.guard import Change, Limits, MapSummary, Rejection, check_change
+from cyrusquota.publish.guard import Limits
+from cyrusquota.publish.preview import Preview, preview
 from cyrusquota.publish.privileges import group_id, user_id
 from cyrusquota.verdicts.evaluator import Verdict
 
@@ -36,15 +37,12 @@ class MapOptions:
         """Return the entries for `values`, those of exempt recipients left out."""
         return maps.entries(values, form=self.key, exempt=self.exempt)
 
-    def pending(
+    def preview(
         self, found: InstalledMap, verdicts: Iterable[Verdict], roots: int, source: str
-    ) -> tuple[Change, Optional[Rejection]]:
-        """Return how a map written now would differ from `found`, and why it would be held back."""
-        written = maps.FORMATS[found.format]
-        values = attrs.evolve(self.values, format=written).values(verdicts)
-        new = MapSummary(written.keys(written.document(self.entries(values), ())), roots, source)
-        old = MapSummary.of(written, found.content)
-        return Change.between(old.keys, new.keys), check_change(old, new, self.limits)
+    ) -> Preview:
+        """Return what an export from `roots` quota roots of `source` would make of `found` now."""
+        values = attrs.evolve(self.values, format=maps.FORMATS[found.format]).values(verdicts)
+        return preview(found, self.entries(values), roots=roots, source=source, limits=self.limits)
 
 
 def change_limits(

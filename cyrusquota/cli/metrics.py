@@ -140,8 +140,9 @@ def _metrics(
     yield from metric.of_map(found)
     if found is not None:
         name = options.source.name
-        change, rejection = map_options.pending(found, result.verdicts, result.roots, name)
-        yield from metric.of_change(change, is_held_back=rejection is not None)
+        next_map = map_options.preview(found, result.verdicts, result.roots, name)
+        is_held_back = next_map.rejection is not None
+        yield from metric.of_change(next_map.change, is_held_back=is_held_back)
 
 
 def _put(metrics: Iterable[Metric], output: Optional[str], follow_links: bool) -> None:
