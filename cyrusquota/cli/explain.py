@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Optional
+import functools
+from pathlib import Path
+from typing import Callable, Optional
 
 import click
 
+from cyrusquota.cli import settings
 from cyrusquota.cli.command import Command, Example
 from cyrusquota.cli.exim_options import exim_options
 from cyrusquota.cli.json_format import format_option, json_text
+from cyrusquota.cli.map_options import MapOptions, comparison_options, of_export
 from cyrusquota.cli.options import Options, RawOptions, source_options
-from cyrusquota.explain import results, user
-from cyrusquota.explain.render import Explanation, as_json, as_text
-from cyrusquota.explain.results import EximAnswer
-from cyrusquota.explain.user import User
-from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH
+from cyrusquota.cli.scan import scan
+from cyrusquota.cli.terminal import terminal
+from cyrusquota.cyrus import imapdconf
+from cyrusquota.cyrus.names import ascii_lower
+from cyrusquota.doctor.export_command import ExportCommand
+from cyrusquota.doctor.schedule import Schedule
+from cyrusquota.explain import user
+from cyrusquota.explain.export import Export, writing
+from cyrusquota.explain.inquiry import Host, explained
+from cyrusquota.explain.json_object import as_json
+from cyrusquota.explain.render import as_text
+from cyrusquota.explain.verdict import Level
+from cyrusquota.maps.installed import InstalledMap
 from cyrusquota.mta.exim import Exim
+from cyrusquota.publish.preview import Preview
 from cyrusquota.publish.privileges import reading_as
+from cyrusquota.site.source import Source
+
+#: The longest line on a terminal.
+_MAX_WIDTH = 100
+_COLOURS = {Level.GOOD: "green", Level.LIMITED: "yellow", Level.WRONG: "red"}
 
 
 @click.command(
@@ -30,49 +48,84 @@ from cyrusquota.publish.privileges import reading_as
 )
 @source_options
 @exim_options
+@comparison_options
 @format_option()
 @click.argument("asked", metavar="ADDRESS")
 def explain_user(
-    raw: RawOptions, path: Optional[str], mta: Optional[Exim], form: str, asked: str
+    raw: RawOptions,
+    path: Optional[str],
+    mta: Optional[Exim],
+    map_options: MapOptions,
+    form: str,
+    asked: str,
 ) -> None:
     """Explain one user's quota status.
 
     ADDRESS is a mail address or a local part, with or without a +detail, or the name of a mailbox
-    such as user.jane or example.org!user.jane. Show the quota root that governs the user, what
-    lmtpd answers for the next message, what the map says, what Exim answers, and whether these
-    agree. Nothing is changed or delivered. The exit status is 0 whatever the answer, and 67 for an
-    unknown user.
+    such as user.jane or example.org!user.jane. The first line says what becomes of mail for it. The
+    rest is the quota root that governs the user, what lmtpd answers for the next message, what the
+    map says, what Exim answers, and why they do not agree, if so. For an alias, it is about the
+    user whom the alias leads to. Nothing is changed or delivered. The exit status is 0 whatever the
+    answer, and 67 for an unknown user.
     """
     user.check(asked)
     options = raw.load()
-    with reading_as(options.user):
-        found = user.found(asked, options.source, options.query(), options.conf)
-    server = results.server_answer(found, for_good=_refuses_permanently(options))
-    exim = _exim_answer(mta, found, asked, path)
-    router = None if exim is None else exim.router
-    table = results.map_answer(
-        found,
-        asked,
-        path or (DEFAULT_PATH if router is None else router.map),
-        DEFAULT_MAX_AGE if router is None else router.max_age,
+    host = Host(
+        _sources(raw, options),
+        options.query(),
+        options.conf,
+        mta,
+        path,
+        export=lambda of: _export(raw, options, map_options, of),
+        reading=functools.partial(reading_as, options.user),
     )
-    differences = results.differences(found, server, table, exim)
-    explanation = Explanation(asked, found, server, table, exim, differences)
+    explanation = explained(asked, host)
     if form == "json":
         click.echo(json_text(as_json(explanation)))
-    else:
-        click.echo(as_text(explanation))
+        return
+    screen = terminal()
+    width = None if screen.width is None else min(screen.width, _MAX_WIDTH)
+    verdict, rest = as_text(explanation, width, lambda command: screen.coloured(command, "cyan"))
+    click.echo(screen.coloured(verdict, _COLOURS[explanation.verdict.level]))
+    click.echo(rest)
 
 
-def _refuses_permanently(options: Options) -> bool:
-    return options.conf is not None and options.conf.switch("lmtp_over_quota_perm_failure", False)
+def _sources(raw: RawOptions, options: Options) -> Callable[[], Source]:
+    """Return a function that gives the source, which a stream is opened again for."""
+    unread = [options.source]
+
+    def source() -> Source:
+        if not raw.is_stream:
+            return options.source
+        return unread.pop() if unread else options.reload().source
+
+    return source
 
 
-def _exim_answer(
-    mta: Optional[Exim], found: User, asked: str, path: Optional[str]
-) -> Optional[EximAnswer]:
-    """Return what Exim says of the address asked for, or else of the user's own."""
-    if mta is None:
-        return None
-    is_address = "@" in asked and "!" not in asked and "/" not in asked
-    return results.exim_answer(mta, asked if is_address else str(found.address), path)
+def _export(raw: RawOptions, options: Options, given: MapOptions, path: str) -> Export:
+    """Return what is known here of the export that writes the map at `path`."""
+    context = click.get_current_context()
+    schedule = Schedule.below(Path("/"))
+    exports_to = settings.exported(context)
+    config = raw.config or imapdconf.DEFAULT_PATH
+    command = ExportCommand.on_host(schedule, path, exports_to, config)
+    map_options, place = given, settings.place(context, "exempt") or "--exempt"
+    job = writing(schedule, path, exports_to)
+    if job is not None:
+        map_options = of_export(command.words, given, context)
+        place = place if map_options.exempt == given.exempt else f"--exempt in {job.name}"
+    return Export(
+        options.source.name,
+        {ascii_lower(name): place for name in map_options.exempt},
+        schedule,
+        command,
+        lambda table: None if raw.is_stream else _preview(options, map_options, table),
+        exports_to,
+        map_options.values.reserve,
+    )
+
+
+def _preview(options: Options, map_options: MapOptions, table: InstalledMap) -> Preview:
+    """Return the map that an export would write now."""
+    found = scan(options, map_options.values.effective_reserve)
+    return map_options.preview(table, found.verdicts, found.roots, options.source.name)

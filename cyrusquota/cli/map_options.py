@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Any, Callable, Iterable, Optional
+from typing import Any, Callable, Iterable, Optional, Sequence
 
 import attrs
 import click
+from click.core import ParameterSource
 
 from cyrusquota import maps
 from cyrusquota.cli.command import Heading, under
@@ -159,6 +160,37 @@ def comparison_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_COMPARISON_OPTIONS):
         wrapped = option(wrapped)
     return wrapped
+
+
+def of_export(words: Sequence[str], known: MapOptions, context: click.Context) -> MapOptions:
+    """Return `known` with what the command line `words` of an export says about its map.
+
+    What the command of `context` was given stays.
+    """
+    # That module needs this one.
+    from cyrusquota.cli.export import export
+
+    # Wrong options are the affair of the export itself.
+    parsed = export.make_context(words[0], list(words[1:]), resilient_parsing=True)
+
+    def value(name: str, default: Any) -> Any:
+        source = context.get_parameter_source(name)
+        is_named = parsed.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        is_free = source in (None, ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+        found = parsed.params.get(name) if is_named and is_free else None
+        return default if found is None else found
+
+    values = attrs.evolve(
+        known.values,
+        reserve=value("reserve", known.values.reserve),
+        headroom=value("headroom", known.values.headroom),
+    )
+    return MapOptions(
+        values,
+        KeyForm(value("key", known.key)),
+        value("exempt", known.exempt),
+        value("max_change", known.limits),
+    )
 
 
 def ownership_options(

@@ -208,6 +208,14 @@ def exported(context: click.Context) -> Optional[str]:
     return next((one.text.strip() for one in found if one.key == "output"), None)
 
 
+def place(context: click.Context, name: str) -> Optional[str]:
+    """Return where the file sets the parameter `name` of a command, if it does and that counts."""
+    if context.get_parameter_source(name) is not ParameterSource.DEFAULT_MAP:
+        return None
+    setting = applied(context).settings.get(name)
+    return None if setting is None else f"{setting.key} in {setting.path}, line {setting.line}"
+
+
 def located(error: OptionError, context: click.Context) -> Exception:
     """Return `error` with the line of the settings file that has an option which it names."""
     settings = applied(context).settings

@@ -15,7 +15,7 @@ from typing import Iterator, Optional, Sequence
 from cyrusquota.doctor.export_command import options_for
 from cyrusquota.doctor.findings import Finding, finding
 from cyrusquota.errors import EximError
-from cyrusquota.mta.daemon import configuration_changed, daemon_start
+from cyrusquota.mta.daemon import configuration_changed, daemon_start, reload_command
 from cyrusquota.mta.exim import Driver, Exim
 from cyrusquota.mta.recipients import acls_at_rcpt, verifies_recipients
 from cyrusquota.mta.router import OverquotaRouter, delivering_routers, overquota_routers
@@ -76,9 +76,8 @@ def _start(exim: Exim, file: str) -> Iterator[Finding]:
     if changed.replace(microsecond=0) <= start.time:
         yield finding("exim-start", said)
         return
-    pids = exim.option("pid_file_path") or f"{exim.option('spool_directory')}/exim-daemon.pid"
-    command = f'kill -HUP "$(cat {shlex.quote(pids)})"'
-    yield finding("exim-stale", said, *((command,) if os.path.exists(pids) else ()))
+    command = reload_command(exim)
+    yield finding("exim-stale", said, *(() if command is None else (command,)))
 
 
 def _shown(time: datetime) -> str:

@@ -72,6 +72,30 @@ def _by_address(asked: str, naming: Naming) -> Iterator[str]:
         yield f"{inbox}@{domain.replace('.', '^')}"
 
 
+def is_mailbox_name(asked: str) -> bool:
+    """Return whether `asked` is the name of a mailbox, not an address or a local part."""
+    if re.search("[!/]", asked):
+        return True
+    return "@" not in asked and inbox_of(internal_name(asked)) is not None
+
+
+def folder_of(asked: str, inbox: str, conf: Optional[ImapdConf]) -> Optional[str]:
+    """Return the internal name of the folder below `inbox` that `asked` names, or None."""
+    if is_mailbox_name(asked):
+        name = internal_name(asked)
+        return name if name.startswith(f"{inbox}.") else None
+    local = asked.rpartition("@")[0] or asked
+    detail = local.partition("+")[2]
+    return f"{inbox}.{_levels(detail, conf)}" if detail else None
+
+
+def _levels(detail: str, conf: Optional[ImapdConf]) -> str:
+    """Return what stands behind a `+`, which has the hierarchy separator, as an internal name."""
+    is_slash = conf is None or conf.switch("unixhierarchysep", True)
+    levels = detail.split("/" if is_slash else ".")
+    return ".".join(level.replace(".", "^") for level in levels)
+
+
 def shared_folder(asked: str, conf: ImapdConf) -> Optional[str]:
     """Return the internal name of the shared folder that an address is for, or None.
 
@@ -84,8 +108,7 @@ def shared_folder(asked: str, conf: ImapdConf) -> Optional[str]:
         user, domain = ascii_lower(user), ascii_lower(domain)
     if not plus or not detail or user != (conf.get("postuser") or ""):
         return None
-    separator = "/" if conf.switch("unixhierarchysep", True) else "."
-    name = ".".join(level.replace(".", "^") for level in detail.split(separator))
+    name = _levels(detail, conf)
     has_domain = naming.virtdomains and domain not in ("", naming.defaultdomain)
     return f"{domain}!{name}" if has_domain else name
 

@@ -1,41 +1,90 @@
-"""Format an explanation as text or JSON."""
+"""Format an explanation as text: the verdict, the figures, the three answers, the reasons."""
 
 from __future__ import annotations
 
-import time
-from typing import Iterator, Optional
-
-import attrs
+import textwrap
+from typing import Callable, Iterator, Optional
 
 from cyrusquota.display.sizes import duration, figure, percent
 from cyrusquota.errors import printable
-from cyrusquota.explain.results import Difference, EximAnswer, MapAnswer, Reply, ServerAnswer
+from cyrusquota.explain.answers import EximAnswer, MapAnswer, ServerAnswer
+from cyrusquota.explain.case import Case, Difference
+from cyrusquota.explain.inquiry import Explanation
 from cyrusquota.explain.user import User
+from cyrusquota.explain.verdict import Member
 from cyrusquota.quota import QuotaRoot, Resource, Usage
 
-
-@attrs.frozen
-class Explanation:
-    """One user, the three answers about them, and where these differ."""
-
-    asked: str
-    user: User
-    server: ServerAnswer
-    table: MapAnswer
-    exim: Optional[EximAnswer]
-    differences: tuple[Difference, ...]
+#: Width of the column with the names of the three.
+_WIDTH = 7
+#: How many destinations of a list, and how many folders, are shown.
+_SHOWN = 20
+#: In front of a command.
+_COMMAND = " " * 10
 
 
-def as_text(found: Explanation) -> str:
-    """Return the explanation as text."""
-    parts = [_who(found.user), *_resources(found.user), ""]
-    parts += [_server(found.server), *_map(found.table), _exim(found.exim), ""]
-    return "\n".join(printable(line) for line in (*parts, *_conclusion(found)))
+def as_text(
+    found: Explanation, width: Optional[int] = None, command: Callable[[str], str] = str
+) -> tuple[str, str]:
+    """Return the verdict, and the rest as text, wrapped at `width` columns if that is given.
+
+    A command has a line to itself, to be copied; `command` may colour it.
+    """
+    lines = [line for part in _parts(found) for line in ("", *part)]
+    wrapped = (piece for line in lines for piece in _wrapped(printable(line), width, command))
+    text = printable(found.verdict.text)
+    verdict = text if width is None else textwrap.fill(text, width, break_on_hyphens=False)
+    return verdict, "\n".join(wrapped)
+
+
+def _wrapped(line: str, width: Optional[int], command: Callable[[str], str]) -> list[str]:
+    if line.startswith(_COMMAND):
+        return [_COMMAND + command(line[len(_COMMAND) :])]
+    if width is None or len(line) <= width:
+        return [line]
+    indent = len(line) - len(line.lstrip())
+    label = line.lstrip().partition("  ")[0]
+    # What follows a label is aligned below the text behind it.
+    after = line[indent + len(label) :]
+    hanging = indent + len(label) + len(after) - len(after.lstrip()) if after else indent + 2
+    return textwrap.wrap(
+        line,
+        max(width, hanging + 20),
+        subsequent_indent=" " * hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
+
+
+def _parts(found: Explanation) -> Iterator[list[str]]:
+    """Yield the paragraphs behind the verdict."""
+    if found.case is not None:
+        yield [*_quotas(found.case.user)]
+        yield [*_answers(found.case)]
+    else:
+        yield [*_members(found.members)]
+        yield [next(_exim(found.exim))]
+    for difference in found.differences:
+        yield [*_difference(difference)]
+    unknown = [*found.unanswered, *found.not_known]
+    if found.exim is None:
+        # The verdict says so.
+        unknown = unknown[1:]
+    more = [*found.notes, *(f"Not known: {said}." for said in unknown)]
+    if more:
+        yield more
+
+
+def _quotas(user: User) -> Iterator[str]:
+    yield _who(user)
+    yield from _resources(user)
+    yield from _folders(user)
 
 
 def _who(user: User) -> str:
-    has = "the shared folder" if user.is_shared else "with the INBOX"
-    who = f"{user.address}, {has} {user.name}, "
+    who = f"The INBOX {user.name} "
+    if user.is_shared:
+        who = f"The shared folder {user.name} "
     root = user.root or user.stored
     if root is None:
         return who + "has no quota root" + _rootless(user)
@@ -94,131 +143,112 @@ def _other_figure(resource: Resource, usage: Usage, stored: Usage) -> str:
     return f"; this is the conversations total, the quota database has {stored.used}"
 
 
-#: Width of the column with the names of the three.
-_WIDTH = 7
+def _folders(user: User) -> Iterator[str]:
+    """Yield the folders with a quota root of their own, which do not count for mail."""
+    own = {root.name: root for root in user.folder_roots}
+    if user.folder is not None:
+        above = [name for name in own if f"{user.folder}.".startswith(f"{name}.")]
+        root = own[max(above, key=len)] if above else None
+        yield f"The folder {user.folder} {_folder(user, root)}"
+    if not own:
+        return
+    yield "Folders with a quota root of their own; what they hold does not count for the INBOX:"
+    for root in user.folder_roots[:_SHOWN]:
+        yield f"  {root.name}  {_figures(root)}"
+    if len(own) > _SHOWN:
+        yield f"  and {len(own) - _SHOWN} more"
 
 
-def _server(server: ServerAnswer) -> str:
-    return f"{server.daemon:{_WIDTH}}{server.reply.value}: {server.why}"
+def _folder(user: User, root: Optional[QuotaRoot]) -> str:
+    """Return by which root a folder goes, and where its mail goes if that is full."""
+    if root is None:
+        return "has no quota root of its own"
+    text = f"has a quota root of its own, {root.name}, but lmtpd judges mail for it by the INBOX"
+    return f"{text}; it is full, so that mail goes to the INBOX" if user.policy.over(root) else text
+
+
+def _figures(root: QuotaRoot) -> str:
+    parts = [
+        f"{resource.value} {figure(resource, usage.used)} of {figure(resource, usage.limit)}"
+        for resource, usage in root.usages()
+        if usage.limit is not None
+    ]
+    return ", ".join(parts) or "no limit"
+
+
+def _answers(case: Case) -> Iterator[str]:
+    server: ServerAnswer = case.server
+    yield f"{server.daemon:{_WIDTH}}{server.reply.value}: {server.why}"
+    yield from _map(case.table)
+    yield from _exim(case.exim)
 
 
 def _map(table: MapAnswer) -> Iterator[str]:
     start = f"{'map':{_WIDTH}}"
     if table.installed_map is None:
         yield f"{start}{table.problem}"
-    elif table.key is None or table.value is None:
+        return
+    if table.key is None or table.value is None:
         yield f"{start}no entry for {' or '.join(table.looked_for)}"
     else:
         yield f"{start}{table.key}: {table.value.decode('utf-8', 'surrogateescape')}"
-    if table.installed_map is not None:
-        when = f"{duration(table.age)} ago"
-        if table.age <= -1:
-            when = f"{duration(-table.age)} in the future: check the clock"
-        yield f"{'':{_WIDTH}}{table.path}, renewed {when}{_dates(table)}"
-
-
-def _dates(table: MapAnswer) -> str:
-    written = table.installed_map.header.since if table.installed_map is not None else None
-    text = "" if written is None else f", unchanged since {written:%Y-%m-%d %H:%M}"
+    when = f"{duration(table.age)} ago"
+    if table.age <= -1:
+        when = f"{duration(-table.age)} in the future: check the clock"
+    written = table.installed_map.header.since
+    since = "" if written is None else f", unchanged since {written:%Y-%m-%d %H:%M}"
+    text = f"{'':{_WIDTH}}{table.path}, renewed {when}{since}"
     if not table.is_believed:
         text += f"; too old, the router uses it for {duration(table.max_age or 0)}"
-    return text
+    yield text
 
 
-def _exim(exim: Optional[EximAnswer]) -> str:
+def _exim(exim: Optional[EximAnswer]) -> Iterator[str]:
     start = f"{'Exim':{_WIDTH}}"
     if exim is None:
-        return f"{start}was not asked"
-    if exim.answer is None:
-        return f"{start}{exim.problem}"
-    text = start + exim.answer.text
-    if exim.router is not None and exim.router.defers_by_acl:
-        text += (
-            f" (router {exim.router.router.name} sets $address_data, and the ACL for RCPT defers)"
-        )
-    return text
-
-
-def _conclusion(found: Explanation) -> Iterator[str]:
-    for difference in found.differences:
-        yield f"They do not agree: {difference.what}."
-        yield f"  Why:        {difference.why}."
-        yield f"  What to do: {difference.do}"
-    if found.differences:
-        return
-    if found.server.reply.refuses_as_full:
-        yield "They agree: mail for this user is refused until there is room."
-    elif found.server.reply is Reply.ACCEPTED:
-        yield "They agree: mail for this user is accepted."
+        yield f"{start}was not asked"
+    elif exim.answer is None:
+        yield f"{start}{exim.problem}"
     else:
-        yield "They agree: this is not about quotas."
+        yield start + exim.answer.text
+        router = exim.router
+        if router is None:
+            yield f"{'':{_WIDTH}}no router uses a map"
+            return
+        keys = () if exim.step is None else exim.step.keys(router.map)
+        looks = f"looked up {' and '.join(keys)} in {router.map}" if keys else f"uses {router.map}"
+        text = f"{'':{_WIDTH}}router {router.router.name} {looks}"
+        if router.defers_by_acl:
+            text += "; it sets $address_data, and the ACL for RCPT defers"
+        yield text
 
 
-def as_json(found: Explanation) -> dict[str, object]:
-    """Return the explanation as an object for JSON."""
-    user = found.user
-    root = user.root or user.stored
-    return {
-        "asked": found.asked,
-        "address": str(user.address),
-        "inbox": user.name,
-        "root": None if root is None else root.name,
-        "nearest_root": user.nearest,
-        "header_root": user.named,
-        "messages": user.messages,
-        "max_messages": user.max_messages,
-        "resources": {} if root is None else _figures(root, user),
-        "server": {
-            "daemon": found.server.daemon,
-            "policy": user.policy.name,
-            "reply": found.server.reply.value,
-            "why": found.server.why,
-        },
-        "map": _map_object(found.table),
-        "exim": _exim_object(found.exim),
-        "agree": not found.differences,
-        "differences": [attrs.asdict(difference) for difference in found.differences],
-    }
+def _difference(difference: Difference) -> Iterator[str]:
+    yield f"They do not agree: {difference.what}."
+    reason = difference.reason
+    yield f"  Why:  {reason.why}."
+    yield f"  Do:   {reason.do}{':' if reason.commands else ''}"
+    yield from (f"{_COMMAND}{command}" for command in reason.commands)
 
 
-def _figures(root: QuotaRoot, user: User) -> dict[str, object]:
-    stored = dict((user.stored or root).usages())
-    return {
-        resource.value: {
-            "used": stored[resource].used,
-            "enforced": usage.used,
-            "limit": usage.limit,
-            "exact": usage.exact,
-            "over": resource in user.over,
-        }
-        for resource, usage in root.usages()
-    }
+def _members(members: tuple[Member, ...]) -> Iterator[str]:
+    """Yield the destinations, those over quota first."""
+    ordered = sorted(members, key=lambda one: not one.is_over)[:_SHOWN]
+    width = max(len(one.destination.target or "") for one in ordered)
+    for one in ordered:
+        yield f"  {one.destination.target or '':{width}}  {_member(one)}"
+    if len(members) > _SHOWN:
+        yield f"  and {len(members) - _SHOWN} more"
 
 
-def _map_object(table: MapAnswer) -> dict[str, object]:
-    installed_map = table.installed_map
-    value = None if table.value is None else table.value.decode("utf-8", "replace")
-    found: dict[str, object] = {"path": table.path, "looked_for": table.looked_for}
-    found.update(key=table.key, value=value, believed=table.is_believed, max_age=table.max_age)
-    if installed_map is None:
-        return {**found, "problem": str(table.problem)}
-    written = installed_map.header.since
-    return {
-        **found,
-        "format": installed_map.format,
-        "renewed": int(installed_map.renewed),
-        "written": None if written is None else int(written.timestamp()),
-        "age": round(time.time() - installed_map.renewed),
-    }
-
-
-def _exim_object(exim: Optional[EximAnswer]) -> Optional[dict[str, object]]:
-    if exim is None:
-        return None
-    return {
-        "address": exim.address,
-        "outcome": None if exim.status is None else exim.status.name.lower(),
-        "text": None if exim.answer is None else exim.answer.text,
-        "router": None if exim.router is None else exim.router.router.name,
-        "problem": None if exim.problem is None else str(exim.problem),
-    }
+def _member(one: Member) -> str:
+    goes = one.destination
+    if goes.target is None:
+        return "discarded"
+    if goes.problem is not None:
+        return f"Exim does not deliver: {goes.problem}"
+    if one.user is None or one.server is None:
+        return f"transport {goes.transport}"
+    root = one.user.root
+    figures = "no quota root" if root is None else _figures(root)
+    return f"{one.server.reply.value}: {figures}"

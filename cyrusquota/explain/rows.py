@@ -43,6 +43,23 @@ def roots_named(
     return found
 
 
+def roots_below(source: Source, name: str, on_problem: OnProblem) -> list[QuotaRoot]:
+    """Return the quota roots of folders below the mailbox `name`.
+
+    There are none where the source is a stream, which can be read only once. Raises what reading
+    the source raises.
+    """
+    if source.select_records is None:
+        return []
+    start = os.fsencode(name) + b"."
+
+    def is_below(keys: Sequence[bytes], values: Sequence[bytes]) -> list[int]:
+        return [index for index, key in enumerate(keys) if key.startswith(start)]
+
+    found = source.select_records(is_below, on_problem).kept
+    return sorted(source.parsed(found, on_problem), key=lambda root: root.name)
+
+
 def inboxes_named(site: Site, names: AbstractSet[str], on_problem: OnProblem) -> Iterator[Inbox]:
     """Return the INBOXes of `site` that are called one of `names`, and maybe others.
 

@@ -21,10 +21,23 @@ from cyrusquota.errors import (
     OptionError,
     printable,
 )
-from cyrusquota.explain.names import address, inbox_names, nearest, shared_folder, wanted_part
-from cyrusquota.explain.rows import inboxes_in, inboxes_named, names_in, roots_named
+from cyrusquota.explain.names import (
+    address,
+    folder_of,
+    inbox_names,
+    nearest,
+    shared_folder,
+    wanted_part,
+)
+from cyrusquota.explain.rows import (
+    inboxes_in,
+    inboxes_named,
+    names_in,
+    roots_below,
+    roots_named,
+)
 from cyrusquota.quota import QuotaRoot, Resource
-from cyrusquota.site.mailboxes import Inbox
+from cyrusquota.site.mailboxes import Folder, Inbox
 from cyrusquota.site.site import Site
 from cyrusquota.site.source import Source
 from cyrusquota.verdicts import evaluator
@@ -40,10 +53,12 @@ class User:
     if no root governs the user. `nearest` is the nearest root in the quota database, `named` the
     root that the header of the INBOX names. `inbox` is None without a row in mailboxes.db;
     `has_list` says whether there is a mailboxes.db. `problem` is the error that kept the figures
-    from being read. `listed` is the verdict of the export. `is_shared` says that this is a shared
-    folder, which mail may be addressed to. `catchall` is the user who gets the mail that lmtpd does
-    not take for this one. `messages` is the number of messages in the INBOX, and `max_messages`
-    the limit of mailbox_maxmessages_email, if there is one.
+    from being read. `listed` is the verdict of the export. `shared` is the shared folder that this
+    is instead of a user, if mail is addressed to one. `folder` is the folder of the user that was
+    asked about, and `folder_roots` are the quota roots below the INBOX, if they were looked for:
+    what these hold does not count for mail to the INBOX. `catchall` is the user who gets the mail
+    that lmtpd does not take for this one. `messages` is the number of messages in the INBOX, and
+    `max_messages` the limit of mailbox_maxmessages_email, if there is one.
     """
 
     name: str
@@ -60,6 +75,9 @@ class User:
     problem: Optional[CyrusQuotaError] = None
     listed: Optional[Verdict] = None
     is_shared: bool = False
+    shared: Optional[Folder] = None
+    folder: Optional[str] = None
+    folder_roots: tuple[QuotaRoot, ...] = ()
     catchall: Optional[User] = None
     messages: Optional[int] = None
     max_messages: Optional[int] = None
@@ -96,7 +114,7 @@ def found(asked: str, source: Source, query: Query, conf: Optional[ImapdConf] = 
     catchall = _catchall(source, query)
     if catchall is not None and catchall.name not in names:
         search.catchall = catchall
-    user = search.user()
+    user = _with_folders(search.user(), asked, source, query, conf)
     limit = 0 if conf is None else _max_messages(conf)
     if not limit or user.inbox is None or query.site is None or not user.inbox.is_live:
         return user
@@ -106,6 +124,17 @@ def found(asked: str, source: Source, query: Query, conf: Optional[ImapdConf] = 
         query.on_problem(error)
         return user
     return attrs.evolve(user, messages=count, max_messages=limit)
+
+
+def _with_folders(
+    user: User, asked: str, source: Source, query: Query, conf: Optional[ImapdConf]
+) -> User:
+    """Return `user` with the quota roots below the INBOX, if they are of interest."""
+    folder = None if user.is_shared else folder_of(asked, user.name, conf)
+    if not (folder or user.over) or user.is_shared:
+        return user
+    roots = roots_below(source, user.name, query.on_problem)
+    return attrs.evolve(user, folder=folder, folder_roots=tuple(roots))
 
 
 def _catchall(source: Source, query: Query) -> Optional[User]:
@@ -134,6 +163,7 @@ class _Search:
     query: Query
     is_shared: bool = False
     catchall: Optional[User] = None
+    shared: Optional[Folder] = None
     _bad: dict[str, CyrusQuotaError] = attrs.field(factory=dict)
 
     def user(self) -> User:
@@ -163,6 +193,7 @@ class _Search:
             named=named,
             header_problem=header_problem,
             is_shared=self.is_shared,
+            shared=self.shared,
             catchall=self.catchall,
         )
         return self._evaluated(user, roots)
@@ -172,7 +203,8 @@ class _Search:
         if self.query.site is None:
             return None
         if self.is_shared:
-            return self.query.site.folder(self.names[0])
+            self.shared = self.query.site.folder(self.names[0])
+            return None if self.shared is None else self.shared.row
         rows = {one.name: one for one in self._inboxes(self.query.site, set(self.names))}
         ordered = [rows[name] for name in self.names if name in rows]
         return next((one for one in ordered if one.is_live), ordered[0] if ordered else None)

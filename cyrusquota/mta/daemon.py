@@ -15,6 +15,7 @@ import gzip
 import lzma
 import os
 import re
+import shlex
 import stat
 import zlib
 from datetime import datetime, timezone, tzinfo
@@ -85,6 +86,12 @@ def configuration_changed(exim: Exim) -> Optional[datetime]:
         except (OSError, ValueError):
             continue
     return datetime.fromtimestamp(max(times), timezone.utc) if times else None
+
+
+def reload_command(exim: Exim) -> Optional[str]:
+    """Return the command that makes the daemon read its configuration, or None if none is seen."""
+    file = exim.option("pid_file_path") or f"{exim.option('spool_directory')}/exim-daemon.pid"
+    return f'kill -HUP "$(cat {shlex.quote(file)})"' if os.path.exists(file) else None
 
 
 def daemon_start(exim: Exim) -> DaemonStart:

@@ -97,24 +97,25 @@ class Step:
     """What one router did with an address.
 
     `outcome` is Exim's word for it: `routed`, `declined`, `skipped: domains mismatch`, `defer for
-    jane@example.org`. `opened` are the files that it tried to open, and `unopened` has Exim's
-    reason where it says why it could not.
+    jane@example.org`. `opened` has the kind of lookup for each file that it tried to open, and
+    `unopened` Exim's reason where it says why it could not.
     """
 
     router: str
     address: str = ""
     outcome: str = ""
     lookups: tuple[Lookup, ...] = ()
-    opened: tuple[str, ...] = ()
+    opened: tuple[tuple[str, str], ...] = ()
     unopened: Optional[str] = None
 
     def keys(self, file: str) -> tuple[str, ...]:
-        """Return the keys that were looked up in `file`."""
-        return tuple(dict.fromkeys(one.key for one in self.lookups if one.file == file))
+        """Return the keys that were looked up in `file`; an empty one is never found."""
+        found = (one.key for one in self.lookups if one.file == file)
+        return tuple(dict.fromkeys(filter(None, found)))
 
-    def cannot_open(self, file: str) -> bool:
-        """Return whether `file` could not be opened."""
-        return file in self.opened and not self.keys(file)
+    def kind(self, file: str) -> Optional[str]:
+        """Return the kind of lookup by which it tried to open `file`, or None if it did not."""
+        return next((kind for kind, opened in self.opened if opened == file), None)
 
 
 def trace(exim: Exim, address: str) -> tuple[Step, ...]:
@@ -129,7 +130,7 @@ def trace(exim: Exim, address: str) -> tuple[Step, ...]:
 _MARGIN = re.compile(r"^[\s\u2500-\u257f]*")
 _BEGINS = re.compile(r"-+> (?P<router>\w+) router <-+")
 _ADDRESS = re.compile(r"local_part=(?P<local>.*) domain=(?P<domain>\S*)")
-_OPENS = re.compile(r'search_open: \S+ "(?P<file>.*)"')
+_OPENS = re.compile(r'search_open: (?P<kind>\S+) "(?P<file>.*)"')
 _SEARCHES = re.compile(r'search_find: file="(?P<file>.*)"')
 _KEY = re.compile(r'key="(?P<key>.*)" partial=.*')
 _YIELDED = re.compile(r"lookup yielded: (?P<value>.*)")
@@ -169,7 +170,7 @@ def _noted(step: Step, text: str) -> Step:
     if address is not None and not step.address:
         return attrs.evolve(step, address=f"{address['local']}@{address['domain']}")
     if opens is not None:
-        return attrs.evolve(step, opened=(*step.opened, opens["file"]))
+        return attrs.evolve(step, opened=(*step.opened, (opens["kind"], opens["file"])))
     if yielded is not None and step.lookups:
         last = attrs.evolve(step.lookups[-1], value=yielded["value"])
         return attrs.evolve(step, lookups=(*step.lookups[:-1], last))
@@ -184,10 +185,15 @@ def _noted(step: Step, text: str) -> Step:
 
 
 def is_same(one: str, other: str) -> bool:
-    """Return whether two addresses are the same to Exim, apart from a +suffix."""
-    return _bare(one) == _bare(other)
+    """Return whether two addresses are the same to Exim, apart from a +suffix.
+
+    Any domain goes with an address that has none.
+    """
+    (local, domain), (other_local, other_domain) = _bare(one), _bare(other)
+    return local == other_local and (domain == other_domain or not domain or not other_domain)
 
 
 def _bare(address: str) -> tuple[str, str]:
-    local, _, domain = ascii_lower(address).rpartition("@")
+    lower = ascii_lower(address)
+    local, _, domain = lower.rpartition("@") if "@" in lower else (lower, "", "")
     return local.partition("+")[0], domain

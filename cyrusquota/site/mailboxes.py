@@ -11,7 +11,7 @@ import os
 import re
 import struct
 from itertools import chain, product, repeat
-from typing import Callable, Iterable, Iterator, Optional, Sequence
+from typing import AbstractSet, Callable, Iterable, Iterator, Optional, Sequence
 
 import attrs
 
@@ -25,7 +25,7 @@ _ODD_KEY = re.compile(rb"N(user\.[^.\x1d\x1f]+)\x1d([^\x1d\x1f]+)", re.DOTALL)
 #: Up to 3.4: the internal name.
 _OLD_KEY = re.compile(rb"(?:[^!$]+!)?user\.[^.]+", re.DOTALL)
 #: Up to 2.4: `TYPE PARTITION ACL`; development versions have a list before it. Type 0 is mail.
-_NUMBERED = re.compile(rb"(?:\([^)]*\) )?([0-9]+) ([^ ]+)(?: .*)?", re.DOTALL)
+_NUMBERED = re.compile(rb"(?:\([^)]*\) )?([0-9]+) ([^ ]+)(?: (?P<acl>.*))?", re.DOTALL)
 _BANG = ord("!")
 #: The type letters that a mail folder may have: `e` for mail, `l` for directories by name.
 MAIL = frozenset(b"el")
@@ -75,13 +75,60 @@ def folder_keys(name: str) -> tuple[bytes, bytes]:
     return raw, b"N" + domain + (b"\x1d" if mark else b"") + b"\x1f".join(levels)
 
 
-def folder(name: str, records: Iterable[tuple[bytes, bytes]]) -> Optional[Inbox]:
-    """Return the row of the mailbox called `name`, which need not be an INBOX, or None."""
+@attrs.frozen
+class Folder:
+    """A mailbox that need not be an INBOX: its row, and what everybody may do with it.
+
+    `rights` are the letters of those who have not logged in, as is lmtpd -a (lib/acl.c); None if
+    the access list is not known. `others_post` says that some users may post who log in.
+    """
+
+    row: Inbox
+    rights: Optional[frozenset[str]] = None
+    others_post: bool = False
+
+
+def folder(name: str, records: Iterable[tuple[bytes, bytes]]) -> Optional[Folder]:
+    """Return the mailbox called `name`, which need not be an INBOX, or None."""
     raw, modern = folder_keys(name)
     for key, value in records:
         if key in (raw, modern):
-            return _inbox(name, value, by_id=key == modern)
+            acl = _access_list(value)
+            rights = None if acl is None else _granted(acl, _EVERYBODY)
+            others = [who for who in acl or () if who not in _EVERYBODY and who[:1] != "-"]
+            others_post = any("p" in _granted(acl or {}, {who}) for who in others)
+            return Folder(_inbox(name, value, by_id=key == modern), rights, others_post)
     return None
+
+
+#: Who has not logged in is a member of these (lib/auth_unix.c).
+_EVERYBODY = frozenset(("anyone", "anonymous"))
+
+
+def _access_list(value: bytes) -> Optional[dict[str, str]]:
+    """Return the rights by identifier in the row of a mailbox; None for a row in bad format."""
+    if value.startswith(b"%"):
+        _, pairs = dlist.parse(value)
+        granted = None if pairs is None else dlist.child(pairs, b"A")
+        if not isinstance(granted, list):
+            return None
+        return {_decoded(who): _decoded(dlist.text(node) or b"") for who, node in granted}
+    match = _NUMBERED.fullmatch(value)
+    if match is None:
+        return None
+    words = [*map(_decoded, (match["acl"] or b"").split(b"\t"))]
+    return dict(zip(words[::2], words[1::2]))
+
+
+def _granted(acl: dict[str, str], identifiers: AbstractSet[str]) -> frozenset[str]:
+    """Return the rights of `identifiers`: those that are given, without those that are denied."""
+    given = "".join(rights for who, rights in acl.items() if who in identifiers)
+    denied = "".join(acl.get(f"-{who}", "") for who in identifiers)
+    return frozenset(given) - frozenset(denied)
+
+
+def _decoded(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def _modern_name(key: bytes) -> Optional[bytes]:
@@ -208,7 +255,7 @@ def _is_local(partition: Optional[str]) -> bool:
 
 def _str(node: Optional[dlist.Node]) -> Optional[str]:
     found = dlist.text(node)
-    return None if found is None else found.decode("utf-8", "surrogateescape")
+    return None if found is None else _decoded(found)
 
 
 # Paths, and the header of a mailbox

@@ -35,6 +35,7 @@ from cyrusquota.site.conversations import Totals
 from cyrusquota.site.databases import check_mailboxes, check_readable, database_path, exists
 from cyrusquota.site.mailboxes import (
     INDEX_SIZE,
+    Folder,
     Inbox,
     InboxCount,
     InboxKeys,
@@ -155,8 +156,8 @@ class Site:
             kept += records
         return count, inboxes(kept)
 
-    def folder(self, name: str) -> Optional[Inbox]:
-        """Return the row of the mailbox called `name`, which need not be an INBOX, or None.
+    def folder(self, name: str) -> Optional[Folder]:
+        """Return the mailbox called `name`, which need not be an INBOX, or None.
 
         Raises what `inboxes` raises. A dump in JSON is not searched.
         """

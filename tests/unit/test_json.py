@@ -9,6 +9,7 @@ from typing import Any, Callable
 
 import pytest
 
+from tests.recorded_exim import recorded_exim
 from tests.unit.programs import Ran, exporter, program
 from tools.docs import CHECKOUT
 
@@ -170,6 +171,23 @@ def test_explain(run: Run) -> None:
     found = _object(done, "cyrusquota explain")
     assert (done.status, found["address"]) == (0, "jane@example.org")
     assert found["root"] == "example.org!user.jane"
+    assert (found["agree"], found["exim"], found["route"]) == (False, None, None)
+    assert {*found["verdict"]} == {"outcome", "level", "text"}
+    assert {*found["differences"][0]} == {"what", "why", "do", "commands"}
+
+
+def test_explain_has_the_same_members_for_a_list(run: Run, site: Path) -> None:
+    exim = recorded_exim(site, "plain", site / "map")
+    found = _object(
+        run("explain", "--dump", "dump", "--exim", exim, "--format", "json", "staff"),
+        "cyrusquota explain",
+    )
+    assert {*found["route"][0]} == {
+        *("target", "aliases", "router", "transport", "to_cyrus", "problem", "reply"),
+    }
+    assert {*found["exim"]} == {
+        *("address", "outcome", "text", "router", "map", "keys", "problem"),
+    }
 
 
 def test_dry_run(run_export: Run, site: Path) -> None:

@@ -20,6 +20,7 @@ from cyrusquota.site.mailboxes import (
     Inbox,
     Layout,
     file_path,
+    folder,
     header_root,
     inboxes,
     index_count,
@@ -312,3 +313,45 @@ def test_what_it_may_not_look_for_is_not_taken_for_missing(
     ):
         with pytest.raises(SourceForbidden, match=r"mailboxes\.db: permission denied"):
             ask()
+
+
+#: By access list, as imapd of 3.6.1 wrote it: what lmtpd -a of 3.6.1 said to a recipient +news over
+#: quota, 452 if it may post.
+POSTED = {
+    b"anyone lrs": "5.7.1",
+    b"anyone p": "452",
+    b"anyone lrsp": "452",
+    b"anyone lrsp -anyone p": "5.7.1",
+    b"anyone l anonymous p": "452",
+    b"anyone lp -anonymous p": "5.7.1",
+    b"anyone lrs joe lrsp": "5.7.1",
+    b"anyone lrs -anyone l": "5.1.1",
+}
+
+
+def _rows(acl: bytes) -> dict[str, tuple[bytes, bytes]]:
+    """Return the row of a folder in the style of 3.6, and in that of 2.x."""
+    words = acl.split()
+    pairs = b"".join(b"%b\t%b\t" % pair for pair in zip(words[::2], words[1::2]))
+    return {
+        "3.6": (b"Nnews", b"%(T e I t8rv P default V 1 C 1 F 11 M 2 A %(" + acl + b"))"),
+        "2.x": (b"news", b"0 default " + pairs),
+    }
+
+
+@pytest.mark.parametrize("style", ["3.6", "2.x"])
+@pytest.mark.parametrize("acl", list(POSTED))
+def test_the_rights_of_everybody_decide_who_may_post(acl: bytes, style: str) -> None:
+    found = folder("news", [(b"Nother", b""), _rows(acl)[style]])
+    assert found is not None
+    assert found.rights is not None
+    code = "452" if "p" in found.rights else "5.7.1" if "l" in found.rights else "5.1.1"
+    assert code == POSTED[acl]
+    assert found.others_post == (b"joe" in acl)
+
+
+@pytest.mark.parametrize("value", [b"%(T e A", b"nonsense", b"%(T e P default)"])
+def test_without_an_access_list_the_rights_are_not_known(value: bytes) -> None:
+    found = folder("news", [(b"news", value)])
+    assert found is not None
+    assert found.rights is None

@@ -1,0 +1,72 @@
+"""What is known about one user, and what a difference between the answers is."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import attrs
+
+from cyrusquota.explain.answers import EximAnswer, MapAnswer, ServerAnswer
+from cyrusquota.explain.export import Export
+from cyrusquota.explain.user import User
+from cyrusquota.mta.exim import Exim
+from cyrusquota.mta.routing import Destination, is_same
+from cyrusquota.verdicts.evaluator import Query
+
+
+@attrs.frozen
+class Reason:
+    """Why there is a difference, what to do, and the commands of a shell that do it."""
+
+    why: str
+    do: str
+    commands: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Difference:
+    """A difference between two answers, and its reason."""
+
+    what: str
+    reason: Reason
+
+
+@attrs.frozen
+class Case:
+    """All that is known about one user."""
+
+    user: User
+    server: ServerAnswer
+    table: MapAnswer
+    exim: Optional[EximAnswer]
+    mta: Optional[Exim]
+    export: Export
+    query: Query
+
+    @property
+    def address(self) -> str:
+        """The address of the user, with the domain that Exim delivers to where none is known."""
+        delivery = None if self.exim is None else self.exim.delivery
+        found = delivery.destinations if delivery is not None else ()
+        target = found[0].target if len(found) == 1 else None
+        to = self.user.address
+        if target is None or to.domain is not None or not is_same(target, to.local):
+            return str(to)
+        return f"{to.local}@{target.rpartition('@')[2]}"
+
+    @property
+    def goes_elsewhere(self) -> Optional[Destination]:
+        """Where Exim delivers mail for the address of this INBOX, if not only there."""
+        delivery = None if self.exim is None else self.exim.delivery
+        if delivery is None or (self.user.has_list and self.user.inbox is None):
+            return None
+        if not delivery.is_direct and not is_same(delivery.asked, str(self.user.address)):
+            # An alias was asked about, and this is where it leads.
+            return None
+        goes = [one for one in delivery.destinations if one.problem is None]
+        others = [one for one in goes if one.parents or one not in delivery.to_cyrus]
+        return others[0] if others else None
+
+    def ask_exim(self, *arguments: str) -> str:
+        """Return the command that asks Exim, quoted for a shell."""
+        return (self.mta or Exim("exim")).command(*arguments)

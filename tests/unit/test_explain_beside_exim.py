@@ -1,0 +1,286 @@
+"""One user explained with what a real Exim was recorded to answer."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cyrusquota.cli.main import cyrusquota
+from tests.recorded_exim import recorded_exim
+from tests.site import FULL, GOOD, Site
+
+JANE = "jane@example.net"
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A host where jane is full and in the map, and bob and ann have room."""
+    return Site(tmp_path / "site")
+
+
+def _explain(site: Site, situation: str, asked: str, *words: str, **options: str) -> Result:
+    exim = recorded_exim(site.directory, situation, site.map, **options)
+    given = ["explain", "-C", str(site.conf), "--settings", "", "--exim", exim]
+    if "--map" not in words:
+        given += ["--map", str(site.map)]
+    return CliRunner().invoke(cyrusquota, [*given, *words, asked], catch_exceptions=False)
+
+
+def _found(site: Site, situation: str, asked: str, *words: str, **options: str) -> dict[str, Any]:
+    done = _explain(site, situation, asked, "--format", "json", *words, **options)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_the_first_line_says_what_becomes_of_mail(site: Site) -> None:
+    lines = _explain(site, "plain", "jane").stdout.splitlines()
+    assert lines[0] == (
+        "jane@example.net is over quota (STORAGE at >999%), and Exim defers their mail until there"
+        " is room."
+    )
+    assert f"       router overquota looked up jane in {site.map}" in lines
+    good = _explain(site, "plain", "bob@example.net").stdout.splitlines()[0]
+    assert good == "bob@example.net gets mail: Cyrus and Exim accept it."
+
+
+def test_where_all_was_asked_and_nothing_differs_it_agrees(site: Site) -> None:
+    for asked in ("jane", "bob@example.net"):
+        found = _found(site, "plain", asked)
+        assert (found["agree"], found["differences"]) == (True, [])
+
+
+#: What is recorded; what jane's mail comes to, and the reason.
+SITUATIONS = {
+    "address": ("deferred", None),
+    "exemptions": ("deferred", None),
+    "key": ("late", "the router overquota looks up jane@example.net, and the entry is for jane"),
+    "unreadable": (
+        "late",
+        "the router overquota cannot open the map: Permission denied (euid=102 egid=105)",
+    ),
+    "cdb": ("late", "the map is lsearch, and the router overquota expects cdb"),
+    "late": (
+        "late",
+        "the router overquota is not reached: the router early takes the address before",
+    ),
+    "domains": (
+        "late",
+        "the router overquota does not look into the map: skipped: domains mismatch",
+    ),
+    "trouble": ("deferred", "the router trouble defers"),
+    "not-local": ("rejected", "example.net is not in Exim's local_domains"),
+    "other-host": (
+        "elsewhere",
+        "it goes to jane@example.net (router elsewhere, transport remote); example.net is not in"
+        " Exim's local_domains",
+    ),
+    "no-router": ("late", "no router of Exim looks recipients up in a map"),
+}
+
+
+@pytest.mark.parametrize("situation", list(SITUATIONS))
+def test_each_reason_is_found_by_asking(site: Site, situation: str) -> None:
+    outcome, why = SITUATIONS[situation]
+    found = _found(site, situation, JANE)
+    assert found["verdict"]["outcome"] == outcome
+    assert [one["why"] for one in found["differences"]] == ([] if why is None else [why])
+    assert found["agree"] is (why is None)
+    assert found["verdict"]["level"] == ("limited" if why is None else "wrong")
+    if why is not None:
+        assert why in found["verdict"]["text"]
+        assert found["differences"][0]["do"]
+
+
+def test_another_router_that_defers_a_user_with_room_is_named(site: Site) -> None:
+    found = _found(site, "trouble", "bob@example.net")
+    (difference,) = found["differences"]
+    assert difference["why"] == "the router trouble defers"
+    assert difference["commands"][0].endswith(" -d-all+route -bv bob@example.net")
+
+
+def test_a_map_that_the_router_does_not_use_is_named(site: Site) -> None:
+    """Also where the two say the same."""
+    other = site.directory / "other"
+    other.write_bytes(site.map.read_bytes())
+    found = _found(site, "plain", JANE, "--map", str(other))
+    assert [one["why"] for one in found["differences"]] == [
+        f"the router overquota uses {site.map}, not {other}"
+    ]
+    link = site.directory / "link"
+    link.symlink_to(site.map)
+    assert _found(site, "plain", JANE, "--map", str(link))["agree"]
+
+
+# --- aliases, lists, forwards ---
+
+
+def test_an_alias_is_explained_by_the_user_it_leads_to(site: Site) -> None:
+    found = _found(site, "plain", "janes")
+    assert found["verdict"]["text"].startswith(
+        "janes is an alias of jane@example.net, who is over quota (STORAGE at >999%), and Exim"
+    )
+    assert (found["inbox"], found["root"], found["agree"]) == ("user.jane", "user.jane", True)
+    (goes,) = found["route"]
+    assert goes["aliases"] == ["janey@example.net", "janes@example.net"]
+    assert (goes["target"], goes["to_cyrus"]) == (JANE, True)
+
+
+def test_an_alias_that_hides_an_inbox_says_so(site: Site) -> None:
+    site.users["janes"] = GOOD
+    site.write_users()
+    done = _explain(site, "plain", "janes").stdout
+    assert "There is an INBOX user.janes too, which the alias hides" in done
+
+
+def test_a_mailbox_whose_address_is_an_alias_is_told_where_the_mail_goes(site: Site) -> None:
+    site.users["self"] = GOOD
+    site.write_users()
+    found = _found(site, "plain", "user.self")
+    assert (found["inbox"], found["verdict"]["outcome"]) == ("user.self", "elsewhere")
+    assert found["differences"][0]["why"] == (
+        "it goes to jane@example.net (router cyrus, transport cyrus_lmtp)"
+    )
+
+
+def test_a_list_names_its_members_who_are_over_quota(site: Site) -> None:
+    found = _found(site, "plain", "staff")
+    assert found["verdict"]["text"] == (
+        "staff is an alias of 3 destinations, and Exim accepts mail for it without looking at their"
+        " quotas. 1 of them is over quota: jane@example.net."
+    )
+    assert (found["address"], found["server"], found["agree"]) == (None, None, None)
+    replies = {one["target"]: one["reply"] for one in found["route"]}
+    assert replies == {
+        "carl@elsewhere.example": None,
+        "bob@example.net": "250 2.1.5 ok",
+        JANE: "452 4.2.2 Over quota",
+    }
+    lines = _explain(site, "plain", "staff").stdout.splitlines()
+    assert (
+        lines[2] == "  jane@example.net        452 4.2.2 Over quota: STORAGE 976.6 KiB of 1.0 KiB"
+    )
+
+
+def test_a_user_who_keeps_a_copy_is_one_of_the_members(site: Site) -> None:
+    site.users["self"] = FULL
+    site.write_users()
+    found = _found(site, "plain", "self")
+    assert "2 of them are over quota" in found["verdict"]["text"]
+    assert found["notes"] == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (
+            "away",
+            "away is an alias of x@elsewhere.example, which is not at this Cyrus (transport"
+            " remote); no quota of this host counts.",
+        ),
+        ("hole", "Mail for hole is discarded by Exim; no quota counts."),
+        (
+            "pipe",
+            "pipe is an alias of |/bin/true, which is not at this Cyrus (transport address_pipe);"
+            " no quota of this host counts.",
+        ),
+    ],
+)
+def test_an_alias_that_leads_elsewhere_is_no_matter_of_quotas(
+    site: Site, asked: str, said: str
+) -> None:
+    done = _explain(site, "plain", asked)
+    assert (done.exit_code, done.stdout.splitlines()[0]) == (0, said)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("gone", "check the spelling; Exim does not deliver to it either: gone for good"),
+        ("nosuch@example.net", "; Exim accepts the address all the same, by the router cyrus"),
+    ],
+)
+def test_the_error_about_an_unknown_user_says_what_exim_does(
+    site: Site, asked: str, said: str
+) -> None:
+    exim = recorded_exim(site.directory, "plain", site.map)
+    words = ["explain", "-C", str(site.conf), "--settings", "", "--exim", exim, asked]
+    done = CliRunner().invoke(cyrusquota, words)
+    assert getattr(done.exception, "exit_status", None) == 67
+    assert str(done.exception).endswith(said)
+
+
+# --- the daemon ---
+
+
+def _logged(site: Site, started: float) -> str:
+    """Write a main log whose last daemon started then, and return the option that names it."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S +0000", time.gmtime(started))
+    log = site.directory / "mainlog"
+    log.write_text(
+        f"{when} exim 4.96 daemon started: pid=7, -q30m, listening for SMTP on port 25\n"
+    )
+    return str(site.directory / "%slog")
+
+
+@pytest.mark.parametrize(("later", "agree"), [(60, True), (-60, False)])
+def test_a_daemon_that_is_older_than_its_configuration_is_named(
+    site: Site, later: int, agree: bool
+) -> None:
+    conf = site.directory / "exim.conf"
+    conf.write_text("# a configuration\n")
+    log = _logged(site, conf.stat().st_mtime + later)
+    options = {"log_file_path": log, "timezone": "UTC"}
+    exim = recorded_exim(site.directory, "plain", site.map, **options)
+    calls = json.loads((site.directory / "calls.json").read_text())
+    calls["-bP configure_file"] = [0, f"{conf}\n", ""]
+    (site.directory / "calls.json").write_text(json.dumps(calls))
+    words = ["explain", "-C", str(site.conf), "--settings", "", "--exim", exim]
+    done = CliRunner().invoke(cyrusquota, [*words, "--format", "json", JANE])
+    found = json.loads(done.stdout)
+    assert (found["agree"], found["not_known"]) == (agree, [])
+    if not agree:
+        (difference,) = found["differences"]
+        assert difference["what"] == "Exim's daemon does not use this configuration yet"
+        assert "it last read its configuration at" in difference["why"]
+
+
+def test_a_daemon_whose_log_is_not_found_is_not_known(site: Site) -> None:
+    found = _found(site, "plain", JANE, log_file_path=str(site.directory / "%slog"))
+    assert len(found["not_known"]) == 1
+    assert found["not_known"][0].startswith("whether Exim's daemon has read this configuration: ")
+
+
+# --- what could not be asked ---
+
+
+@pytest.mark.parametrize("exim", [None, "./no-such-program"])
+def test_without_exims_answer_nothing_is_said_to_agree(site: Site, exim: Optional[str]) -> None:
+    words = ["--no-exim"] if exim is None else ["--exim", exim]
+    given = ["explain", "-C", str(site.conf), "--settings", "", "--map", str(site.map), *words]
+    done = CliRunner().invoke(cyrusquota, [*given, "--format", "json", "jane"])
+    found = json.loads(done.stdout)
+    assert (found["agree"], found["differences"]) == (None, [])
+    assert found["not_known"][0].startswith("what Exim does: ")
+    assert found["verdict"]["outcome"] == "not-known"
+    text = CliRunner().invoke(cyrusquota, [*given, "jane"]).stdout
+    assert "agree" not in text
+
+
+def test_a_map_that_may_not_be_read_is_no_missing_map(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cyrusquota.maps.installed._read", _forbidden)
+    found = _found(site, "plain", JANE)
+    assert (found["agree"], found["differences"]) == (None, [])
+    assert "permission denied" in found["not_known"][0]
+
+
+def _forbidden(path: object) -> None:
+    from cyrusquota.errors import MapForbidden
+
+    raise MapForbidden(f"{path}: permission denied; run as root")
