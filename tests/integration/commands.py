@@ -34,6 +34,11 @@ def run_export(conf: Path, overquota: Path, *options: str) -> subprocess.Complet
     return _run("cyrusquota.cli.export", "-C", str(conf), "-o", str(overquota), *options)
 
 
+def run_exporter(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """The outcome of `cyrusquota-export` with these arguments."""
+    return _run("cyrusquota.cli.export", *arguments)
+
+
 def listed(conf: Path) -> list[dict[str, Any]]:
     """What `cyrusquota list` says of the quotas behind `conf`, an object a root."""
     done = _run("cyrusquota.cli", "list", "-C", str(conf), "--format", "jsonl")

@@ -227,8 +227,13 @@ class Cyrus:
                 _done(imap.create(_quoted(mailbox)))
 
     def let_anyone_post(self, mailbox: str) -> None:
+        self.set_acl(mailbox, {"anyone": "lrsp"})
+
+    def set_acl(self, mailbox: str, rights: Mapping[str, str]) -> None:
+        """Give identifiers these rights; the others keep theirs."""
         with self._imap(ADMIN) as imap:
-            _done(imap.setacl(_quoted(mailbox), "anyone", "lrsp"))
+            for identifier, letters in rights.items():
+                _done(imap.setacl(_quoted(mailbox), identifier, letters))
 
     def create_with_root(self, users: Iterable[str], storage_kib: int) -> list[str]:
         """Those of `users` whom this Cyrus agrees to create and to give a quota root."""

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import time
-from pathlib import Path
 from typing import Any, Iterator
 
 import pytest
 
 import cyrusquota
-from cyrusquota.explain import results, user
+from cyrusquota.explain import answers, user
 from cyrusquota.site.site import Site
 from cyrusquota.verdicts.evaluator import Query
 from cyrusquota.verdicts.policies import LMTPD, LMTPD_STRICT, SMMAPD, Policy
 
-from . import commands, exim
+from . import commands
 from .cyrus import DOMAIN, Cyrus
 
 pytestmark = pytest.mark.integration
@@ -88,7 +85,7 @@ def _code(cyrus: Cyrus, asked: str, policy: Policy) -> int:
     except cyrusquota.NoSuchUser:
         return 550
     assert problems == []
-    return int(results.server_answer(found).reply.value[:3])
+    return int(answers.server_answer(found).reply.value[:3])
 
 
 @pytest.mark.parametrize(("policy", "strict"), [(LMTPD, False), (LMTPD_STRICT, True)])
@@ -132,79 +129,12 @@ def _explain(cyrus: Cyrus, *arguments: str) -> tuple[int, dict[str, Any], str]:
 
 
 def test_an_unknown_user_gets_the_nearest_names(cyrus: Cyrus) -> None:
-    status, _, err = _explain(cyrus, f"jan.doe@{DOMAIN}")
+    status, _, err = _explain(cyrus, "--no-exim", f"jan.doe@{DOMAIN}")
     assert status == 67
     assert err == (
         f"cyrusquota: jan.doe@{DOMAIN}: nobody of that name has an INBOX or a quota root here;"
         f" looked for user.jan^doe; did you mean jane.doe@{DOMAIN}?\n"
     )
-
-
-@pytest.fixture
-def exim_conf(overquota: Path) -> Path:
-    conf = overquota.with_name("exim.conf")
-    macros = f"CYRUSQUOTA_MAP = {overquota}\nCYRUSQUOTA_KEY = {exim.ADDRESS_KEY}\n"
-    conf.write_text(macros + exim.CONF.read_text())
-    return conf
-
-
-def _three(cyrus: Cyrus, asked: str, conf: Path) -> tuple[str, bool, str, bool, dict[str, Any]]:
-    """What lmtpd, the map and Exim say, and whether they agree."""
-    status, found, err = _explain(cyrus, asked, "--exim-config", str(conf))
-    assert (status, err) == (0, "")
-    code, entry = found["server"]["reply"][:3], found["map"]["value"] is not None
-    return code, entry, found["exim"]["outcome"], found["agree"], found
-
-
-def test_the_three_agree_while_the_map_is_right(
-    cyrus: Cyrus, overquota: Path, exim_conf: Path
-) -> None:
-    commands.run_export(cyrus.conf, overquota)
-    full, good = f"jane.doe+x@{DOMAIN}", f"own@{DOMAIN}"
-    assert _three(cyrus, full, exim_conf)[:4] == ("452", True, "deferred", True)
-    assert _three(cyrus, good, exim_conf)[:4] == ("250", False, "accepted", True)
-    assert exim.verify(full, overquota, conf=exim_conf).returncode == 1
-    assert exim.verify(good, overquota, conf=exim_conf).returncode == 0
-
-
-def test_each_way_to_disagree_is_named(cyrus: Cyrus, overquota: Path, exim_conf: Path) -> None:
-    full = f"jane.doe@{DOMAIN}"
-    *said, found = _three(cyrus, full, exim_conf)
-    assert said == ["452", False, "accepted", False]
-    assert "there is no map" in found["differences"][0]["why"]
-
-    commands.run_export(cyrus.conf, overquota)
-    two_days = time.time() - 2 * 86400
-    os.utime(overquota, (two_days, two_days))
-    *said, found = _three(cyrus, full, exim_conf)
-    assert said == ["452", True, "accepted", False]
-    assert found["differences"][0]["why"] == "it was renewed 2 days ago, valid for 2 hours"
-
-    commands.run_export(cyrus.conf, overquota)
-    _store(cyrus, "user.jane^doe", ROOMY)
-    try:
-        *said, found = _three(cyrus, full, exim_conf)
-        assert said == ["250", True, "deferred", False]
-        commands.run_export(cyrus.conf, overquota)
-        assert _three(cyrus, full, exim_conf)[:4] == ("250", False, "accepted", True)
-    finally:
-        _store(cyrus, "user.jane^doe", FULL)
-    *said, found = _three(cyrus, full, exim_conf)
-    assert said == ["452", False, "accepted", False]
-    assert "became full after" in found["differences"][0]["why"]
-
-    commands.run_export(cyrus.conf, overquota)
-    with_domain = exim_conf.read_text()
-    exim_conf.write_text(with_domain.replace("$local_part@$domain", "$local_part"))
-    *said, found = _three(cyrus, full, exim_conf)
-    assert said == ["452", True, "accepted", False]
-    assert found["differences"][0]["why"] == "the router overquota looks up local parts only"
-
-    exim_conf.write_text(exim.CONF.read_text())
-    *said, found = _three(cyrus, full, exim_conf)
-    assert said == ["452", False, "accepted", False]
-    _, found, _ = _explain(cyrus, full, "--exim-config", str(exim_conf), "--map", str(overquota))
-    assert "uses another map" in found["differences"][0]["why"]
 
 
 def test_conversations_totals_and_refusals_for_good(needs_cyrus: None) -> None:
@@ -298,3 +228,57 @@ def test_the_mail_of_unknown_users_goes_to_the_catchall(needs_cyrus: None) -> No
             status, found, _ = _explain(running, f"nobody@{DOMAIN}", "--no-exim")
             assert (status, found["server"]["reply"][:3]) == (0, str(code))
             assert "lost (lmtp_catchall_mailbox)" in found["server"]["why"]
+
+
+@pytest.mark.parametrize(
+    "acl",
+    [
+        {},
+        {"anyone": "p"},
+        {"anyone": "lrsp", "-anyone": "p"},
+        {"anyone": "l", "anonymous": "p"},
+        {"anyone": "lp", "-anonymous": "p"},
+        {"joe": "lrsp"},
+        {"-anyone": "l"},
+    ],
+)
+def test_who_may_post_to_a_shared_folder_is_known(needs_cyrus: None, acl: dict[str, str]) -> None:
+    with Cyrus({"quota_db": "twoskip"}) as running:
+        running.start()
+        running.create("news")
+        running.set_quota("news", 1000)
+        running.set_acl("news", acl)
+        _store(running, "news", FULL)
+        reply = running.lmtp_rcpt(f"+news@{DOMAIN}")
+        _, found, _ = _explain(running, f"+news@{DOMAIN}", "--no-exim")
+        assert found["server"]["reply"][:3] == str(reply.code)
+        enhanced = found["server"]["reply"].split()[1]
+        assert enhanced in reply.text
+
+
+def test_a_folder_with_a_root_of_its_own_is_judged_by_the_inbox(needs_cyrus: None) -> None:
+    """And a message for one that is full goes to the INBOX."""
+    with Cyrus({"quota_db": "twoskip"}) as running:
+        running.start()
+        running.create_user("jane")
+        running.create("user.jane.Sent")
+        running.let_anyone_post("user.jane.Sent")
+        for root in ("user.jane", "user.jane.Sent"):
+            running.set_quota(root, 1000)
+        asked, room = f"jane+Sent@{DOMAIN}", b"%(S (5 100000) M (7) AS (0) NF (0))"
+        for inbox, folder, code in ((room, FULL, 250), (FULL, room, 452)):
+            _store(running, "user.jane", inbox)
+            _store(running, "user.jane.Sent", folder)
+            assert running.lmtp_rcpt(asked).code == code
+            _, found, _ = _explain(running, asked, "--no-exim")
+            assert found["server"]["reply"][:3] == str(code)
+            assert (found["folder"], list(found["folders"])) == (
+                "user.jane.Sent",
+                ["user.jane.Sent"],
+            )
+        _store(running, "user.jane", room)
+        _store(running, "user.jane.Sent", FULL)
+        assert running.deliver(asked, 100).code == 250
+        assert len(running.sizes("jane")) == 1
+        done = commands.run_tool("explain", "-C", str(running.conf), "--no-exim", asked)
+        assert b"; it is full, so that mail goes to the INBOX\n" in done.stdout
