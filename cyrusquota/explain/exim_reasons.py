@@ -150,7 +150,7 @@ def _closed(case: Case, path: str) -> Optional[Reason]:
     right, does = ("x", "enter") if found.is_dir() else ("r", "read")
     return Reason(
         f"{user} cannot {does} {found} ({described(found)})",
-        "let it",
+        "let Exim read the map",
         (f"chmod o+{right} {shlex.quote(str(found))}",),
     )
 

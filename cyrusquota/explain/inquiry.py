@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, ContextManager, Iterator, Optional
+from typing import Callable, ContextManager, Iterator, Optional, Sequence
 
 import attrs
 
@@ -168,8 +168,18 @@ def _of_user(
         differences=tuple(differences),
         unanswered=tuple(_unanswered(case)),
         not_known=tuple(not_known),
-        notes=tuple(_notes(asked, host, delivery)),
+        notes=(*_remedy(case, differences), *_notes(asked, host, delivery)),
     )
+
+
+def _remedy(case: Case, differences: Sequence[Difference]) -> Iterator[str]:
+    """Yield when mail is accepted again, for a user who is rightly deferred."""
+    root = case.user.root
+    if root is not None and case.server.reply.refuses_as_full and not differences:
+        yield (
+            "Mail is accepted again when mail is deleted, or the limit of the quota root"
+            f" {root.name} is raised, and the next run has renewed the map."
+        )
 
 
 def _unanswered(case: Case) -> Iterator[str]:

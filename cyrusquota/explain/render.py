@@ -45,7 +45,7 @@ def _wrapped(line: str, width: Optional[int], command: Callable[[str], str]) -> 
     label = line.lstrip().partition("  ")[0]
     # What follows a label is aligned below the text behind it.
     after = line[indent + len(label) :]
-    hanging = indent + len(label) + len(after) - len(after.lstrip()) if after else indent + 2
+    hanging = indent + len(label) + len(after) - len(after.lstrip()) if after else indent or 2
     return textwrap.wrap(
         line,
         max(width, hanging + 20),
@@ -152,7 +152,7 @@ def _folders(user: User) -> Iterator[str]:
         yield f"The folder {user.folder} {_folder(user, root)}"
     if not own:
         return
-    yield "Folders with a quota root of their own; what they hold does not count for the INBOX:"
+    yield "Folders with a quota root of their own, which do not count for the INBOX:"
     for root in user.folder_roots[:_SHOWN]:
         yield f"  {root.name}  {_figures(root)}"
     if len(own) > _SHOWN:

@@ -52,6 +52,8 @@ def test_where_all_was_asked_and_nothing_differs_it_agrees(site: Site) -> None:
     for asked in ("jane", "bob@example.net"):
         found = _found(site, "plain", asked)
         assert (found["agree"], found["differences"]) == (True, [])
+        # Who is rightly deferred wants to know for how long.
+        assert bool(found["notes"]) == (asked == "jane")
 
 
 #: What is recorded; what jane's mail comes to, and the reason.
