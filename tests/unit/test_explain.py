@@ -17,7 +17,13 @@ from cyrusquota.cyrus.imapdconf import ImapdConf
 from cyrusquota.cyrus.names import Naming
 from cyrusquota.display.sizes import duration
 from cyrusquota.doctor.schedule import Schedule
-from cyrusquota.explain.names import inbox_names, nearest, shared_folder
+from cyrusquota.explain.names import (
+    folder_of,
+    inbox_names,
+    is_mailbox_name,
+    nearest,
+    shared_folder,
+)
 from tests.site import FULL as FULL_ROW
 from tests.site import GOOD as GOOD_ROW
 from tests.site import HEADER, Site
@@ -62,6 +68,42 @@ CASEFUL = Naming(virtdomains=False, downcase=False)
 )
 def test_what_a_name_can_mean(asked: str, naming: Naming, names: list[str]) -> None:
     assert list(inbox_names(asked, naming)) == names
+
+
+@pytest.mark.parametrize(
+    ("asked", "is_name"),
+    [
+        ("user.jane", True),
+        ("user.jane.Sent", True),
+        ("user/jane@example.org", True),
+        ("example.org!user.jane", True),
+        ("jane", False),
+        ("jane.doe", False),
+        ("user.jane@example.org", False),
+        ("+news", False),
+    ],
+)
+def test_the_name_of_a_mailbox_is_no_address(asked: str, is_name: bool) -> None:
+    assert is_mailbox_name(asked) is is_name
+
+
+@pytest.mark.parametrize(
+    ("asked", "options", "folder"),
+    [
+        ("jane+Sent@example.org", {}, "user.jane.Sent"),
+        ("jane+a/b.c", {}, "user.jane.a.b^c"),
+        ("jane+a.b", {"unixhierarchysep": "no"}, "user.jane.a.b"),
+        ("user/jane/Sent", {}, "user.jane.Sent"),
+        ("user.jane.Sent.2020", {}, "user.jane.Sent.2020"),
+        ("user.jane", {}, None),
+        ("jane", {}, None),
+        ("jane+@example.org", {}, None),
+    ],
+)
+def test_a_folder_may_be_asked_about(
+    asked: str, options: dict[str, str], folder: Optional[str]
+) -> None:
+    assert folder_of(asked, "user.jane", ImapdConf("imapd.conf", options)) == folder
 
 
 def test_the_nearest_names_are_offered_as_addresses() -> None:

@@ -168,6 +168,15 @@ def test_a_list_names_its_members_who_are_over_quota(site: Site) -> None:
     )
 
 
+def test_a_dump_is_read_again_for_each_member_of_a_list(site: Site) -> None:
+    exim = recorded_exim(site.directory, "plain", site.map)
+    words = ["explain", "--dump", str(site.quotas), "--settings", "", "--exim", exim]
+    done = CliRunner().invoke(cyrusquota, [*words, "--format", "json", "staff"])
+    replies = {one["target"]: one["reply"] for one in json.loads(done.stdout)["route"]}
+    assert replies["bob@example.net"] == "250 2.1.5 ok"
+    assert replies[JANE] == "452 4.2.2 Over quota"
+
+
 def test_a_user_who_keeps_a_copy_is_one_of_the_members(site: Site) -> None:
     site.users["self"] = FULL
     site.write_users()
@@ -249,6 +258,8 @@ def test_a_daemon_that_is_older_than_its_configuration_is_named(
         (difference,) = found["differences"]
         assert difference["what"] == "Exim's daemon does not use this configuration yet"
         assert "it last read its configuration at" in difference["why"]
+        assert found["verdict"]["level"] == "wrong"
+        assert found["verdict"]["text"].endswith(f" But {difference['what']}.")
 
 
 def test_a_daemon_whose_log_is_not_found_is_not_known(site: Site) -> None:
