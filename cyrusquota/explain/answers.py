@@ -10,6 +10,7 @@ import attrs
 from cyrusquota.cyrus.names import ascii_lower
 from cyrusquota.errors import CyrusQuotaError, MapError, MapForbidden
 from cyrusquota.explain.delivery import Delivery, delivered
+from cyrusquota.explain.names import is_mailbox_name
 from cyrusquota.explain.user import User
 from cyrusquota.maps.installed import DEFAULT_MAX_AGE, InstalledMap, installed_map
 from cyrusquota.mta.exim import Exim, VerifyResult, VerifyStatus
@@ -178,7 +179,7 @@ def _keys(user: User, asked: str) -> Iterator[str]:
     if user.recipient is not None:
         yield ascii_lower(str(user.recipient))
     local, at, domain = asked.rpartition("@")
-    if at and "!" not in asked and "/" not in asked and local.partition("+")[0]:
+    if at and not is_mailbox_name(asked) and local.partition("+")[0]:
         yield ascii_lower(f"{local.partition('+')[0]}@{domain}")
     yield ascii_lower(user.address.local)
 

@@ -74,7 +74,8 @@ def _by_address(asked: str, naming: Naming) -> Iterator[str]:
 
 def is_mailbox_name(asked: str) -> bool:
     """Return whether `asked` is the name of a mailbox, not an address or a local part."""
-    if re.search("[!/]", asked):
+    # What follows a + in an address may have slashes.
+    if re.search("[!/]", asked.partition("+")[0]):
         return True
     return "@" not in asked and inbox_of(internal_name(asked)) is not None
 

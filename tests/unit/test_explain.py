@@ -81,6 +81,8 @@ def test_what_a_name_can_mean(asked: str, naming: Naming, names: list[str]) -> N
         ("jane.doe", False),
         ("user.jane@example.org", False),
         ("+news", False),
+        ("+news/old@example.org", False),
+        ("jane+a/b@example.org", False),
     ],
 )
 def test_the_name_of_a_mailbox_is_no_address(asked: str, is_name: bool) -> None:
