@@ -9,6 +9,8 @@ from typing import Iterator
 
 import pytest
 
+from tests.unit.programs import Program, exporter, program
+
 _NOBODY = 65534
 
 
@@ -21,6 +23,20 @@ def cyrus_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
         return pwd.getpwuid(os.geteuid()) if name == "cyrus" else known(name)
 
     monkeypatch.setattr(pwd, "getpwnam", getpwnam)
+
+
+@pytest.fixture
+def run(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Program:
+    """A function that runs `cyrusquota` with its arguments."""
+    return program(capfdbinary, monkeypatch)
+
+
+@pytest.fixture
+def run_export(
+    capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> Program:
+    """A function that runs `cyrusquota-export` with its arguments."""
+    return exporter(capfdbinary, monkeypatch)
 
 
 @pytest.fixture

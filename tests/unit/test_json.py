@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import pytest
 
 from tests.recorded_exim import recorded_exim
-from tests.unit.programs import Ran, exporter, program
+from tests.unit.programs import Program, Ran
 from tools.docs import CHECKOUT
-
-Run = Callable[..., Ran]
 
 #: Jane is over in STORAGE (limit 1 KiB), the domain's root governs itself, max has no limit.
 _DUMP = (
@@ -24,27 +22,13 @@ _DUMP = (
 )
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with a dump and a map, in which the test runs."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dump").write_bytes(_DUMP)
     (tmp_path / "imapd.conf").write_text("configdirectory: /nonexistent\n")
     return tmp_path
-
-
-@pytest.fixture
-def run_export(
-    site: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-) -> Run:
-    return exporter(capfdbinary, monkeypatch)
-
-
-@pytest.fixture
-def run(
-    site: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-) -> Run:
-    return program(capfdbinary, monkeypatch)
 
 
 def _documented(command: str) -> set[str]:
@@ -62,7 +46,7 @@ def _object(done: Ran, command: str) -> dict[str, Any]:
     return found
 
 
-def test_report(run: Run) -> None:
+def test_report(run: Program) -> None:
     done = run("report", "--dump", "dump", "--top", "2", "--reserve", "10%", "--format", "json")
     assert (done.status, done.err) == (0, "")
     found = _object(done, "cyrusquota report")
@@ -110,7 +94,7 @@ def test_report(run: Run) -> None:
     ]
 
 
-def test_list(run: Run) -> None:
+def test_list(run: Program) -> None:
     lines = run("list", "--dump", "dump", "--format", "jsonl").out.splitlines()
     found = [json.loads(line) for line in lines]
     assert all({*one} == _documented("cyrusquota list") for one in found)
@@ -122,7 +106,7 @@ def test_list(run: Run) -> None:
     ]
 
 
-def test_check(run: Run) -> None:
+def test_check(run: Program) -> None:
     done = run(
         "check",
         "--no-map",
@@ -151,7 +135,7 @@ def test_check(run: Run) -> None:
 @pytest.mark.parametrize(
     "wrong", [("--dump", "gone"), ("-w", "speed=1"), ("--nonsense",), ("--db", "a", "--dump", "b")]
 )
-def test_a_check_that_fails_is_an_object_too(wrong: tuple[str, ...], run: Run) -> None:
+def test_a_check_that_fails_is_an_object_too(wrong: tuple[str, ...], run: Program) -> None:
     for arguments in (("--format", "json", *wrong), (*wrong, "--format", "json")):
         done = run("check", *arguments)
         assert (done.status, done.err) == (3, "")
@@ -159,14 +143,14 @@ def test_a_check_that_fails_is_an_object_too(wrong: tuple[str, ...], run: Run) -
         assert (found["status"], found["measures"]) == ("UNKNOWN", {})
 
 
-def test_doctor(run: Run) -> None:
+def test_doctor(run: Program) -> None:
     done = run("doctor", "-C", "imapd.conf", "--no-exim", "--root", ".", "--format", "json")
     found = _object(done, "cyrusquota doctor")
     assert (done.status, found["severity"]) == (2, "error")
     assert {*found["findings"][0]} == {"id", "severity", "said", "do", "commands", "held_back"}
 
 
-def test_explain(run: Run) -> None:
+def test_explain(run: Program) -> None:
     done = run("explain", "--dump", "dump", "--no-exim", "--format", "json", "jane@example.org")
     found = _object(done, "cyrusquota explain")
     assert (done.status, found["address"]) == (0, "jane@example.org")
@@ -176,7 +160,7 @@ def test_explain(run: Run) -> None:
     assert {*found["differences"][0]} == {"what", "why", "do", "commands"}
 
 
-def test_explain_has_the_same_members_for_a_list(run: Run, site: Path) -> None:
+def test_explain_has_the_same_members_for_a_list(run: Program, site: Path) -> None:
     exim = recorded_exim(site, "plain", site / "map")
     found = _object(
         run("explain", "--dump", "dump", "--exim", exim, "--format", "json", "staff"),
@@ -190,7 +174,7 @@ def test_explain_has_the_same_members_for_a_list(run: Run, site: Path) -> None:
     }
 
 
-def test_dry_run(run_export: Run, site: Path) -> None:
+def test_dry_run(run_export: Program, site: Path) -> None:
     (site / "map").write_bytes(run_export("--dump", "dump").out.encode())
     (site / "dump").write_bytes(b"user.max\t2000 1\n")
     done = run_export("--dump", "dump", "-o", "map", "-n", "--format", "json")
@@ -207,7 +191,7 @@ def test_dry_run(run_export: Run, site: Path) -> None:
     assert "30 entries would be added to the 1 in place" in json.loads(done.out)["held_back"]
 
 
-def test_settings(run: Run, site: Path) -> None:
+def test_settings(run: Program, site: Path) -> None:
     (site / "conf").write_text("[list]\nsort = use\n")
     found = _object(run("settings", "--settings=conf", "--format", "json"), "cyrusquota settings")
     assert found["file"] == "conf"

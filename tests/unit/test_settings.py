@@ -6,7 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 from unittest import mock
 
 import click
@@ -18,36 +18,20 @@ from cyrusquota.cli import settings
 from cyrusquota.cli.export import export
 from cyrusquota.cli.main import cyrusquota
 from cyrusquota.errors import ConfigError
-from tests.unit.programs import Ran, exporter, program
+from tests.unit.programs import Program, Ran
 from tools.docs import CHECKOUT
-
-Run = Callable[..., Ran]
 
 #: jane uses 2000 bytes of 1 KiB, and max 1000 of it: 24 bytes are left, which is less than 3%.
 _DUMP = b"user.jane\t2000 1\nuser.max\t1000 1\n"
 _JANE = "jane: :defer: 4.2.2 The user's mailbox is full. Please try re-sending your e-mail later."
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with a dump, in which the test runs."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "dump").write_bytes(_DUMP)
     return tmp_path
-
-
-@pytest.fixture
-def run_export(
-    site: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-) -> Run:
-    return exporter(capfdbinary, monkeypatch)
-
-
-@pytest.fixture
-def run(
-    site: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-) -> Run:
-    return program(capfdbinary, monkeypatch)
 
 
 def _settings(directory: Path, text: str) -> str:
@@ -62,7 +46,7 @@ def _users(path: Path) -> list[str]:
 # What a file sets
 
 
-def test_the_export_takes_everything_from_the_file(run_export: Run, site: Path) -> None:
+def test_the_export_takes_everything_from_the_file(run_export: Program, site: Path) -> None:
     given = _settings(
         site,
         "[common]\n# a comment\ndump = dump\n\n[export]\noutput = map\n"
@@ -75,7 +59,7 @@ def test_the_export_takes_everything_from_the_file(run_export: Run, site: Path) 
 
 
 def test_the_command_line_wins_and_a_list_there_replaces_the_list(
-    run_export: Run, site: Path
+    run_export: Program, site: Path
 ) -> None:
     given = _settings(
         site,
@@ -86,7 +70,7 @@ def test_the_command_line_wins_and_a_list_there_replaces_the_list(
     assert _users(site / "other") == ["jane"]
 
 
-def test_a_section_of_a_command_wins_over_what_is_common(run_export: Run, site: Path) -> None:
+def test_a_section_of_a_command_wins_over_what_is_common(run_export: Program, site: Path) -> None:
     given = _settings(site, "[export]\nreserve = 3%\n[common]\ndump = dump\nreserve = 1%\n")
     assert [line.split(":")[0] for line in run_export(given).out.splitlines()[-2:]] == [
         "jane",
@@ -94,7 +78,7 @@ def test_a_section_of_a_command_wins_over_what_is_common(run_export: Run, site: 
     ]
 
 
-def test_a_dry_run_compares_with_the_map_of_the_file(run_export: Run, site: Path) -> None:
+def test_a_dry_run_compares_with_the_map_of_the_file(run_export: Program, site: Path) -> None:
     given = _settings(site, "[common]\ndump = dump\n[export]\noutput = map\n")
     assert run_export(given).status == 0
     (site / "dump").write_bytes(b"user.jane\t1000 1\nuser.max\t2000 1\n")
@@ -116,7 +100,7 @@ def test_a_dry_run_compares_with_the_map_of_the_file(run_export: Run, site: Path
     ids=lambda words: words[0],
 )
 def test_a_source_on_the_command_line_sets_the_file_aside(
-    source: tuple[str, ...], run_export: Run, site: Path
+    source: tuple[str, ...], run_export: Program, site: Path
 ) -> None:
     """The same command gives the same map on any machine."""
     given = _settings(
@@ -141,7 +125,7 @@ def test_a_source_on_the_command_line_sets_the_file_aside(
     assert done.out.splitlines()[-1] == _JANE
 
 
-def test_what_does_not_concern_the_map_stays_beside_a_source(run: Run, site: Path) -> None:
+def test_what_does_not_concern_the_map_stays_beside_a_source(run: Program, site: Path) -> None:
     given = _settings(site, "[report]\ntop = 0\n[list]\nnear = 97%\n")
     assert "user.max" in run("list", given, "--dump", "dump").out
     (site / "conf").write_text("[list]\nnear = 99%\n")
@@ -149,7 +133,7 @@ def test_what_does_not_concern_the_map_stays_beside_a_source(run: Run, site: Pat
 
 
 def test_either_of_two_options_that_exclude_one_another_may_be_replaced(
-    run: Run, site: Path
+    run: Program, site: Path
 ) -> None:
     given = _settings(site, "[common]\nno-mailboxes = yes\ndump = dump\n")
     (site / "boxes").write_text("")
@@ -161,14 +145,16 @@ def test_either_of_two_options_that_exclude_one_another_may_be_replaced(
 # Commands that look at the export
 
 
-def _in_force(run: Run, *arguments: str) -> dict[str, dict[str, Any]]:
+def _in_force(run: Program, *arguments: str) -> dict[str, dict[str, Any]]:
     done = run("settings", "--format", "json", *arguments)
     assert (done.status, done.err) == (0, "")
     commands: dict[str, dict[str, Any]] = json.loads(done.out)["commands"]
     return commands
 
 
-def test_commands_that_look_at_the_export_know_its_map_and_options(run: Run, site: Path) -> None:
+def test_commands_that_look_at_the_export_know_its_map_and_options(
+    run: Program, site: Path
+) -> None:
     given = _settings(
         site,
         "[common]\nuser = cyrus\n[export]\noutput = /m/map\nkey = address\nexempt = jane\n"
@@ -196,7 +182,7 @@ def test_commands_that_look_at_the_export_know_its_map_and_options(run: Run, sit
 
 
 def test_check_and_metrics_read_the_map_of_the_export(
-    run_export: Run, run: Run, site: Path
+    run_export: Program, run: Program, site: Path
 ) -> None:
     given = _settings(site, "[common]\ndump = dump\n[export]\noutput = map\nreserve = 3%\n")
     assert run_export(given).status == 0
@@ -208,7 +194,7 @@ def test_check_and_metrics_read_the_map_of_the_export(
     assert "cyrusquota_map_held_back 0" in measured
 
 
-def test_the_doctor_knows_which_map_a_job_without_o_writes(run: Run, site: Path) -> None:
+def test_the_doctor_knows_which_map_a_job_without_o_writes(run: Program, site: Path) -> None:
     crontab = site / "root" / "etc" / "crontab"
     crontab.parent.mkdir(parents=True)
     crontab.write_text("*/5 * * * * root cyrusquota-export\n")
@@ -223,7 +209,7 @@ def test_the_doctor_knows_which_map_a_job_without_o_writes(run: Run, site: Path)
 
 
 def test_an_empty_name_reads_no_file(
-    run_export: Run, site: Path, monkeypatch: pytest.MonkeyPatch
+    run_export: Program, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _settings(site, "[export]\ndump = dump\nexempt = jane\n")
     monkeypatch.delenv(settings.VARIABLE)
@@ -235,7 +221,7 @@ def test_an_empty_name_reads_no_file(
 
 
 def test_the_environment_names_the_file(
-    run_export: Run, site: Path, monkeypatch: pytest.MonkeyPatch
+    run_export: Program, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (site / "conf").write_text("[export]\ndump = dump\nexempt = jane\n")
     monkeypatch.setenv(settings.VARIABLE, "conf")
@@ -253,7 +239,7 @@ def test_make_reads_none() -> None:
     assert f"\nexport {settings.VARIABLE} =\n" in (CHECKOUT / "Makefile").read_text("utf-8")
 
 
-def test_help_needs_no_sound_file(run_export: Run, site: Path) -> None:
+def test_help_needs_no_sound_file(run_export: Program, site: Path) -> None:
     assert run_export(_settings(site, "x"), "--help").status == 0
     assert run_export("--settings=conf", "--version").status == 0
     assert run_export("--settings=conf").status == 78
@@ -293,7 +279,7 @@ def test_help_needs_no_sound_file(run_export: Run, site: Path) -> None:
     ],
 )
 def test_a_mistake_is_named_with_its_line(
-    text: str, expected: str, run_export: Run, site: Path
+    text: str, expected: str, run_export: Program, site: Path
 ) -> None:
     done = run_export(_settings(site, text), "-n")
     assert done.status == 78
@@ -301,14 +287,14 @@ def test_a_mistake_is_named_with_its_line(
     assert done.err.startswith(f"cyrusquota-export: conf, {expected}")
 
 
-def test_a_mistake_makes_the_plugin_unknown(run: Run, site: Path) -> None:
+def test_a_mistake_makes_the_plugin_unknown(run: Program, site: Path) -> None:
     done = run("check", _settings(site, "[check]\nwarning = speed=1\n"))
     assert done.status == 3
     assert done.out.startswith("CYRUSQUOTA UNKNOWN - conf, line 2: [check] warning: -w: unknown")
 
 
 def test_a_mistake_in_another_section_is_found_by_check_alone(
-    run_export: Run, run: Run, site: Path
+    run_export: Program, run: Program, site: Path
 ) -> None:
     given = _settings(site, "[common]\ndump = dump\n[list]\nsort = size\n")
     assert run_export(given).status == 0
@@ -321,7 +307,7 @@ def test_a_mistake_in_another_section_is_found_by_check_alone(
     assert run("settings", "--check", "--settings", "") == Ran(0, none, "")
 
 
-def test_a_file_that_others_may_write_is_refused(run_export: Run, site: Path) -> None:
+def test_a_file_that_others_may_write_is_refused(run_export: Program, site: Path) -> None:
     given = _settings(site, "[common]\ndump = dump\n")
     (site / "conf").chmod(0o664)
     assert run_export(given).status == 0
@@ -331,7 +317,7 @@ def test_a_file_that_others_may_write_is_refused(run_export: Run, site: Path) ->
     assert done.err == "cyrusquota-export: conf: any user may write to it; chmod o-w conf\n"
 
 
-def test_a_file_of_another_user_is_refused(run_export: Run, site: Path) -> None:
+def test_a_file_of_another_user_is_refused(run_export: Program, site: Path) -> None:
     given = _settings(site, "[common]\ndump = dump\n")
     owner = (site / "conf").stat().st_uid
     with mock.patch("os.geteuid", return_value=owner + 7):
@@ -344,7 +330,7 @@ def test_a_file_of_another_user_is_refused(run_export: Run, site: Path) -> None:
     assert "conf: belongs to the user" in done.err
 
 
-def test_a_named_pipe_is_not_waited_for(run_export: Run, site: Path) -> None:
+def test_a_named_pipe_is_not_waited_for(run_export: Program, site: Path) -> None:
     os.mkfifo(site / "conf")
     done = run_export("--settings=conf")
     assert (done.status, done.err[:35]) == (78, "cyrusquota-export: conf: not a file")
@@ -387,7 +373,7 @@ def test_every_command_has_a_section() -> None:
     assert {*settings.COMMANDS} == {"export", *cyrusquota.commands}
 
 
-def test_text_shows_what_is_set_and_where(run: Run, site: Path) -> None:
+def test_text_shows_what_is_set_and_where(run: Program, site: Path) -> None:
     given = _settings(site, "[common]\nuser = cyrus\n\n[list]\nover = yes\ndomain =\n  a\n  b\n")
     assert [line.split() for line in run("settings", given, "list").out.splitlines()] == [
         ["#", "conf"],
@@ -403,7 +389,7 @@ def test_text_shows_what_is_set_and_where(run: Run, site: Path) -> None:
     ]
 
 
-def test_the_shipped_file_is_sound_and_so_is_all_that_it_proposes(run: Run, site: Path) -> None:
+def test_the_shipped_file_is_sound_and_so_is_all_that_it_proposes(run: Program, site: Path) -> None:
     text = (CHECKOUT / "cyrusquota.conf").read_text("utf-8")
     (site / "shipped").write_text(text)
     assert run("settings", "--settings=shipped", "--check").status == 0
