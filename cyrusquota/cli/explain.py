@@ -122,6 +122,7 @@ def _export(raw: RawOptions, options: Options, given: MapOptions, path: str) -> 
         lambda table: None if raw.is_stream else _preview(options, map_options, table),
         exports_to,
         map_options.values.reserve,
+        map_options.key,
     )
 
 

@@ -9,7 +9,7 @@ import attrs
 from cyrusquota.cyrus.names import Recipient, ascii_lower
 from cyrusquota.doctor.export_command import ExportCommand
 from cyrusquota.doctor.schedule import Job, Schedule
-from cyrusquota.maps import ALWAYS_EXEMPT
+from cyrusquota.maps import ALWAYS_EXEMPT, KeyForm
 from cyrusquota.maps.installed import InstalledMap
 from cyrusquota.publish.preview import Preview
 from cyrusquota.verdicts.policies import Reserve
@@ -28,7 +28,8 @@ class Export:
     `source` is what this run reads. `exempt` has by whom each address or local part is exempted.
     `schedule` has the jobs that run exports; `exports_to` is the map of those that name none, and
     `command` is the one that writes this map. `preview` reads the whole source; it returns None
-    where that can be read only once. `reserve` is how near to full the users are whom it lists.
+    where that can be read only once, and raises where an export would. `reserve` is how near to
+    full the users are whom it lists, `key` the form of its keys.
     """
 
     source: str
@@ -38,6 +39,7 @@ class Export:
     preview: Callable[[InstalledMap], Optional[Preview]]
     exports_to: Optional[str] = None
     reserve: Reserve = attrs.field(factory=Reserve)
+    key: KeyForm = KeyForm.AUTO
 
     def exempted(self, to: Recipient) -> Optional[str]:
         """Return why a recipient is never listed, or None."""

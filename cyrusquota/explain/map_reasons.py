@@ -7,11 +7,13 @@ renewed from time to time, so a short difference is normal.
 from __future__ import annotations
 
 import shlex
-from typing import Iterator, Optional
+from typing import Callable, Iterator, Optional
 
 from cyrusquota.display.sizes import duration
+from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.explain.answers import Reply
 from cyrusquota.explain.case import Case, Difference, Reason
+from cyrusquota.maps import KeyForm
 from cyrusquota.maps.installed import InstalledMap
 from cyrusquota.publish.preview import Preview
 from cyrusquota.verdicts.policies import Reserve
@@ -22,22 +24,32 @@ RECENT = 600
 
 def differences(case: Case) -> Iterator[Difference]:
     """Yield where the map is not what Cyrus answers."""
-    server, table, refuses = case.server, case.table, case.server.reply.refuses_as_full
-    installed = table.installed_map
-    if installed is None:
-        if not table.is_hidden and refuses:
-            yield Difference(f"{server.daemon} refuses, and Exim has no map", _no_map(case))
-    elif not table.is_believed and (refuses or table.refuses):
-        yield Difference("the map is too old for the router", _stale(case, installed))
+    table, refuses = case.table, case.server.reply.refuses_as_full
+    if table.installed_map is None:
+        if refuses and not table.is_hidden:
+            yield Difference(f"{case.server.daemon} refuses, and Exim has no map", _no_map(case))
+        return
+    for what, reason in _checks(case, refuses):
+        try:
+            yield Difference(what, reason(case, table.installed_map))
+        except CyrusQuotaError as error:
+            said, _, do = str(error).partition("; ")
+            yield Difference(what, Reason(f"an export fails: {said}", do or "run it by hand"))
+
+
+def _checks(
+    case: Case, refuses: bool
+) -> Iterator[tuple[str, Callable[[Case, InstalledMap], Reason]]]:
+    """Yield what differs, and the function that finds out why."""
+    daemon, reply, table = case.server.daemon, case.server.reply, case.table
+    if not table.is_believed and (refuses or table.refuses):
+        yield "the map is too old for the router", _stale
     elif refuses and not table.refuses:
-        what = f"{server.daemon} refuses, and the map has no entry"
-        yield Difference(what, _missing(case, installed))
-    elif table.refuses and server.reply is Reply.ACCEPTED and not case.user.has_too_many_messages:
-        what = f"{server.daemon} accepts, and the map has an entry"
-        yield Difference(what, _listed(case, installed))
-    elif table.refuses and not refuses and server.reply is not Reply.ACCEPTED:
-        what = f"the map has an entry, and {server.daemon} answers {server.reply.value!r}"
-        yield Difference(what, _outdated(case, installed))
+        yield f"{daemon} refuses, and the map has no entry", _missing
+    elif table.refuses and reply is Reply.ACCEPTED and not case.user.has_too_many_messages:
+        yield f"{daemon} accepts, and the map has an entry", _listed
+    elif table.refuses and not refuses and reply is not Reply.ACCEPTED:
+        yield f"the map has an entry, and {daemon} answers {reply.value!r}", _outdated
 
 
 def _no_map(case: Case) -> Reason:
@@ -63,10 +75,7 @@ def _by_hand(case: Case, why: str) -> Reason:
         return Reason(
             f"{why}; {idle}",
             "run it by hand, and find out why nothing runs it",
-            (
-                *commands,
-                "cyrusquota doctor",
-            ),
+            (*commands, "cyrusquota doctor"),
         )
     return Reason(f"{why}; no run has succeeded since", "run it by hand, it says why", commands)
 
@@ -125,10 +134,16 @@ def _left_out(case: Case) -> Reason:
             " ignore case, so neither is listed",
             "rename one of the two",
         )
+    if case.export.key is KeyForm.LOCAL:
+        return Reason(
+            "another user has the same local part and another value, so neither is listed",
+            "write the map with whole addresses, and use the router in exim/address",
+            (case.export.command.line("--key", "address"),),
+        )
     return Reason(
-        "another user has the same key and another value, so neither is listed",
-        "write the map with whole addresses, and use the router in exim/address",
-        (case.export.command.line("--key", "address"),),
+        "an export leaves this user out, and it is not known why",
+        "see what it says",
+        (case.export.command.line("--dry-run"),),
     )
 
 

@@ -363,8 +363,15 @@ def test_two_users_with_one_key_and_two_values_are_not_listed(site: Site) -> Non
     site.mailboxes.write_text(site.mailboxes.read_text() + more)
     site.write_map("--key", "local", "--headroom", "1G")
     assert _difference(site, "--key", "local", "--headroom", "1G", "bob")["why"] == (
-        "another user has the same key and another value, so neither is listed"
+        "another user has the same local part and another value, so neither is listed"
     )
+
+
+def test_an_export_that_fails_is_the_reason(site: Site) -> None:
+    _change(site, bob=FULL_ROW)
+    found = _difference(site, "--key", "address", "bob")
+    assert found["why"].startswith("an export fails: --key address: no domain is known for")
+    assert found["do"].startswith("use --key auto")
 
 
 def test_without_headers_an_export_goes_by_the_quota_database(site: Site) -> None:
