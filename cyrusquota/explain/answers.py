@@ -21,6 +21,9 @@ from cyrusquota.quota import Resource
 from cyrusquota.site.mailboxes import Folder
 from cyrusquota.verdicts.policies import SMMAPD
 
+#: How many characters of a text tell it from another.
+_COMPARED = 20
+
 
 class Reply(enum.Enum):
     """The answers of lmtpd about a recipient (imap/lmtpengine.c); smmapd's mean the same."""
@@ -143,6 +146,12 @@ class MapAnswer:
     def refuses(self) -> bool:
         """Whether it has an entry that refuses mail; one that says how much is left does not."""
         return self.value is not None and not self.value.startswith(b"free=")
+
+    @property
+    def end_of_text(self) -> str:
+        """The end of the text that senders read; empty without an entry."""
+        text = (self.value or b"").partition(b": ")[2].decode("utf-8", "surrogateescape")
+        return text[-_COMPARED:]
 
     @property
     def is_hidden(self) -> bool:

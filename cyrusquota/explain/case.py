@@ -11,6 +11,7 @@ from cyrusquota.explain.export import Export
 from cyrusquota.explain.user import User
 from cyrusquota.mta.exim import Exim
 from cyrusquota.mta.routing import Destination, is_same
+from cyrusquota.mta.transport import IGNORED
 from cyrusquota.verdicts.evaluator import Query
 
 
@@ -66,6 +67,22 @@ class Case:
         goes = [one for one in delivery.destinations if one.problem is None]
         others = [one for one in goes if one.parents or one not in delivery.to_cyrus]
         return others[0] if others else None
+
+    @property
+    def is_by_map(self) -> bool:
+        """Whether Exim defers or rejects because of the map, as far as it shows that."""
+        exim, table = self.exim, self.table
+        if exim is None or exim.answer is None or not exim.is_by_router or not table.may_defer:
+            return False
+        # Without the steps, only the text tells; Exim takes a code off its beginning.
+        return bool(exim.steps) or table.is_hidden or table.end_of_text in exim.answer.text
+
+    @property
+    def ignores_quota(self) -> bool:
+        """Whether Exim tells Cyrus to ignore the quotas for which it would refuse."""
+        option = None if self.exim is None else self.exim.quota_ignored_by
+        is_over = self.server.reply.refuses_as_full
+        return option is not None and is_over and set(self.user.over) <= set(IGNORED)
 
     def ask_exim(self, *arguments: str) -> str:
         """Return the command that asks Exim, quoted for a shell."""

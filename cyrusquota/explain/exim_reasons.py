@@ -20,7 +20,6 @@ from cyrusquota.mta.exim import Exim, VerifyStatus
 from cyrusquota.mta.recipients import acls_at_rcpt, domains_outside, verifies_recipients
 from cyrusquota.mta.router import OverquotaRouter
 from cyrusquota.mta.routing import Destination, Step
-from cyrusquota.mta.transport import IGNORED
 
 #: A domain that can stand in an expansion as it is.
 _LET_POST = "setacl FOLDER anyone p in cyradm, or reject the address in Exim"
@@ -65,7 +64,7 @@ def differences(case: Case) -> Iterator[Difference]:
     elif exim.router is None or _is_same_file(exim.router.map, case.table.path):
         yield from _answer(case, exim)
         yield from _unverified(case, exim)
-        yield from _ignored_quota(case, exim)
+        yield from _ignored_quota(case)
 
 
 def _is_same_file(one: str, other: str) -> bool:
@@ -79,9 +78,9 @@ def _answer(case: Case, exim: EximAnswer) -> Iterator[Difference]:
     if believed and status is VerifyStatus.ACCEPTED and not notes and exim.router is not None:
         what = "the map has an entry, and Exim accepts"
         yield Difference(what, _ignored(case, exim, exim.router))
-    elif status is VerifyStatus.DEFERRED and not (table.may_defer and exim.is_by_router):
+    elif status is VerifyStatus.DEFERRED and not case.is_by_map:
         yield Difference("Exim defers, and not because of the map", _deferred(case, exim))
-    elif status is VerifyStatus.REFUSED and not (table.may_defer and exim.is_by_router):
+    elif status is VerifyStatus.REFUSED and not case.is_by_map:
         if server.reply is Reply.ACCEPTED or server.reply.refuses_as_full:
             what = "Exim rejects the address, and the mail server knows the user"
             yield Difference(what, _rejected(case, exim))
@@ -295,15 +294,13 @@ def _unverified(case: Case, exim: EximAnswer) -> Iterator[Difference]:
         )
 
 
-def _ignored_quota(case: Case, exim: EximAnswer) -> Iterator[Difference]:
-    option, server = exim.quota_ignored_by, case.server
-    if option is None or not server.reply.refuses_as_full:
-        return
-    if set(case.user.over) <= set(IGNORED):
+def _ignored_quota(case: Case) -> Iterator[Difference]:
+    if case.ignores_quota and case.exim is not None:
         yield Difference(
-            f"{server.daemon} refuses, but Exim tells it to ignore quotas",
+            f"{case.server.daemon} refuses, but Exim tells it to ignore quotas",
             Reason(
-                f"{option}: Cyrus then accepts mail for users who are over STORAGE or MESSAGE",
+                f"{case.exim.quota_ignored_by}: Cyrus then accepts mail for users who are over"
+                " STORAGE or MESSAGE",
                 "remove the option, or the overquota router, which defers mail that Cyrus accepts",
             ),
         )

@@ -115,11 +115,16 @@ def _over(
         said = f"{over}: Cyrus refuses their mail, and {_listed(case)}. {_unasked(exim)}"
         return Outcome.NOT_KNOWN, Level.LIMITED, said
     by_acl = exim.router is not None and exim.router.defers_by_acl and case.table.refuses
+    if status is VerifyStatus.ACCEPTED and not by_acl and case.ignores_quota:
+        said = (
+            f"{over}, but gets mail: Exim tells Cyrus to ignore quotas ({exim.quota_ignored_by})."
+        )
+        return Outcome.ACCEPTED, Level.WRONG, said
     if status is VerifyStatus.ACCEPTED and not by_acl:
         said = f"{over}, but Exim accepts their mail, which Cyrus then refuses"
         said += _reason(differences)
         return Outcome.LATE, Level.WRONG, said
-    if status is not VerifyStatus.ACCEPTED and not (exim.is_by_router and case.table.may_defer):
+    if status is not VerifyStatus.ACCEPTED and not case.is_by_map:
         does, outcome = _DOES[status], _OUTCOMES[status]
         said = f"{over}, and Exim {does} their mail, but not for that{_reason(differences)}"
         return outcome, Level.WRONG, said
@@ -133,14 +138,15 @@ def _over(
 def _roomy(
     case: Case, status: Optional[VerifyStatus], differences: Sequence[Difference]
 ) -> tuple[Outcome, Level, str]:
-    near = _nearly(case.user)
-    has = f"has room{near}" if case.user.header_problem is None else f"probably has room{near}"
+    near, is_sure = _nearly(case.user), case.user.header_problem is None
+    has = f"has room{near}" if is_sure else f"probably has room{near}"
     if status is None:
         said = f"{has}: Cyrus accepts their mail. {_unasked(case.exim)}"
         return Outcome.NOT_KNOWN, Level.LIMITED, said
     if status is VerifyStatus.ACCEPTED:
         limit = near if case.user.root is not None else " (no quota root limits them)"
-        return Outcome.ACCEPTED, Level.GOOD, f"gets mail: Cyrus and Exim accept it{limit}."
+        gets, level = ("gets", Level.GOOD) if is_sure else ("probably gets", Level.LIMITED)
+        return Outcome.ACCEPTED, level, f"{gets} mail: Cyrus and Exim accept it{limit}."
     said = f"{has}, but Exim {_DOES[status]} their mail{_reason(differences)}"
     return _OUTCOMES[status], Level.WRONG, said
 

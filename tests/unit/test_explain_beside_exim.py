@@ -118,6 +118,59 @@ def test_a_map_that_the_router_does_not_use_is_named(site: Site) -> None:
     assert _found(site, "plain", JANE, "--map", str(link))["agree"]
 
 
+def _without_trace(site: Site) -> None:
+    """Let Exim show its steps to administrators only."""
+    path = site.directory / "calls.json"
+    calls = json.loads(path.read_text())
+    refused = [1, "", "exim: debugging permission denied\n"]
+    traced = {key: refused for key in calls if key.startswith("-d")}
+    path.write_text(json.dumps({**calls, **traced}))
+
+
+def _as_user(site: Site, situation: str, asked: str) -> dict[str, Any]:
+    """What somebody finds whom Exim shows no steps."""
+    exim = recorded_exim(site.directory, situation, site.map)
+    _without_trace(site)
+    words = ["explain", "-C", str(site.conf), "--settings", "", "--exim", exim]
+    words += ["--map", str(site.map), "--format", "json", asked]
+    found: dict[str, Any] = json.loads(CliRunner().invoke(cyrusquota, words).stdout)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("situation", "why"),
+    [
+        ("plain", None),
+        ("cdb", "it is not known why, because Exim shows only its administrators what"),
+        ("late", "it is not known why, because Exim shows only its administrators what"),
+        ("trouble", "it is not known why, because Exim shows only its administrators what"),
+    ],
+)
+def test_what_exim_does_not_show_is_not_guessed(
+    site: Site, situation: str, why: Optional[str]
+) -> None:
+    text = site.map.read_text()
+    site.map.write_text(text.partition("jane: ")[0] + "jane: :defer: 4.2.2 Full\n")
+    found = _as_user(site, situation, JANE)
+    reasons = [one["why"] for one in found["differences"]]
+    assert len(reasons) == (why is not None)
+    assert all(one.startswith(str(why)) for one in reasons)
+    assert found["exim"]["keys"] is None
+
+
+def test_a_transport_that_ignores_quotas_lets_mail_in(site: Site) -> None:
+    exim = recorded_exim(site.directory, "no-router", site.map)
+    path = site.directory / "calls.json"
+    text = path.read_text().replace("\\nprotocol = lmtp", "\\nprotocol = lmtp\\nlmtp_ignore_quota")
+    path.write_text(text)
+    words = ["explain", "-C", str(site.conf), "--settings", "", "--exim", exim]
+    found = json.loads(CliRunner().invoke(cyrusquota, [*words, "--format", "json", JANE]).stdout)
+    assert found["verdict"]["text"] == (
+        "jane@example.net is over quota (STORAGE at >999%), but gets mail: Exim tells Cyrus to"
+        " ignore quotas (lmtp_ignore_quota in transport cyrus_lmtp)."
+    )
+
+
 # --- aliases, lists, forwards ---
 
 
