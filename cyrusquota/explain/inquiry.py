@@ -50,6 +50,18 @@ class Host:
         with self.reading():
             return user.found(asked, self.source(), self.query, self.conf)
 
+    def qualified(self, exim: Exim, asked: str) -> str:
+        """Return an address with the domain that Cyrus or Exim has for one without.
+
+        Exim's qualify_recipient is often the name of the host. Raises `EximError`.
+        """
+        naming = self.query.naming
+        if "@" in asked:
+            return asked
+        domain = naming.defaultdomain if naming.virtdomains else None
+        domain = exim.local_domain() if domain is None else domain
+        return asked if domain is None else f"{asked}@{domain}"
+
     @property
     def refuses_for_good(self) -> bool:
         """Whether Cyrus refuses mail permanently (lmtp_over_quota_perm_failure)."""
@@ -107,7 +119,7 @@ def _delivery(asked: str, host: Host) -> tuple[Optional[Delivery], Optional[Exim
     if host.exim is None or is_mailbox_name(asked):
         return None, None
     try:
-        return delivered(host.exim, asked), None
+        return delivered(host.exim, host.qualified(host.exim, asked)), None
     except EximError as error:
         return None, error
 
@@ -134,12 +146,7 @@ def _of_user(
     problem: Optional[EximError],
 ) -> Explanation:
     server = server_answer(found, for_good=host.refuses_for_good)
-    address = str(found.address) if is_mailbox_name(asked) else asked
-    exim: Optional[EximAnswer] = None
-    if host.exim is not None:
-        exim = EximAnswer(address, problem=problem)
-        if problem is None:
-            exim = exim_answer(host.exim, address, host.map or DEFAULT_PATH, delivery)
+    exim = _exim(host, asked, found, delivery, problem)
     router = None if exim is None else exim.router
     table = map_answer(
         found,
@@ -170,6 +177,26 @@ def _of_user(
         not_known=tuple(not_known),
         notes=(*_remedy(case, differences), *_notes(asked, host, delivery)),
     )
+
+
+def _exim(
+    host: Host,
+    asked: str,
+    found: User,
+    delivery: Optional[Delivery],
+    problem: Optional[EximError],
+) -> Optional[EximAnswer]:
+    """Return Exim's answer about the address asked about, or else the user's own."""
+    if host.exim is None:
+        return None
+    address = str(found.address) if is_mailbox_name(asked) else asked
+    if problem is None:
+        try:
+            address = delivery.asked if delivery else host.qualified(host.exim, address)
+            return exim_answer(host.exim, address, host.map or DEFAULT_PATH, delivery)
+        except EximError as error:
+            problem = error
+    return EximAnswer(address, problem=problem)
 
 
 def _remedy(case: Case, differences: Sequence[Difference]) -> Iterator[str]:
@@ -214,7 +241,7 @@ def _notes(asked: str, host: Host, delivery: Optional[Delivery]) -> Iterator[str
 
 def _many(asked: str, host: Host, delivery: Delivery) -> Explanation:
     assert host.exim is not None
-    exim = exim_answer(host.exim, asked, host.map or DEFAULT_PATH, delivery)
+    exim = exim_answer(host.exim, delivery.asked, host.map or DEFAULT_PATH, delivery)
     members = tuple(_member(one, delivery, host) for one in delivery.destinations)
     unanswered = () if exim.problem is None else (f"what Exim does: {exim.problem}",)
     return Explanation(

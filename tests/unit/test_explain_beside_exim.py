@@ -171,6 +171,24 @@ def test_a_transport_that_ignores_quotas_lets_mail_in(site: Site) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("conf", "options", "address"),
+    [
+        ([], {}, "jane"),
+        (["virtdomains: userid", "defaultdomain: example.net"], {}, JANE),
+        # Exim would take the name of the host, and users are in another domain.
+        ([], {"qualify_domain": "host.example.net", "qualify_recipient": "host.example.net"}, JANE),
+    ],
+)
+def test_exim_is_asked_about_the_domain_that_users_are_in(
+    site: Site, conf: list[str], options: dict[str, str], address: str
+) -> None:
+    site.set(*conf)
+    assert _found(site, "plain", "jane", **options)["exim"]["address"] == address
+    # A mailbox has no address of its own.
+    assert _found(site, "plain", "user.jane", **options)["exim"]["address"] == address
+
+
 # --- aliases, lists, forwards ---
 
 
