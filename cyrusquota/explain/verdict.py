@@ -221,13 +221,18 @@ def of_many(asked: str, exim: EximAnswer, members: Sequence[Member]) -> Verdict:
 
 
 def _elsewhere(asked: str, exim: EximAnswer, goes: Destination) -> Verdict:
+    way = f" (transport {goes.transport})"
+    text = f"Mail for {asked} does not go to this Cyrus{way}; no quota of this host counts."
     if goes.target is None:
         text = f"Mail for {asked} is discarded by Exim; no quota counts."
-        return Verdict(Outcome.ELSEWHERE, Level.LIMITED, text)
-    way = f" (transport {goes.transport})"
-    if goes.parents:
-        text = f"{asked} is an alias of {goes.target}, which is not at this Cyrus{way}"
-    else:
-        text = f"Mail for {asked} does not go to this Cyrus{way}"
-    level = Level.GOOD if exim.status is VerifyStatus.ACCEPTED else Level.LIMITED
-    return Verdict(Outcome.ELSEWHERE, level, f"{text}; no quota of this host counts.")
+    elif goes.parents:
+        text = f"{asked} is an alias of {goes.target}, which is not at this Cyrus{way}; no quota of"
+        text += " this host counts."
+    if exim.status is VerifyStatus.ACCEPTED:
+        level = Level.LIMITED if goes.target is None else Level.GOOD
+        return Verdict(Outcome.ELSEWHERE, level, text)
+    if exim.answer is None or exim.status is None:
+        return Verdict(Outcome.ELSEWHERE, Level.LIMITED, f"{text} {_unasked(exim)}")
+    # A router for aliases that is not used to verify.
+    text += f" But Exim {_DOES[exim.status]} it: {exim.answer.text}."
+    return Verdict(Outcome.ELSEWHERE, Level.WRONG, text)

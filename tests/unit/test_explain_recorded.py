@@ -279,6 +279,21 @@ def test_an_alias_that_leads_elsewhere_is_no_matter_of_quotas(
     assert (done.exit_code, done.stdout.splitlines()[0]) == (0, said)
 
 
+def test_an_alias_that_is_not_used_to_verify_may_be_deferred(site: Site) -> None:
+    exim = recorded_exim(site.directory, "plain", site.map)
+    path = site.directory / "calls.json"
+    calls = json.loads(path.read_text())
+    calls["-bv -- away"] = [1, "away@example.net cannot be resolved at this time: Full\n", ""]
+    path.write_text(json.dumps(calls))
+    words = ["explain", "-C", str(site.conf), "--settings", "", "--exim", exim, "away"]
+    done = CliRunner().invoke(cyrusquota, [*words, "--format", "json"])
+    verdict = json.loads(done.stdout)["verdict"]
+    assert (verdict["outcome"], verdict["level"]) == ("elsewhere", "wrong")
+    assert verdict["text"].endswith(
+        " But Exim defers it: away@example.net cannot be resolved at this time: Full."
+    )
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
