@@ -49,7 +49,7 @@ class Case:
         """The address of the user, with the domain that Exim delivers to where none is known."""
         delivery = None if self.exim is None else self.exim.delivery
         found = delivery.destinations if delivery is not None else ()
-        target = found[0].target if len(found) == 1 else None
+        target = found[0].target if len(found) == 1 and found[0].problem is None else None
         to = self.user.address
         if target is None or to.domain is not None or not is_same(target, to.local):
             return str(to)

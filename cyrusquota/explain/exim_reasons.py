@@ -32,7 +32,8 @@ def of_router(case: Case) -> Optional[Difference]:
     if exim is None or exim.status is None:
         return None
     if exim.router is None:
-        if not case.server.reply.refuses_as_full:
+        # Who is refused otherwise is not helped by a router.
+        if not case.server.reply.refuses_as_full or exim.status is not VerifyStatus.ACCEPTED:
             return None
         return Difference(
             f"{case.server.daemon} refuses, and Exim uses no map",

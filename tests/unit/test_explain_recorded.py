@@ -383,3 +383,24 @@ def _forbidden(path: object) -> None:
     from cyrusquota.errors import MapForbidden
 
     raise MapForbidden(f"{path}: permission denied; run as root")
+
+
+def test_a_rejected_address_is_not_laid_to_the_missing_router(site: Site) -> None:
+    exim = recorded_exim(site.directory, "no-router", site.map)
+    path = site.directory / "calls.json"
+    calls = json.loads(path.read_text())
+    calls[f"-bt -- {JANE}"] = [2, f"{JANE} is undeliverable: Unrouteable address\n", ""]
+    calls[f"-bv -- {JANE}"] = [2, f"{JANE} failed to verify: Unrouteable address\n", ""]
+    calls[f"-d-all+route+lookup -bv -- {JANE}"] = [
+        2,
+        "",
+        "--------> cyrus router <--------\nlocal_part=jane domain=example.net\n"
+        "cyrus router skipped: local_parts mismatch\nno more routers\n",
+    ]
+    path.write_text(json.dumps(calls))
+    words = ["explain", "-C", str(site.conf), "--settings", "", "--exim", exim]
+    done = CliRunner().invoke(cyrusquota, [*words, "--map", str(site.map), JANE])
+    assert done.stdout.splitlines()[0] == (
+        "jane is over quota (STORAGE at >999%), and Exim rejects their mail, but not for that: no"
+        " router takes the address; the last one, cyrus, says skipped: local_parts mismatch."
+    )
