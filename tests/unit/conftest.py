@@ -25,6 +25,12 @@ def cyrus_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pwd, "getpwnam", getpwnam)
 
 
+@pytest.fixture(autouse=True)
+def lines_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no command wrap its lines: pytest-xdist sets COLUMNS in its processes."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def run(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Program:
     """A function that runs `cyrusquota` with its arguments."""
