@@ -46,14 +46,16 @@ class Case:
 
     @property
     def address(self) -> str:
-        """The address of the user, with the domain that Exim delivers to where none is known."""
-        delivery = None if self.exim is None else self.exim.delivery
-        found = delivery.destinations if delivery is not None else ()
-        target = found[0].target if len(found) == 1 and found[0].problem is None else None
-        to = self.user.address
-        if target is None or to.domain is not None or not is_same(target, to.local):
+        """The address of the user, with the domain that Exim knows where Cyrus has none."""
+        to, exim = self.user.address, self.exim
+        if to.domain is not None or exim is None:
             return str(to)
-        return f"{to.local}@{target.rpartition('@')[2]}"
+        goes = () if exim.delivery is None else exim.delivery.destinations
+        targets = [one.target for one in goes if one.problem is None]
+        for known in (exim.address, targets[0] if len(targets) == 1 else None):
+            if known is not None and "@" in known and is_same(known, to.local):
+                return f"{to.local}@{known.rpartition('@')[2]}"
+        return str(to)
 
     @property
     def goes_elsewhere(self) -> Optional[Destination]:

@@ -92,7 +92,9 @@ def printed(command: str, conf: Path, *options: str) -> str:
 
 
 def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    # pytest-xdist sets COLUMNS in its processes, and then lines are wrapped.
+    inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    environment = {**inherited, "PYTHONPATH": str(PROJECT)}
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         env=environment,

@@ -401,6 +401,7 @@ def test_a_rejected_address_is_not_laid_to_the_missing_router(site: Site) -> Non
     words = ["explain", "-C", str(site.conf), "--settings", "", "--exim", exim]
     done = CliRunner().invoke(cyrusquota, [*words, "--map", str(site.map), JANE])
     assert done.stdout.splitlines()[0] == (
-        "jane is over quota (STORAGE at >999%), and Exim rejects their mail, but not for that: no"
-        " router takes the address; the last one, cyrus, says skipped: local_parts mismatch."
+        "jane@example.net is over quota (STORAGE at >999%), and Exim rejects their mail, but not"
+        " for that: no router takes the address; the last one, cyrus, says skipped: local_parts"
+        " mismatch."
     )
