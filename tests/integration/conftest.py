@@ -13,7 +13,7 @@ from typing import Iterator, Optional
 
 import pytest
 
-from . import artifacts, cyrus, exim, postfix
+from . import artifacts, certificates, cyrus, exim, network, postfix, redis_server
 
 NO_SKIP = "CYRUSQUOTA_NO_SKIP"
 
@@ -52,6 +52,24 @@ def needs_cdb() -> None:
 def needs_postfix() -> None:
     """Skip or fail unless Postfix can run."""
     _need(postfix.missing())
+
+
+@pytest.fixture(scope="session")
+def needs_redis() -> None:
+    """Skip or fail unless Redis and its Sentinel can run."""
+    _need(redis_server.missing())
+
+
+@pytest.fixture(scope="session")
+def needs_openssl() -> None:
+    """Skip or fail unless certificates can be made."""
+    _need(certificates.missing())
+
+
+@pytest.fixture(scope="session")
+def needs_network() -> None:
+    """Skip or fail unless a test can have a network of its own."""
+    _need(network.missing())
 
 
 def _need_program(name: str, package: str) -> None:

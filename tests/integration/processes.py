@@ -1,13 +1,33 @@
-"""Ending the servers that the tests start, each in a session of its own."""
+"""Starting and ending the servers of the tests, each in a session of its own."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+from pathlib import Path
+from typing import Mapping, Optional, Sequence
 
 #: Seconds that a server may take to stop before it is killed.
 PATIENCE = 30
+
+
+def start(
+    command: Sequence[str], said: Path, environment: Optional[Mapping[str, str]] = None
+) -> subprocess.Popen[bytes]:
+    """Start a process that is killed when the tests are; what it says is appended to `said`."""
+    setpriv = shutil.which("setpriv")
+    bound = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
+    with said.open("ab") as output:
+        return subprocess.Popen(
+            [*bound, *command],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
 
 
 def end(process: subprocess.Popen[bytes], by: signal.Signals = signal.SIGTERM) -> None:
@@ -18,3 +38,9 @@ def end(process: subprocess.Popen[bytes], by: signal.Signals = signal.SIGTERM) -
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a server, stopped or not, as `kill -9` does."""
+    process.kill()
+    process.wait(PATIENCE)
