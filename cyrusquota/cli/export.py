@@ -25,6 +25,7 @@ from cyrusquota.cli.run import advised, complain, run
 from cyrusquota.errors import OptionError, count_of
 from cyrusquota.maps import KeyForm
 from cyrusquota.maps.header import MapHeader
+from cyrusquota.maps.status import OVER
 from cyrusquota.maps.values import MapValues
 from cyrusquota.publish.guard import Change, Guard, Limits
 from cyrusquota.publish.map_publisher import MapPublisher
@@ -230,11 +231,12 @@ class _MapBuilder:
                 lambda counted: progress(counted, lambda: counted.count, expected),
             )
         options.check_readable(found.roots)
-        entries = self.map_options.entries(map_values.values(found.verdicts))
+        statuses = list(map_values.statuses(found.verdicts))
+        entries = self.map_options.entries(statuses)
         name = options.source.name
         roots, listed = count_of(found.roots, "quota root"), count_of(len(entries), "entry")
         self.summary = f"{roots} read from {name}, {listed}"
-        near = sum(not verdict.over for verdict in found.verdicts)
+        near = sum(status != OVER for _, status in statuses)
         header = MapHeader(
             name, query.policy.name, roots=found.roots, near=near, headers=query.headers
         )

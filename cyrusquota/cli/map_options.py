@@ -17,6 +17,7 @@ from cyrusquota.cli.options import RawOptions
 from cyrusquota.cyrus.names import Recipient
 from cyrusquota.maps import Entry, KeyForm
 from cyrusquota.maps.installed import InstalledMap
+from cyrusquota.maps.status import Status
 from cyrusquota.maps.values import MapValues
 from cyrusquota.publish import Ownership
 from cyrusquota.publish.guard import Limits
@@ -34,16 +35,19 @@ class MapOptions:
     exempt: tuple[str, ...]
     limits: Limits
 
-    def entries(self, values: Iterable[tuple[Recipient, bytes]]) -> list[Entry]:
-        """Return the entries for `values`, those of exempt recipients left out."""
+    def entries(self, statuses: Iterable[tuple[Recipient, Status]]) -> list[Entry]:
+        """Return the entries for `statuses`, those of exempt recipients left out."""
+        values = ((to, self.values.of(status)) for to, status in statuses)
         return maps.entries(values, form=self.key, exempt=self.exempt)
 
     def preview(
         self, found: InstalledMap, verdicts: Iterable[Verdict], roots: int, source: str
     ) -> Preview:
         """Return what an export from `roots` quota roots of `source` would make of `found` now."""
-        values = attrs.evolve(self.values, format=maps.FORMATS[found.format]).values(verdicts)
-        return preview(found, self.entries(values), roots=roots, source=source, limits=self.limits)
+        statuses = attrs.evolve(self.values, format=maps.FORMATS[found.format]).statuses(verdicts)
+        return preview(
+            found, self.entries(statuses), roots=roots, source=source, limits=self.limits
+        )
 
 
 def change_limits(

@@ -33,6 +33,7 @@ from cyrusquota.follow import (
     Notices,
 )
 from cyrusquota.maps import Entry
+from cyrusquota.maps.status import Status
 from cyrusquota.publish import target_directory
 from cyrusquota.publish.map_publisher import MapPublisher
 from cyrusquota.publish.privileges import reading_as
@@ -85,8 +86,8 @@ class Service:
             self.map_options.values,
         )
 
-    def _entries(self, to: Recipient, value: bytes) -> Iterable[Entry]:
-        return self.map_options.entries([(to, value)])
+    def _entries(self, to: Recipient, status: Status) -> Iterable[Entry]:
+        return self.map_options.entries([(to, status)])
 
 
 def _ignore(line: str) -> None:

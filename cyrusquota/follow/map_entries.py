@@ -8,9 +8,10 @@ import attrs
 
 from cyrusquota.cyrus.names import Recipient
 from cyrusquota.maps import Entry, Row
+from cyrusquota.maps.status import OVER, Status
 
-#: Returns the entries that give a recipient a value: one, or none for exempt recipients.
-Entries = Callable[[Recipient, bytes], Iterable[Entry]]
+#: Returns the entries that give a recipient a status: one, or none for exempt recipients.
+Entries = Callable[[Recipient, Status], Iterable[Entry]]
 
 
 @attrs.frozen
@@ -41,9 +42,9 @@ class MapEntries:
     def __len__(self) -> int:
         return len(self._listed)
 
-    def put(self, name: str, to: Recipient, value: bytes, *, over: bool) -> None:
-        """List the user `name` under the key of `to`; without `over` they are only nearly full."""
-        entries = tuple(self._entries(to, value))
+    def put(self, name: str, to: Recipient, status: Status) -> None:
+        """List the user `name` under the key of `to`."""
+        entries, over = tuple(self._entries(to, status)), status == OVER
         keys = tuple(entry.key for entry in entries)
         before, was_over = self._keys_of.get(name, ((), True))
         if before != keys:

@@ -12,6 +12,7 @@ from cyrusquota.cyrus.names import Recipient, inbox_owner, recipient
 from cyrusquota.cyrusdb import Snapshot, follow
 from cyrusquota.errors import CyrusQuotaError, DataError, OnProblem
 from cyrusquota.follow.digest_set import DigestSet
+from cyrusquota.maps.status import Status
 from cyrusquota.maps.values import MapValues
 from cyrusquota.quota import QuotaRoot
 from cyrusquota.site import mailboxes, source
@@ -24,32 +25,31 @@ from cyrusquota.verdicts.evaluator import Query, Verdict
 
 @attrs.frozen
 class RootStatus:
-    """Whether a root is full, whether it is nearly full, and the value for its users then."""
+    """The status of the users of a root; None where the root has room."""
 
-    over: bool = False
-    near: bool = False
-    value: bytes = b""
+    status: Optional[Status] = None
 
     @property
     def is_bad(self) -> bool:
-        return self.over or self.near
+        return self.status is not None
 
 
 @attrs.frozen
 class FollowConfig:
-    """What to follow: a source, the query about it, and the values that a map has for users."""
+    """What to follow: a source, the query about it, and which statuses users have by their roots.
+
+    The texts of `map_values` do not count here.
+    """
 
     source: Source
     query: Query
     map_values: MapValues
 
     def status(self, root: QuotaRoot) -> RootStatus:
-        over, near = (
-            bool(self.query.policy.over(root)),
-            bool(self.map_values.effective_reserve.near(root)),
-        )
-        value = self.map_values.value(root, over, is_certain=over) if over or near else b""
-        return RootStatus(over, near, value)
+        is_over = bool(self.query.policy.over(root))
+        if is_over or self.map_values.effective_reserve.near(root):
+            return RootStatus(self.map_values.status(root, is_over, is_certain=is_over))
+        return RootStatus()
 
     @property
     def is_by_root(self) -> bool:
@@ -68,8 +68,8 @@ class Scan:
 
     `own` has the status of users' own roots that are full or nearly full, with an INBOX here or
     not; `inherited` that of the roots which other users inherit. `confirmed` are the users whose
-    verdict follows from their own root. `fixed` are all other recipients in the map, with the
-    value, and whether they are over; `fixed_roots` names the roots that govern them.
+    verdict follows from their own root. `fixed` are all other recipients who are listed, with
+    their status; `fixed_roots` names the roots that govern them.
     `live` are the INBOXes here (None: unknown), `owners` the users with a root of their own, kept
     only while an inherited root is full. `unread` has the keys of records in bad format.
     """
@@ -77,7 +77,7 @@ class Scan:
     own: dict[str, RootStatus]
     inherited: dict[str, RootStatus]
     confirmed: frozenset[str]
-    fixed: tuple[tuple[Recipient, bytes, bool], ...]
+    fixed: tuple[tuple[Recipient, Status], ...]
     fixed_roots: frozenset[str]
     live: Optional[DigestSet]
     owners: Optional[DigestSet]
@@ -160,10 +160,7 @@ class _Scanner:
             self.own if config.is_by_root else {},
             self.inherited,
             frozenset(confirmed),
-            tuple(
-                (to, value, bool(verdict.over))
-                for verdict, (to, value) in zip(others, config.map_values.values(others))
-            ),
+            tuple(config.map_values.statuses(others)),
             frozenset(verdict.root.name for verdict in others),
             None if site is None else DigestSet(self.live),
             DigestSet(self.owners) if is_inherited else None,

@@ -49,8 +49,8 @@ class FollowState:
         self.roots = scan.roots
         self.map_entries = map_entries
         self.needs_scan = False
-        for number, (to, value, over) in enumerate(scan.fixed):
-            map_entries.put(str(number), to, value, over=over)
+        for number, (to, status) in enumerate(scan.fixed):
+            map_entries.put(str(number), to, status)
         for name in self._own:
             self._list(name)
 
@@ -164,7 +164,8 @@ class FollowState:
 
     def _list(self, name: str) -> None:
         """Let the map say what is known of the user whose own root is `name`."""
-        status = self._own.get(name)
+        own = self._own.get(name)
+        status = None if own is None else own.status
         to = None if status is None else self._recipient(name)
         is_confirmed = name in self._confirmed or self.config.query.headers != "read"
         if to is None or status is None or name in self._astray:
@@ -174,7 +175,7 @@ class FollowState:
             self.unchecked.add(name)
             self.map_entries.drop(name)
         else:
-            self.map_entries.put(name, to, status.value, over=status.over)
+            self.map_entries.put(name, to, status)
 
 
 def _badness(status: Optional[RootStatus]) -> int:

@@ -22,7 +22,7 @@ class MapHeader:
     """What a map says of itself; None for what it does not say.
 
     `source` and `policy` are names, `roots` counts quota roots, `entries` the users listed, and
-    `near` those among them who are only nearly full. Since `since` the map says what it says.
+    `near` those among them who are not certainly full. Since `since` the map says what it says.
     `headers` tells whether the headers of mailboxes were read (`Query.headers`).
     """
 

@@ -1,4 +1,4 @@
-"""Choose the value for each verdict: defer, refuse, or how much room is left."""
+"""Choose the status for each verdict, and the value of a map for each status."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import attrs
 
 from cyrusquota.cyrus.names import Recipient
 from cyrusquota.maps import DEFAULT_MESSAGE, DEFAULT_REFUSAL, Format
+from cyrusquota.maps.status import NEAR, OVER, Status, free, size_left
 from cyrusquota.quota import QuotaRoot, Resource
 from cyrusquota.verdicts.evaluator import Verdict
 from cyrusquota.verdicts.policies import Reserve
@@ -28,13 +29,13 @@ class MapValues:
     refuse: bool = False
     reserve: Reserve = attrs.field(factory=Reserve)
     headroom: int = 0
-    #: The value of full users, by whether that is certain.
-    _texts: dict[bool, bytes] = attrs.field(factory=dict, init=False, eq=False, repr=False)
+    #: The values of `OVER` and `NEAR`.
+    _texts: dict[Status, bytes] = attrs.field(factory=dict, init=False, eq=False, repr=False)
 
     def check(self) -> None:
         """Raise `OptionError` for values that the format cannot have."""
-        self._full(True)
-        self._full(False)
+        self.of(OVER)
+        self.of(NEAR)
         if self.headroom:
             self.format.space_left(0)
 
@@ -46,25 +47,29 @@ class MapValues:
         least = max(self.headroom, self.reserve.amounts.get(Resource.STORAGE, 0))
         return attrs.evolve(self.reserve, amounts={**self.reserve.amounts, Resource.STORAGE: least})
 
-    def values(self, verdicts: Iterable[Verdict]) -> Iterator[tuple[Recipient, bytes]]:
-        """Return each recipient with the value of their entry."""
+    def statuses(self, verdicts: Iterable[Verdict]) -> Iterator[tuple[Recipient, Status]]:
+        """Return each recipient with their status."""
         for verdict in verdicts:
             is_certain = bool(verdict.over) and not verdict.is_approximate
-            yield verdict.recipient, self.value(verdict.root, bool(verdict.over), is_certain)
+            yield verdict.recipient, self.status(verdict.root, bool(verdict.over), is_certain)
 
-    def value(self, root: QuotaRoot, is_over: bool, is_certain: bool) -> bytes:
-        """Return the value of a user who is full, or nearly full, by `root`."""
+    def status(self, root: QuotaRoot, is_over: bool, is_certain: bool) -> Status:
+        """Return the status of a user who is full, or nearly full, by `root`."""
         storage = root.storage
         if is_over or self.reserve.near(root) or storage.limit is None:
-            return self._full(is_certain)
-        return self.format.space_left(storage.limit - storage.used)
+            return OVER if is_certain else NEAR
+        return free(storage.limit - storage.used)
 
-    def _full(self, is_certain: bool) -> bytes:
-        if is_certain not in self._texts:
-            self._texts[is_certain] = self._text(is_certain)
-        return self._texts[is_certain]
+    def of(self, status: Status) -> bytes:
+        """Return the value for a status; `OptionError` for a size if the MTA cannot compare it."""
+        size = size_left(status)
+        if size is not None:
+            return self.format.space_left(size)
+        if status not in self._texts:
+            self._texts[status] = self._text(is_certain=status == OVER)
+        return self._texts[status]
 
-    def _text(self, is_certain: bool) -> bytes:
+    def _text(self, *, is_certain: bool) -> bytes:
         if self.refuse and is_certain:
             return self.format.refusal(DEFAULT_REFUSAL if self.message is None else self.message)
         own = None if self.refuse else self.message

@@ -25,6 +25,7 @@ from cyrusquota.cyrusdb.quotalegacy import follow as tree
 from cyrusquota.follow import FollowConfig, Follower, FollowState, MapEntries, Notices
 from cyrusquota.follow.worker import Failed, Work
 from cyrusquota.maps import Entry, KeyForm, cdb, entries, lsearch, postfix
+from cyrusquota.maps.status import OVER, Status
 from cyrusquota.maps.values import MapValues
 from cyrusquota.quota import Resource
 from cyrusquota.site import source
@@ -125,8 +126,8 @@ class _Following(RuleBasedStateMachine):
     def _listing(self) -> MapEntries:
         return MapEntries(self._entries, self.map_values.format.row)
 
-    def _entries(self, to: Recipient, value: bytes) -> list[Entry]:
-        return entries(((to, value),), form=self.form)
+    def _entries(self, to: Recipient, status: Status) -> list[Entry]:
+        return entries(((to, self.map_values.of(status)),), form=self.form)
 
     def _new(self, backend: str, name: str) -> Writer:
         return WRITERS[backend](self._directory / name)
@@ -244,8 +245,10 @@ class _Following(RuleBasedStateMachine):
                 unreadable,
             )
         )
-        found = entries(self.map_values.values(verdicts), form=self.form)
-        near = sum(not verdict.over for verdict in verdicts)
+        statuses = list(self.map_values.statuses(verdicts))
+        values = ((to, self.map_values.of(status)) for to, status in statuses)
+        found = entries(values, form=self.form)
+        near = sum(status != OVER for _, status in statuses)
         content = self.map_values.format.document(found, ())
         return content, near, None if problems else len(roots)
 

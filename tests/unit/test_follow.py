@@ -18,6 +18,7 @@ from cyrusquota.follow import FollowConfig, Follower, FollowState, MapEntries, N
 from cyrusquota.follow.digest_set import DigestSet
 from cyrusquota.follow.worker import Failed, ForkedWorker, Work
 from cyrusquota.maps import Entry, entries, lsearch
+from cyrusquota.maps.status import Status
 from cyrusquota.maps.values import MapValues
 from cyrusquota.publish.guard import Limits, MapSummary
 from cyrusquota.publish.sliding_guard import WINDOW, SlidingGuard
@@ -215,8 +216,8 @@ class Scene:
             start=AtOnce,
         )
 
-    def _entries(self, to: Recipient, value: bytes) -> list[Entry]:
-        return entries(((to, value),))
+    def _entries(self, to: Recipient, status: Status) -> list[Entry]:
+        return entries(((to, status),))
 
     def _publish(self, state: FollowState) -> None:
         if self.error is not None:

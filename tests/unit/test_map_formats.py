@@ -82,8 +82,8 @@ def _verdict(used: int, limit: int = 100000, *, approximate: bool = False) -> Ve
 
 
 def _value(map_values: MapValues, verdict: Verdict) -> bytes:
-    ((_, value),) = map_values.values([verdict])
-    return value
+    ((_, status),) = map_values.statuses([verdict])
+    return map_values.of(status)
 
 
 @pytest.mark.parametrize("name", ["lsearch", "cdb"])
