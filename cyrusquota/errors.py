@@ -126,6 +126,36 @@ class EximError(CyrusQuotaError):
     exit_status = EX_UNAVAILABLE
 
 
+class EngineError(CyrusQuotaError):
+    """The engine, by which hosts share who is full, cannot be used; python3-redis is missing."""
+
+    exit_status = EX_UNAVAILABLE
+
+
+class EngineUnreachable(EngineError):
+    """The engine does not answer, or not now; this may pass."""
+
+    exit_status = EX_TEMPFAIL
+
+
+class EngineForbidden(EngineError):
+    """The engine refuses this user or a command, or either side's certificate is not accepted."""
+
+    exit_status = EX_NOPERM
+
+
+class EngineMisfit(EngineError):
+    """The server is not set up as an engine: no Redis, no functions, or another format."""
+
+    exit_status = EX_CONFIG
+
+
+class BadStore(EngineError):
+    """What a store holds is not what a publisher writes."""
+
+    exit_status = EX_DATAERR
+
+
 class NoSuchUser(CyrusQuotaError):
     """No user of that name has an INBOX or a quota root here."""
 
