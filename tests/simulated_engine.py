@@ -6,7 +6,6 @@ cut connections, delay requests, and restore or lose what the server holds.
 
 from __future__ import annotations
 
-import copy
 from typing import Callable, Iterable, Mapping, Optional, Sequence
 
 import attrs
@@ -26,7 +25,7 @@ from cyrusquota.engine.protocol import (
 from cyrusquota.errors import EngineError, EngineUnreachable
 
 
-@attrs.define
+@attrs.frozen
 class Store:
     """One store; `history` has its last changes by stamp, None for one that was too large."""
 
@@ -45,8 +44,8 @@ class Server:
     is_up: bool = True
 
     def copy(self) -> dict[str, Store]:
-        """Return what it holds, for `stores` at a later time."""
-        return copy.deepcopy(self.stores)
+        """Return what it holds, for `stores` at a later time: a store is replaced, not changed."""
+        return dict(self.stores)
 
     def _status(self, store: str) -> Optional[StoreStatus]:
         found = self.stores.get(store)
@@ -79,13 +78,13 @@ class Server:
             return Answer(False, status)
         stamp = Stamp(at.gen, at.seq + 1)
         is_large = len(lines(put, dropped)) > MAX_CHANGE
-        found.entries = entries
-        found.history[stamp] = None if is_large else Change(dict(put), dropped)
-        while len(found.history) > HISTORY:
-            del found.history[next(iter(found.history))]
+        history = {**found.history, stamp: None if is_large else Change(dict(put), dropped)}
+        if len(history) > HISTORY:
+            del history[next(iter(history))]
         accept = None if put or dropped else status.accept
-        found.status = StoreStatus(stamp, n, digest, status.holder, accept)
-        return Answer(True, found.status)
+        made = StoreStatus(stamp, n, digest, status.holder, accept)
+        self.stores[store] = Store(made, entries, history)
+        return Answer(True, made)
 
     def news(self, store: str, have: Stamp) -> StoreNews:
         try:
@@ -110,7 +109,8 @@ class Server:
         status = self._status(store)
         if status is None:
             return Answer(False, None)
-        status = self.stores[store].status = attrs.evolve(status, accept=count)
+        status = attrs.evolve(status, accept=count)
+        self.stores[store] = attrs.evolve(self.stores[store], status=status)
         return Answer(True, status)
 
     def forget(self, store: str, at: Stamp) -> Answer:
@@ -125,21 +125,23 @@ class Server:
 class SimulatedEngine:
     """A connection to a server. While it is cut, each request fails.
 
-    `delay` is given the requests that fail, and may carry them out later.
+    Where `late` is there, each write fails and is added to it: a test may carry it out later.
     """
 
     server: Server = attrs.field(factory=Server)
     is_cut: bool = False
-    delay: Callable[[Callable[[], object]], None] = lambda request: None
+    late: Optional[list[Callable[[], object]]] = None
     name: str = "simulated:"
 
-    def _reach(self, request: Callable[[], object]) -> None:
-        if self.is_cut or not self.server.is_up:
-            self.delay(request)
+    def _reach(self, request: Optional[Callable[[], object]] = None) -> None:
+        is_late = self.late is not None and request is not None
+        if self.late is not None and request is not None:
+            self.late.append(request)
+        if self.is_cut or is_late or not self.server.is_up:
             raise EngineUnreachable("the simulated engine does not answer")
 
     def status(self, store: str) -> Optional[StoreStatus]:
-        self._reach(lambda: None)
+        self._reach()
         content = self.server.read(store)
         return None if content is None else content.status
 
@@ -158,15 +160,15 @@ class SimulatedEngine:
         return self.server.write(store, at, sent, dropped, n, digest)
 
     def poll(self, have: Mapping[str, Stamp]) -> Mapping[str, StoreNews]:
-        self._reach(lambda: None)
+        self._reach()
         return {store: self.server.news(store, stamp) for store, stamp in have.items()}
 
     def read(self, store: str) -> Optional[StoreContent]:
-        self._reach(lambda: None)
+        self._reach()
         return self.server.read(store)
 
-    def stores(self) -> Sequence[str]:
-        self._reach(lambda: None)
+    def stores(self) -> Optional[Sequence[str]]:
+        self._reach()
         return sorted(self.server.stores)
 
     def accept(self, store: str, count: int) -> Answer:

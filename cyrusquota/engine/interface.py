@@ -73,11 +73,11 @@ class Engine(Protocol):
     def read(self, store: str) -> Optional[StoreContent]:
         """Return all entries of a store, as they were at one moment, or None if there is none."""
 
-    def stores(self) -> Sequence[str]:
-        """Return the names of the stores that are there, sorted.
+    def stores(self) -> Optional[Sequence[str]]:
+        """Take a step of a search for stores, and return the names that the last search has found.
 
-        A call takes a step of a search, so a new store may be found some calls later only, and one
-        that is gone may still be named.
+        None until the first search is complete. A new store is found some calls later, and one that
+        is gone may still be named.
         """
 
     def accept(self, store: str, count: int) -> Answer:

@@ -32,7 +32,7 @@ FORMAT = 1
 #: the second number; a store that a mirror saw no write of for the third is not fresh.
 BEAT, BATCH, LAPSE = 10.0, 0.25, 60.0
 
-#: Of a store: number of entries, and bytes of all their keys and values.
+#: Of a store: number of entries, and bytes of all their keys.
 MAX_ENTRIES, MAX_BYTES = 500_000, 32 << 20
 #: Bytes of a key and of a value.
 MAX_KEY, MAX_VALUE = 1024, 32
@@ -112,6 +112,11 @@ class StoreContent:
             " digest; somebody else has written there; its publisher, when it is restarted, writes"
             " all entries"
         )
+
+
+def gone(store: str) -> BadStore:
+    """Return the error for a store that is not there any more while it is read."""
+    return BadStore(f"store {store}: was removed while it was read; nothing has to be done")
 
 
 # Names

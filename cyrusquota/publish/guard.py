@@ -102,6 +102,23 @@ class Limits:
                 chosen = attrs.evolve(chosen, removed=limit)
         return chosen
 
+    def exceeded(self, change: Change, of: int, accept: Optional[int] = None) -> Optional[str]:
+        """Return the options that do not allow a change of a map with `of` entries, or None.
+
+        With `accept`, that many changes pass, and no more, whatever the limits are.
+        """
+        if accept is not None:
+            return f"--accept-change {accept}" if change.count > accept else None
+        broken = [
+            f"--max-change {direction}={limit}"
+            for direction, changed, limit in (
+                ("added", change.added, self.added),
+                ("removed", change.removed, self.removed),
+            )
+            if limit is not None and not limit.allows(changed, of)
+        ]
+        return " and ".join(broken) or None
+
 
 @attrs.frozen
 class Rejection:
@@ -140,10 +157,10 @@ def check_change(
             "check the quota database, or remove the map if there are no quotas any more",
         )
     change = Change.between(old.keys, new.keys)
-    exceeded = _exceeded(change, len(old.keys), limits, accept)
+    exceeded = limits.exceeded(change, len(old.keys), accept)
     if exceeded is None:
         return None
-    ceiling = _rounded_up(change.count)
+    ceiling = rounded_up(change.count)
     return Rejection(
         f"{count_of(change.added, 'entry')} would be added to the {len(old.keys)} in place and"
         f" {change.removed} removed, more than {exceeded} allows{_elsewhere(old, new)};"
@@ -172,21 +189,7 @@ _LIMIT = re.compile(
 )
 
 
-def _exceeded(change: Change, of: int, limits: Limits, accept: Optional[int]) -> Optional[str]:
-    if accept is not None:
-        return f"--accept-change {accept}" if change.count > accept else None
-    broken = [
-        f"--max-change {direction}={limit}"
-        for direction, changed, limit in (
-            ("added", change.added, limits.added),
-            ("removed", change.removed, limits.removed),
-        )
-        if limit is not None and not limit.allows(changed, of)
-    ]
-    return " and ".join(broken) or None
-
-
-def _rounded_up(count: int) -> int:
+def rounded_up(count: int) -> int:
     """Round up to two digits, so that the change may grow a little before it is accepted."""
     step: int = 10 ** max(0, len(str(count)) - 2)
     return -(-count // step) * step
