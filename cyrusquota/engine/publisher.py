@@ -284,9 +284,7 @@ class StorePublisher:
         entries = dict(self._wanted)
         stamp = Stamp(max(expected.gen, self._floor) + 1, expected.seq + 1)
         self._sent = _Sent(stamp, digest, entries, (), is_snapshot=True)
-        answer = self._engine.begin(
-            self.store, expected, self._floor, self.holder, entries, digest
-        )
+        answer = self._engine.begin(self.store, expected, self._floor, self.holder, entries, digest)
         sent, self._sent = self._sent, None
         if answer.accepted and answer.status is not None:
             self._take(sent, answer.status, self._clock())
