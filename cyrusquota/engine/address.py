@@ -64,7 +64,7 @@ class Address:
         """Parse a URL. Raises `OptionError`, without the URL where a password may be in it."""
         if url.startswith(f"{_UNIX}:"):
             path = re.sub("^//(?=/)", "", url[len(_UNIX) + 1 :])
-            if not os.path.isabs(path) or "\0" in path:
+            if not re.fullmatch(r"/[^/\0][^\0]*", path):
                 raise OptionError(
                     f"engine {printable(url)}: expected the whole path of a socket, as in"
                     " unix:/run/redis/redis-server.sock"

@@ -26,7 +26,7 @@ from cyrusquota.engine.protocol import (
     StoreContent,
     StoreStatus,
 )
-from cyrusquota.engine.redis_connection import SENTINEL, Connection
+from cyrusquota.engine.redis_connection import SENTINEL, Connection, redis_module
 from cyrusquota.errors import (
     BadStore,
     EngineError,
@@ -43,15 +43,19 @@ RECHECK = 5.0
 #: Keys that one step of the search for stores looks at, and the most stores that it finds.
 SCANNED, MAX_FOUND = 10_000, 10_000
 #: Stores that are asked about in one request.
-POLLED = 50
+POLLED = 10
 
 
 class RedisEngine:
-    """An engine on a Redis server, or on the one that Sentinels name."""
+    """An engine on a Redis server, or on the one that Sentinels name.
+
+    Nothing is sent before the first call. Raises `EngineError` where python3-redis is missing.
+    """
 
     def __init__(
         self, config: EngineConfig, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        redis_module()
         self._config = config
         self._clock = clock
         self._connection: Optional[Connection] = None

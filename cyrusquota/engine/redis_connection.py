@@ -20,7 +20,7 @@ from cyrusquota.errors import EngineError, EngineForbidden, EngineMisfit
 #: Seconds to connect to a server and to log in, and the same for a Sentinel.
 CONNECT, SENTINEL = 1.0, 0.5
 #: Bytes of an answer, at most; those of the functions are below.
-MAX_ANSWER = 64 << 20
+MAX_ANSWER = 16 << 20
 
 
 @attrs.define
@@ -75,7 +75,7 @@ class _BoundedSocket:
         self._sock.sendall(data)
 
 
-def _module() -> Any:
+def redis_module() -> Any:
     """Return python3-redis. Raises `EngineError` where it is missing."""
     try:
         import redis
@@ -101,7 +101,7 @@ class Connection:
         cls, config: EngineConfig, target: Union[str, Host], *, sentinel: bool = False
     ) -> Connection:
         """Connect to a socket or a host, and log in. Raises `EngineError`."""
-        redis, budget, tls = _module(), _Budget(), config.address.tls
+        redis, budget, tls = redis_module(), _Budget(), config.address.tls
         credentials = config.credentials(sentinel=sentinel)
         seconds = SENTINEL if sentinel else CONNECT
         options: dict[str, Any] = {
@@ -128,7 +128,8 @@ class Connection:
                 )
 
         def connect(self: Any) -> _BoundedSocket:
-            return _BoundedSocket(base._connect(self), budget)
+            made = base._connect(self) if isinstance(target, Host) else _unix(target, seconds)
+            return _BoundedSocket(made, budget)
 
         kind = type("BoundedConnection", (base,), {"_connect": connect})
         found = cls(where, tls, kind(**options), budget)
@@ -157,7 +158,7 @@ class Connection:
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
-        redis = _module()
+        redis = redis_module()
         try:
             yield
         except (redis.RedisError, OSError, ValueError, RecursionError) as error:
@@ -176,6 +177,18 @@ class Connection:
     def close(self) -> None:
         with contextlib.suppress(Exception):
             self.plain.disconnect()
+
+
+def _unix(path: str, seconds: float) -> socket.socket:
+    """Return a socket that is connected; python3-redis leaves it open where that fails."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.settimeout(seconds)
+        made.connect(path)
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def _tls_options(config: EngineConfig) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Say what is wrong when a Redis server does not do what it is asked, and what to do.
 
-Errors are told apart by what the server says, because versions of python3-redis have classes of
-their own for some of them.
+Errors are told apart by what the server says. Versions of python3-redis have classes of their own
+for some of them, and leave out the first word then, so the names of classes count too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TABLE: tuple[tuple[str, type[EngineError], str], ...] = (
     ),
     ("unknown command", EngineMisfit, _NO_REDIS),
     (
-        "^MOVED|^ASK |CROSSSLOT|CLUSTERDOWN|cluster",
+        "MOVED|MovedError|CROSSSLOT|CrossSlot|CLUSTERDOWN|cluster",
         EngineMisfit,
         "it belongs to a Redis Cluster, where stores would be on different servers; use a single"
         " Redis, with Sentinel for a replacement",
@@ -58,7 +58,7 @@ _TABLE: tuple[tuple[str, type[EngineError], str], ...] = (
     ),
     ("NOPERM|can't (run|access)|[Nn]o permission", EngineForbidden, _RIGHTS),
     (
-        "^DENIED|protected mode",
+        "DENIED|protected mode",
         EngineForbidden,
         "it is in protected mode and lets nobody in from other hosts; give it users with passwords",
     ),
@@ -69,7 +69,7 @@ _TABLE: tuple[tuple[str, type[EngineError], str], ...] = (
     ),
     ("LOADING|loading the dataset", EngineUnreachable, "it is still loading its data; wait"),
     (
-        "MASTERDOWN|NOREPLICAS|NOGOODSLAVE",
+        "MASTERDOWN|MasterDown|NOREPLICAS",
         EngineUnreachable,
         "its replication is broken; look at `INFO replication` there",
     ),
@@ -99,13 +99,12 @@ _TABLE: tuple[tuple[str, type[EngineError], str], ...] = (
 
 def engine_error(where: str, error: BaseException, *, tls: bool) -> EngineError:
     """Return the exception for an error that python3-redis has raised for the server `where`."""
-    said = f"{type(error).__name__}: {error}" if type(error).__name__ == "InvalidResponse" else ""
-    said = said or str(error)
+    said = str(error)
     for reason in _reasons(error):
         if isinstance(reason, ssl.SSLError):
             return _tls_error(where, reason)
     for pattern, kind, advice in _TABLE:
-        if re.search(pattern, said):
+        if re.search(pattern, f"{type(error).__name__}: {said}"):
             return kind(f"{where}: {advice} (it says: {_short(said)})")
     return EngineUnreachable(f"{where}: {_connection(error, said, tls=tls)}")
 
