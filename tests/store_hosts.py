@@ -88,7 +88,7 @@ class Network:
         self.hosts: list[Host] = []
         #: For each tick, who is full by any live publisher of a name.
         self.named: list[dict[str, frozenset[str]]] = []
-        self.unreachable = 0
+        self.unreachable = self.processes = 0
         for name in NAMES:
             self.add_host(name)
         self.restart_mirror()
@@ -104,11 +104,12 @@ class Network:
 
     def _host(self, name: str) -> Host:
         engine = SimulatedEngine(self.server)
+        self.processes += 1
         publisher = self.publisher_class(
             engine,
             name,
             notices=quiet(),
-            holder=f"{name}:{len(self.hosts)}-{self.ticks}",
+            holder=f"{name}:{self.processes}",
             limits=ANYTHING,
             clock=self.clock,
         )

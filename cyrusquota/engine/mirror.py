@@ -38,7 +38,7 @@ POLL, SEARCH, RETRY, PATIENCE = 0.1, 2.0, 0.5, 5.0
 #: Seconds between the two rises that a store needs after a lapse.
 APART = 1.0
 #: Seconds until a store that cannot be read, or is held back, is read again.
-READ_AGAIN, READ_HELD = 0.5, 5.0
+READ_AGAIN, READ_HELD = 0.5, 2.0
 #: Looking takes at most one part in so many of the time.
 SHARE = 5
 #: A store may lose entries as fast as it likes; the publisher has its own limit for that.
@@ -278,6 +278,10 @@ class Mirror:
         except (BadStore, EngineMisfit) as error:
             store.not_before = now + READ_AGAIN
             self._note_problem(store, str(error), is_wrong=True)
+        except EngineError:
+            # If this store is what the server stumbles over, the others come first next time.
+            store.not_before = now + READ_HELD
+            raise
 
     def _is_new(self, store: _Store, stamp: Stamp) -> bool:
         """Return whether a state is believed: a newer one, or any while the store is not fresh."""

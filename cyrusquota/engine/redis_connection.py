@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import time
 from typing import Any, Iterator, Sequence, Union
 
@@ -111,27 +112,15 @@ class Connection:
         }
         if int(redis.__version__.split(".")[0]) >= 5:
             options["protocol"] = 2
-        if isinstance(target, str):
-            base, where = redis.UnixDomainSocketConnection, f"engine {config.address.url}"
-            options["path"] = target
-        else:
-            base, where = redis.Connection, f"engine {target}"
-            options.update(host=target.name, port=target.port, socket_connect_timeout=seconds)
-            if tls:
-                config.check_files()
-                base = redis.SSLConnection
-                options.update(_tls_options(config))
-            elif not target.is_loopback and not config.plaintext_over_network:
-                raise EngineForbidden(
-                    f"{where}: is not on this host, and without TLS everybody on the way can read"
-                    " and change what is said; use rediss://"
-                )
+        where = f"engine {config.address.url if isinstance(target, str) else target}"
+        if isinstance(target, Host) and not tls:
+            _check_plaintext(config, target, where)
+        config.check_files()
 
         def connect(self: Any) -> _BoundedSocket:
-            made = base._connect(self) if isinstance(target, Host) else _unix(target, seconds)
-            return _BoundedSocket(made, budget)
+            return _BoundedSocket(_connected(config, target, seconds), budget)
 
-        kind = type("BoundedConnection", (base,), {"_connect": connect})
+        kind = type("BoundedConnection", (redis.Connection,), {"_connect": connect})
         found = cls(where, tls, kind(**options), budget)
         found.log_in(credentials, seconds, 0 if sentinel else config.address.database)
         return found
@@ -179,23 +168,32 @@ class Connection:
             self.plain.disconnect()
 
 
-def _unix(path: str, seconds: float) -> socket.socket:
-    """Return a socket that is connected; python3-redis leaves it open where that fails."""
-    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _check_plaintext(config: EngineConfig, target: Host, where: str) -> None:
+    if not target.is_loopback and not config.plaintext_over_network:
+        raise EngineForbidden(
+            f"{where}: is not on this host, and without TLS everybody on the way can read and"
+            " change what is said; use rediss://"
+        )
+
+
+def _connected(config: EngineConfig, target: Union[str, Host], seconds: float) -> socket.socket:
+    """Return a socket that is connected; python3-redis leaves some open where that fails."""
+    if isinstance(target, str):
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    else:
+        made = socket.create_connection((target.name, target.port), seconds)
     try:
-        made.settimeout(seconds)
-        made.connect(path)
+        if isinstance(target, str):
+            made.settimeout(seconds)
+            made.connect(target)
+            return made
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not config.address.tls:
+            return made
+        context = ssl.create_default_context(cafile=config.ca_file)
+        if config.cert_file is not None:
+            context.load_cert_chain(config.cert_file, config.key_file)
+        return context.wrap_socket(made, server_hostname=target.name)
     except BaseException:
         made.close()
         raise
-    return made
-
-
-def _tls_options(config: EngineConfig) -> dict[str, Any]:
-    return {
-        "ssl_cert_reqs": "required",
-        "ssl_check_hostname": True,
-        "ssl_ca_certs": config.ca_file,
-        "ssl_certfile": config.cert_file,
-        "ssl_keyfile": config.key_file,
-    }

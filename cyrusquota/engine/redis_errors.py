@@ -115,13 +115,17 @@ def _connection(error: BaseException, said: str, *, tls: bool) -> str:
         if isinstance(reason, socket.gaierror):
             return "no address is known for that name; check the URL, and the resolver"
         if isinstance(reason, (socket.timeout, TimeoutError)) or "imeout" in type(reason).__name__:
-            return "does not answer in time; check that it runs, and the network"
+            speaks = ", that it speaks TLS on that port," if tls else ""
+            return f"does not answer in time; check that it runs{speaks} and the network"
         if isinstance(reason, PermissionError):
             return "permission denied; check the rights of the socket"
-        if isinstance(reason, OSError) and reason.strerror:
+        if isinstance(reason, ConnectionResetError):
+            said = "closed"
+        elif isinstance(reason, OSError) and reason.strerror:
             return f"{reason.strerror}; check the URL, that it runs, and the network"
-    if "closed" in said and not tls:
-        return "closes the connection; look at its log; if it speaks TLS only, use rediss://"
+    if "closed" in said:
+        advice = "" if tls else "; if it speaks TLS only, use rediss://"
+        return f"closes the connection; look at its log{advice}"
     return f"fails: {_short(said)}; look at its log"
 
 
