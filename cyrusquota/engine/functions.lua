@@ -80,8 +80,20 @@ local function in_chunks(command, key, words)
   end
 end
 
+-- Whether the caller may do all that a publisher does. What a script has written before it is
+-- stopped stays, so a publisher with too few rights must not begin.
+local function may_publish(m, e, s)
+  return redis.acl_check_cmd('UNLINK', m, e, s) and redis.acl_check_cmd('HSET', m, 'x', 'x')
+    and redis.acl_check_cmd('HSET', e, 'x', 'x') and redis.acl_check_cmd('HDEL', e, 'x')
+    and redis.acl_check_cmd('HLEN', e) and redis.acl_check_cmd('HEXISTS', e, 'x')
+    and redis.acl_check_cmd('XADD', s, 'MAXLEN', '=', HISTORY, '1-1', 'x', 'x')
+end
+
 -- KEYS m e s; ARGV gen seq floor holder n digest lines
 local function begin(keys, args)
+  if not may_publish(keys[1], keys[2], keys[3]) then
+    return redis.error_reply('NOPERM the user lacks rights that a publisher needs')
+  end
   local line, gen, seq = status(keys[1])
   if not gen or gen ~= tonumber(args[1]) or seq ~= tonumber(args[2]) then
     return {'no', line}
@@ -100,6 +112,9 @@ end
 
 -- KEYS m e s; ARGV gen seq n digest lines
 local function write(keys, args)
+  if not may_publish(keys[1], keys[2], keys[3]) then
+    return redis.error_reply('NOPERM the user lacks rights that a publisher needs')
+  end
   local line, gen, seq = status(keys[1])
   if not gen or gen == 0 or gen ~= tonumber(args[1]) or seq ~= tonumber(args[2]) then
     return {'no', line}

@@ -32,15 +32,14 @@ from cyrusquota.follow.notices import Notices
 from cyrusquota.maps.status import NEAR, OVER, Status, free, size_left
 from cyrusquota.publish.guard import Limit, Limits
 
-#: Seconds: between two looks; between two steps of the search for stores; until a failed request is
-#: repeated, at least and at most.
-POLL, SEARCH, RETRY, PATIENCE = 0.1, 2.0, 0.5, 5.0
+#: Seconds: between two looks; between two steps of the search for stores; after a failed request.
+POLL, SEARCH, RETRY = 0.1, 2.0, 0.5
 #: Seconds between the two rises that a store needs after a lapse.
 APART = 1.0
 #: Seconds until a store that cannot be read, or is held back, is read again.
 READ_AGAIN, READ_HELD = 0.5, 2.0
-#: Looking takes at most one part in so many of the time.
-SHARE = 5
+#: Looking takes at most one part in so many of the time, but not more than so many seconds pass.
+SHARE, MOST = 5, 2.0
 #: A store may lose entries as fast as it likes; the publisher has its own limit for that.
 GROWTH = Limits(added=Limit(20, 20), removed=None)
 #: More stores than this are not followed.
@@ -223,15 +222,15 @@ class Mirror:
                 self._notices.right("engine")
             except EngineError as error:
                 self._notices.wrong("engine", str(error))
-                self._not_before = self._wait(begun, RETRY)
+                self._not_before = self._clock() + RETRY
             else:
-                self._not_before = self._wait(begun, POLL)
+                now = self._clock()
+                share = min((SHARE - 1) * (now - begun), MOST)
+                self._not_before = max(begun + POLL, now + share)
             self._lapse(self._clock())
-        return max(0.0, self._not_before - self._clock())
-
-    def _wait(self, begun: float, least: float) -> float:
-        now = self._clock()
-        return max(begun + least, now + min((SHARE - 1) * (now - begun), PATIENCE))
+        seen = [one.seen for one in self._stores.values() if one.seen is not None]
+        due = min([self._not_before, *(time + LAPSE for time in seen)])
+        return max(0.0, due - self._clock())
 
     def _store(self, name: str) -> _Store:
         if name not in self._stores:

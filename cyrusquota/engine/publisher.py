@@ -46,8 +46,8 @@ from cyrusquota.follow.notices import Notices
 from cyrusquota.publish.guard import Limits, Rejection, rounded_up
 
 #: Seconds: between two looks at a store that another publisher holds, or at a change that is held
-#: back; until a failed request is repeated, at least and at most.
-WATCH, RETRY_HELD, RETRY, PATIENCE = 2.0, 5.0, 0.5, 5.0
+#: back; after a failed request.
+WATCH, RETRY_HELD, RETRY = 2.0, 5.0, 0.5
 #: A mirror that has lost sight of a store wants to see two writes. So the first beats come early.
 EARLY_BEATS, EARLY_BEAT = 2, 1.5
 #: How often a publisher that has just been started tries to take over from one that is writing.
@@ -187,8 +187,7 @@ class StorePublisher:
                 self._notices.right("engine")
             except EngineError as error:
                 self._notices.wrong("engine", str(error))
-                now = self._clock()
-                self._not_before = now + min(max(RETRY, now - begun), PATIENCE)
+                self._not_before = self._clock() + RETRY
         return max(0.0, self._due() - self._clock())
 
     def _due(self) -> float:

@@ -32,7 +32,7 @@ _TABLE: tuple[tuple[str, type[EngineError], str], ...] = (
     ),
     ("unknown command", EngineMisfit, _NO_REDIS),
     (
-        "MOVED|MovedError|CROSSSLOT|CrossSlot|CLUSTERDOWN|cluster",
+        "MOVED|MovedError|CROSSSLOT|CrossSlot|CLUSTERDOWN|[Hh]ash slot|cluster",
         EngineMisfit,
         "it belongs to a Redis Cluster, where stores would be on different servers; use a single"
         " Redis, with Sentinel for a replacement",
@@ -56,7 +56,7 @@ _TABLE: tuple[tuple[str, type[EngineError], str], ...] = (
         "it has no password for the default user; name the user in [engine], or leave out"
         " password-file",
     ),
-    ("NOPERM|can't (run|access)|[Nn]o permission", EngineForbidden, _RIGHTS),
+    ("NOPERM|NoPermission|can't (run|access)|[Nn]o permission", EngineForbidden, _RIGHTS),
     (
         "DENIED|protected mode",
         EngineForbidden,
@@ -79,7 +79,7 @@ _TABLE: tuple[tuple[str, type[EngineError], str], ...] = (
         "another script keeps it busy; look at its log, and at `SCRIPT KILL` and `FUNCTION KILL`",
     ),
     (
-        "OOM ",
+        "OOM |maxmemory|OutOfMemory",
         EngineUnreachable,
         "its memory is full; raise maxmemory, and set maxmemory-policy to noeviction",
     ),

@@ -23,6 +23,7 @@ from cyrusquota.errors import (
 from tests.engine_contract import SMALL, STORE, EngineContract, Engines, status
 from tests.integration.certificates import Authority
 from tests.integration.redis_server import PATIENCE, Redis, Replicated, Tls, until
+from tests.integration.smtp import free_ports
 
 pytestmark = pytest.mark.integration
 
@@ -133,6 +134,29 @@ def _is_refused(server: Redis, user: str, command: str) -> None:
         words = ["EVAL", "return 0", "0"]
     done = server.attempt(*words, user=user, password=PASSWORDS[user])
     assert b"NOPERM" in done.stdout + done.stderr, done
+
+
+@pytest.mark.parametrize("right", ["xadd", "hset", "hdel", "unlink", "hexists", "hlen"])
+def test_a_publisher_with_too_few_rights_writes_nothing(
+    server: Redis, by_user: dict[str, RedisEngine], right: str
+) -> None:
+    """Otherwise half of a write would stay."""
+    backend = by_user["be1"]
+    backend.begin(STORE, NO_STAMP, 0, "backend:0a1b", SMALL, digest(SMALL))
+    server.run("ACL", "SETUSER", "be1", f"-{right}")
+    calls: list[Callable[[], object]] = [
+        lambda: backend.begin(STORE, Stamp(1, 1), 0, "backend:0a1b", {}, 0),
+        lambda: backend.write(STORE, Stamp(1, 1), {b"new@": b"over"}, (), 4, 0),
+    ]
+    try:
+        for call in calls:
+            with pytest.raises(EngineForbidden, match="engine acl"):
+                call()
+    finally:
+        server.run("ACL", "SETUSER", "be1", f"+{right}")
+    content = by_user["mx"].read(STORE)
+    assert content is not None
+    assert (content.status, content.entries) == (status(Stamp(1, 1), SMALL), SMALL)
 
 
 def test_a_mirror_cannot_write_through_functions_that_read(server: Redis) -> None:
@@ -352,7 +376,8 @@ def test_a_server_that_does_not_answer(server: Redis, by_user: dict[str, RedisEn
 
 
 def test_a_cluster(needs_redis: None, tmp_path: Path) -> None:
-    with Redis(acl=rights(), options={"cluster-enabled": "yes"}) as server:
+    options = {"cluster-enabled": "yes", "cluster-port": str(free_ports(1)[0])}
+    with Redis(acl=rights(), options=options) as server:
         server.load(functions.text())
         engine = RedisEngine(config(server.url, "be1", tmp_path))
         with pytest.raises(EngineMisfit, match="Redis Cluster"):
