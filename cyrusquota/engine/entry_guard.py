@@ -77,7 +77,9 @@ class EntryGuard:
         if exceeded is None:
             return None
         minutes = max(1, round((self._clock() - window.since) / 60))
-        return _rejection(change, window.entries, exceeded, f" within {minutes} minutes")
+        return _rejection(
+            change, window.entries, exceeded, f" within {count_of(minutes, 'minute')}"
+        )
 
     def accepted(self, added: Collection[bytes], removed: Collection[bytes]) -> None:
         """Take over a change that was made."""

@@ -27,7 +27,7 @@ from cyrusquota.engine import protocol
 from cyrusquota.engine.entry_guard import EntryGuard
 from cyrusquota.engine.interface import Engine, StoreNews
 from cyrusquota.engine.protocol import LAPSE, NO_STAMP, Change, Stamp, StoreContent, StoreStatus
-from cyrusquota.errors import BadStore, EngineError, EngineMisfit
+from cyrusquota.errors import BadStore, EngineError, EngineMisfit, count_of
 from cyrusquota.follow.notices import Notices
 from cyrusquota.maps.status import NEAR, OVER, Status, free, size_left
 from cyrusquota.publish.guard import Limit, Limits
@@ -353,7 +353,8 @@ class Mirror:
             if self._has_outgrown(store, now):
                 return
             store.guard.begin(len(store.entries))
-            self._notices.tell(f"store {store.name}: fresh, {len(store.entries)} entries")
+            entries = count_of(len(store.entries), "entry")
+            self._notices.tell(f"store {store.name}: fresh, {entries}")
         was_fresh = store.seen is not None
         store.seen, store.hint = now, None
         if store.problem:
@@ -366,7 +367,7 @@ class Mirror:
 
     def _lapse(self, now: float) -> None:
         for store in self._stores.values():
-            if store.seen is not None and now - store.seen > LAPSE:
+            if store.seen is not None and now - store.seen >= LAPSE:
                 store.accepted = frozenset(store.entries)
                 store.forget()
                 self._renew_all(store)
