@@ -57,7 +57,6 @@ class Address:
     socket: Optional[str] = None
     hosts: tuple[Host, ...] = ()
     master: Optional[str] = None
-    database: int = 0
 
     @classmethod
     def of(cls, url: str) -> Address:
@@ -88,12 +87,12 @@ class Address:
                     " primary at the end, as in redis+sentinel://a,b,c/mymaster"
                 )
             return cls(url, tls, None, hosts, path)
-        if len(hosts) > 1 or not re.fullmatch(r"[0-9]{0,4}", path):
+        if len(hosts) > 1 or path not in ("", "0"):
             raise OptionError(
-                f"engine {printable(url)}: expected one host, and nothing behind it but the number"
-                " of a database"
+                f"engine {printable(url)}: expected one host, and nothing behind it; stores are in"
+                " the database 0"
             )
-        return cls(url, tls, None, hosts, None, int(path or 0))
+        return cls(url, tls, None, hosts)
 
 
 def _hosts(url: str, text: str, port: int) -> tuple[Host, ...]:

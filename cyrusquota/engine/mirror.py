@@ -19,17 +19,19 @@ What is read is compared with the digest that the publisher has written.
 from __future__ import annotations
 
 import time
-from typing import Callable, Iterable, Mapping, Optional, Protocol, Sequence
+from typing import Callable, Iterable, Optional, Protocol, Sequence
 
 import attrs
 
 from cyrusquota.engine import protocol
+from cyrusquota.engine.difference import Difference
 from cyrusquota.engine.entry_guard import EntryGuard
 from cyrusquota.engine.interface import Engine, StoreNews
-from cyrusquota.engine.protocol import LAPSE, NO_STAMP, Change, Stamp, StoreContent, StoreStatus
+from cyrusquota.engine.mirrored_store import MirroredStore, union
+from cyrusquota.engine.protocol import LAPSE, NO_STAMP, Stamp, StoreContent, StoreStatus
 from cyrusquota.errors import BadStore, EngineError, EngineMisfit, count_of
 from cyrusquota.follow.notices import Notices
-from cyrusquota.maps.status import NEAR, OVER, Status, free, size_left
+from cyrusquota.maps.status import Status
 from cyrusquota.publish.guard import Limit, Limits
 
 #: Seconds: between two looks; between two steps of the search for stores; after a failed request.
@@ -73,75 +75,6 @@ class StoreView:
     problem: str
 
 
-@attrs.define(eq=False)
-class _Store:
-    name: str
-    guard: EntryGuard
-    is_expected: bool = False
-    status: Optional[StoreStatus] = None
-    #: The highest stamp seen since the last lapse, and what the store had then.
-    stamp: Optional[Stamp] = None
-    entries: dict[bytes, Status] = attrs.field(factory=dict)
-    digest: int = 0
-    #: When a rise was seen last; None while the store is not fresh.
-    seen: Optional[float] = None
-    #: When the first rise was seen after a lapse.
-    hint: Optional[float] = None
-    #: The keys that were listed last. None until the store is first listed.
-    accepted: Optional[frozenset[bytes]] = None
-    not_before: float = float("-inf")
-    problem: str = ""
-
-    def forget(self) -> None:
-        self.stamp = self.hint = self.seen = None
-
-
-@attrs.define
-class _Difference:
-    """What makes one state of a store another one: new values by key, None for dropped keys."""
-
-    values: dict[bytes, Optional[Status]]
-
-    @classmethod
-    def between(cls, old: Mapping[bytes, Status], new: Mapping[bytes, Status]) -> _Difference:
-        values: dict[bytes, Optional[Status]] = {
-            key: value for key, value in new.items() if old.get(key) != value
-        }
-        values.update(dict.fromkeys(key for key in old if key not in new))
-        return cls(values)
-
-    @classmethod
-    def of(cls, changes: Iterable[Change]) -> _Difference:
-        values: dict[bytes, Optional[Status]] = {}
-        for change in changes:
-            values.update(dict.fromkeys(change.drop))
-            values.update(change.put)
-        return cls(values)
-
-    def added(self, old: Mapping[bytes, Status]) -> list[bytes]:
-        return [key for key, value in self.values.items() if value is not None and key not in old]
-
-    def removed(self, old: Mapping[bytes, Status]) -> list[bytes]:
-        return [key for key, value in self.values.items() if value is None and key in old]
-
-    def digest(self, old: Mapping[bytes, Status], digest: int) -> int:
-        """Return the digest of `old`, which has the digest `digest`, after the change."""
-        for key, value in self.values.items():
-            before = old.get(key)
-            if before is not None:
-                digest ^= protocol.entry_digest(key, before)
-            if value is not None:
-                digest ^= protocol.entry_digest(key, value)
-        return digest
-
-    def apply(self, entries: dict[bytes, Status]) -> None:
-        for key, value in self.values.items():
-            if value is None:
-                entries.pop(key, None)
-            else:
-                entries[key] = value
-
-
 class Mirror:
     """Follows the stores of an engine. `expect` names those that should be there."""
 
@@ -160,7 +93,7 @@ class Mirror:
         self._notices = notices
         self._limits = limits
         self._clock = clock
-        self._stores: dict[str, _Store] = {}
+        self._stores: dict[str, MirroredStore] = {}
         for name in expect:
             protocol.check_store_name(name)
             self._store(name).is_expected = True
@@ -232,9 +165,9 @@ class Mirror:
         due = min([self._not_before, *(time + LAPSE for time in seen)])
         return max(0.0, due - self._clock())
 
-    def _store(self, name: str) -> _Store:
+    def _store(self, name: str) -> MirroredStore:
         if name not in self._stores:
-            self._stores[name] = _Store(name, EntryGuard(self._limits, self._clock))
+            self._stores[name] = MirroredStore(name, EntryGuard(self._limits, self._clock))
         return self._stores[name]
 
     def _search(self, now: float) -> None:
@@ -265,7 +198,7 @@ class Mirror:
         for store in due:
             self._take_news(store, news.get(store.name, StoreNews()), now)
 
-    def _take_news(self, store: _Store, news: StoreNews, now: float) -> None:
+    def _take_news(self, store: MirroredStore, news: StoreNews, now: float) -> None:
         try:
             if news.error is not None:
                 raise news.error
@@ -282,19 +215,19 @@ class Mirror:
             store.not_before = now + READ_HELD
             raise
 
-    def _is_new(self, store: _Store, stamp: Stamp) -> bool:
+    def _is_new(self, store: MirroredStore, stamp: Stamp) -> bool:
         """Return whether a state is believed: a newer one, or any while the store is not fresh."""
         if store.stamp is None or stamp > store.stamp:
             return True
         return stamp < store.stamp and store.seen is None
 
-    def _take_new(self, store: _Store, news: StoreNews, now: float) -> None:
+    def _take_new(self, store: MirroredStore, news: StoreNews, now: float) -> None:
         """Take over a new state of a store, and see whether it is a sign of life."""
         before, status = store.stamp, news.status
         assert status is not None
         content = None
         if news.changes is not None and before is not None:
-            difference = _Difference.of(news.changes)
+            difference = Difference.of(news.changes)
             digest = difference.digest(store.entries, store.digest)
             added, removed = difference.added(store.entries), difference.removed(store.entries)
             count = len(store.entries) + len(added) - len(removed)
@@ -306,14 +239,14 @@ class Mirror:
             status = content.status
             if not self._is_new(store, status.stamp):
                 return
-            difference = _Difference.between(store.entries, content.entries)
+            difference = Difference.between(store.entries, content.entries)
             added, removed = difference.added(store.entries), difference.removed(store.entries)
         if store.seen is not None and self._is_held_back(store, added, removed, now):
             return
         self._adopt(store, status, difference, (added, removed))
         self._note_rise(store, before, now)
 
-    def _read(self, store: _Store) -> StoreContent:
+    def _read(self, store: MirroredStore) -> StoreContent:
         content = self._engine.read(store.name)
         if content is None:
             raise protocol.gone(store.name)
@@ -324,9 +257,9 @@ class Mirror:
 
     def _adopt(
         self,
-        store: _Store,
+        store: MirroredStore,
         status: StoreStatus,
-        difference: _Difference,
+        difference: Difference,
         keys: tuple[list[bytes], list[bytes]],
     ) -> None:
         difference.apply(store.entries)
@@ -336,7 +269,7 @@ class Mirror:
             for key in difference.values:
                 self._renew(key)
 
-    def _note_rise(self, store: _Store, before: Optional[Stamp], now: float) -> None:
+    def _note_rise(self, store: MirroredStore, before: Optional[Stamp], now: float) -> None:
         """See whether a new state is a sign of life: one keeps a store fresh, two make it fresh."""
         assert store.stamp is not None
         if before is None or store.stamp < before:
@@ -348,7 +281,7 @@ class Mirror:
         elif now - store.hint >= APART:
             self._note_life(store, now)
 
-    def _note_life(self, store: _Store, now: float) -> None:
+    def _note_life(self, store: MirroredStore, now: float) -> None:
         if store.seen is None:
             if self._has_outgrown(store, now):
                 return
@@ -375,7 +308,7 @@ class Mirror:
                     text = f"nothing was written for {LAPSE:g} seconds"
                     self._note_problem(store, text, is_wrong=True)
 
-    def _note_problem(self, store: _Store, text: str, *, is_wrong: bool = False) -> None:
+    def _note_problem(self, store: MirroredStore, text: str, *, is_wrong: bool = False) -> None:
         store.problem = text
         if is_wrong or store.is_expected:
             prefix = f"store {store.name}: "
@@ -387,7 +320,7 @@ class Mirror:
             self._notices.wrong(f"store {store.name}", text + consequence)
 
     def _is_held_back(
-        self, store: _Store, added: Sequence[bytes], removed: Sequence[bytes], now: float
+        self, store: MirroredStore, added: Sequence[bytes], removed: Sequence[bytes], now: float
     ) -> bool:
         """Return whether a store has grown out of proportion, and say so."""
         rejection = store.guard.rejection(added, removed)
@@ -401,7 +334,7 @@ class Mirror:
         )
         return True
 
-    def _has_outgrown(self, store: _Store, now: float) -> bool:
+    def _has_outgrown(self, store: MirroredStore, now: float) -> bool:
         """Return whether a store that comes back has grown out of proportion since it lapsed."""
         if store.accepted is None:
             return False
@@ -412,7 +345,7 @@ class Mirror:
 
     # The union
 
-    def _renew_all(self, store: _Store) -> None:
+    def _renew_all(self, store: MirroredStore) -> None:
         for key in store.entries:
             self._renew(key)
 
@@ -431,12 +364,3 @@ class Mirror:
             self._listing.put(key, found[0] if len(found) == 1 else union(found))
         else:
             self._listing.drop(key)
-
-
-def union(statuses: Sequence[Status]) -> Status:
-    """Return the status of a user whom several stores list: the one that loses no mail."""
-    if all(status == OVER for status in statuses):
-        return OVER
-    sizes = [size_left(status) for status in statuses]
-    known = [size for size in sizes if size is not None]
-    return free(min(known)) if len(known) == len(sizes) else NEAR

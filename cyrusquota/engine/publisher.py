@@ -27,6 +27,7 @@ from typing import Callable, Iterable, Optional
 import attrs
 
 from cyrusquota.engine import protocol
+from cyrusquota.engine.difference import Difference
 from cyrusquota.engine.entry_guard import EntryGuard
 from cyrusquota.engine.interface import Answer, Engine
 from cyrusquota.engine.protocol import (
@@ -68,9 +69,8 @@ class _Sent:
 
     stamp: Stamp
     digest: int
-    put: Entries
-    drop: tuple[bytes, ...]
-    is_snapshot: bool
+    difference: Difference
+    is_snapshot: bool = False
 
     def is_there(self, status: StoreStatus, holder: str) -> bool:
         return (self.stamp, self.digest, holder) == (status.stamp, status.digest, status.holder)
@@ -274,15 +274,15 @@ class StorePublisher:
         self._guards = True
 
     def _hold(self, entries: dict[bytes, bytes], digest: int) -> None:
-        wanted, self._held, self._held_digest = self._wanted, entries, digest
-        self._pending = {key for key, value in wanted.items() if entries.get(key) != value}
-        self._pending.update(key for key in entries if key not in wanted)
+        self._held, self._held_digest = entries, digest
+        self._pending = set(Difference.between(entries, self._wanted).values)
 
     def _send_snapshot(self, status: Optional[StoreStatus], digest: int) -> Answer:
         expected = NO_STAMP if status is None else status.stamp
         entries = dict(self._wanted)
         stamp = Stamp(max(expected.gen, self._floor) + 1, expected.seq + 1)
-        self._sent = _Sent(stamp, digest, entries, (), is_snapshot=True)
+        difference = Difference.between(self._held, entries)
+        self._sent = _Sent(stamp, digest, difference, is_snapshot=True)
         answer = self._engine.begin(self.store, expected, self._floor, self.holder, entries, digest)
         sent, self._sent = self._sent, None
         if answer.accepted and answer.status is not None:
@@ -293,11 +293,12 @@ class StorePublisher:
         """Write what has changed, or a beat."""
         if self._pending and self._is_held_back(None, now):
             return
-        put, drop, digest = self._change()
-        stamp = Stamp(at.gen, at.seq + 1)
+        difference, count = self._difference(), len(self._wanted)
+        digest = difference.digest(self._held, self._held_digest)
         # Until there is an answer, nobody knows what the store holds.
-        self._stamp, self._sent = None, _Sent(stamp, digest, put, drop, is_snapshot=False)
-        answer = self._engine.write(self.store, at, put, drop, len(self._wanted), digest)
+        self._stamp, self._sent = None, _Sent(Stamp(at.gen, at.seq + 1), digest, difference)
+        put, drop = difference.put, difference.drop
+        answer = self._engine.write(self.store, at, put, drop, count, digest)
         sent, self._sent = self._sent, None
         status = answer.status
         if answer.accepted and status is not None:
@@ -305,49 +306,29 @@ class StorePublisher:
         elif status is not None and status.stamp.gen > self._floor:
             self._fence(status, now)
 
-    def _change(self) -> tuple[dict[bytes, bytes], tuple[bytes, ...], int]:
-        """Return what has to be put and dropped, and the digest of the store then."""
-        put, drop, digest = {}, [], self._held_digest
-        for key in self._pending:
-            before, value = self._held.get(key), self._wanted.get(key)
-            if before is not None:
-                digest ^= protocol.entry_digest(key, before)
-            if value is None:
-                drop.append(key)
-            else:
-                put[key] = value
-                digest ^= protocol.entry_digest(key, value)
-        return put, tuple(drop), digest
+    def _difference(self) -> Difference:
+        """Return what makes what the store holds what it should hold."""
+        return Difference({key: self._wanted.get(key) for key in self._pending})
 
     def _take(self, sent: _Sent, status: StoreStatus, now: float) -> None:
         """Go on from what the store holds since `sent` was carried out."""
-        added, removed = self._added_and_removed(sent)
+        change, held = sent.difference, self._held
         if self._rejection is not None:
+            # Accepted all the same.
             self._guard.begin(status.entries)
         else:
-            self._guard.accepted(added, removed)
+            self._guard.accepted(change.added(held), change.removed(held))
         self._rejection = None
         self._notices.right(f"store {self.store}")
+        change.apply(held)
+        self._held_digest = sent.digest
+        self._pending = {key for key in self._pending if held.get(key) != self._wanted.get(key)}
         if sent.is_snapshot:
-            self._hold(dict(sent.put), sent.digest)
             self._early_beats = EARLY_BEATS
         else:
-            self._held.update(sent.put)
-            for key in sent.drop:
-                self._held.pop(key, None)
-            self._held_digest = sent.digest
-            self._pending = {
-                key for key in self._pending if self._held.get(key) != self._wanted.get(key)
-            }
-            self._early_beats -= bool(self._early_beats and not (sent.put or sent.drop))
+            self._early_beats -= bool(self._early_beats and not change.values)
         self._stamp, self._written = status.stamp, now
         self._floor = max(self._floor, status.stamp.gen)
-
-    def _added_and_removed(self, sent: _Sent) -> tuple[list[bytes], list[bytes]]:
-        added = [key for key in sent.put if key not in self._held]
-        if sent.is_snapshot:
-            return added, [key for key in self._held if key not in sent.put]
-        return added, [key for key in sent.drop if key in self._held]
 
     def _fence(self, status: Optional[StoreStatus], now: float) -> None:
         stamp, holder = (NO_STAMP, "") if status is None else (status.stamp, status.holder)
@@ -384,9 +365,8 @@ class StorePublisher:
         )
 
     def _implausible(self, status: Optional[StoreStatus]) -> Optional[str]:
-        keys, held, wanted = self._pending, self._held, self._wanted
-        added = [key for key in keys if key in wanted and key not in held]
-        removed = [key for key in keys if key in held and key not in wanted]
+        difference = self._difference()
+        added, removed = difference.added(self._held), difference.removed(self._held)
         rejection = self._guard.rejection(added, removed)
         if rejection is None and self._roots == 0 and removed:
             count = rounded_up(len(added) + len(removed))

@@ -201,6 +201,8 @@ class RedisEngine:
     def _request(self, words: Sequence[Any]) -> Any:
         size = sum(len(word) for word in words if isinstance(word, bytes))
         self._check_primary()
+        if self._connection is not None and self._connection.is_broken():
+            self.close()
         if self._connection is None:
             self._connection = self._connected()
         try:

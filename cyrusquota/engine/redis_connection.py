@@ -7,6 +7,7 @@ and nothing else: no pool and no repetition of commands.
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import time
@@ -122,18 +123,16 @@ class Connection:
 
         kind = type("BoundedConnection", (redis.Connection,), {"_connect": connect})
         found = cls(where, tls, kind(**options), budget)
-        found.log_in(credentials, seconds, 0 if sentinel else config.address.database)
+        found.log_in(credentials, seconds)
         return found
 
-    def log_in(self, credentials: Sequence[str], seconds: float, database: int) -> None:
+    def log_in(self, credentials: Sequence[str], seconds: float) -> None:
         self.budget.begin(seconds)
         try:
             with self._errors():
                 self.plain.connect()
             if credentials:
                 self.call(["AUTH", *credentials], seconds)
-            if database:
-                self.call(["SELECT", database], seconds)
         except BaseException:
             self.close()
             raise
@@ -144,6 +143,17 @@ class Connection:
         with self._errors():
             self.plain.send_command(*words, check_health=False)
             return self.plain.read_response()
+
+    def is_broken(self) -> bool:
+        """Return whether the server has closed the connection since the last answer.
+
+        What is sent then fails, and nobody knows whether it was carried out.
+        """
+        sock = self.plain._sock
+        if sock is None:
+            return True
+        readable, _, _ = select.select([sock], [], [], 0)
+        return bool(readable)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

@@ -38,7 +38,6 @@ _TABLE: tuple[tuple[str, type[EngineError], str], ...] = (
         " Redis, with Sentinel for a replacement",
     ),
     ("Protocol Error|InvalidResponse", EngineMisfit, _NO_REDIS),
-    ("DB index is out of range", EngineMisfit, "it has no such database; use another number"),
     (
         "WRONGPASS|invalid username-password|[Ii]nvalid password",
         EngineForbidden,

@@ -375,6 +375,17 @@ def test_a_server_that_does_not_answer(server: Redis, by_user: dict[str, RedisEn
     by_user["mx"].status(STORE)
 
 
+def test_a_connection_that_the_server_has_closed_is_opened_again(
+    server: Redis, by_user: dict[str, RedisEngine]
+) -> None:
+    """Before anything is sent, so that nothing has an uncertain fate."""
+    backend = by_user["be1"]
+    backend.begin(STORE, NO_STAMP, 0, "backend:0a1b", SMALL, digest(SMALL))
+    for number in (1, 2):
+        assert server.run("CLIENT", "KILL", "USER", "be1") == "1"
+        assert backend.write(STORE, Stamp(1, number), {}, (), 3, digest(SMALL)).accepted
+
+
 def test_a_cluster(needs_redis: None, tmp_path: Path) -> None:
     options = {"cluster-enabled": "yes", "cluster-port": str(free_ports(1)[0])}
     with Redis(acl=rights(), options=options) as server:

@@ -9,7 +9,8 @@ import pytest
 
 from cyrusquota.engine import mirror as module
 from cyrusquota.engine.interface import StoreNews
-from cyrusquota.engine.mirror import APART, GROWTH, Mirror, union
+from cyrusquota.engine.mirror import APART, GROWTH, Mirror
+from cyrusquota.engine.mirrored_store import union
 from cyrusquota.engine.protocol import BEAT, LAPSE, NO_STAMP, Stamp, StoreContent, digest
 from cyrusquota.errors import BadStore, EngineMisfit, EngineUnreachable, OptionError
 from cyrusquota.follow.notices import Notices

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 from pathlib import Path
 from typing import Iterator, Optional
@@ -12,6 +13,7 @@ from cyrusquota.engine import redis
 from cyrusquota.engine.address import Address, EngineConfig
 from cyrusquota.engine.protocol import NO_STAMP, Stamp
 from cyrusquota.engine.redis import RedisEngine
+from cyrusquota.engine.redis_connection import Connection
 from cyrusquota.errors import (
     BadStore,
     EngineError,
@@ -107,6 +109,24 @@ def test_an_answer_of_other_functions(reply: Reply) -> None:
     found = asked(reply)
     assert type(found) is EngineMisfit
     assert "are not those of cyrusquota" in str(found)
+
+
+def test_a_server_that_closes_each_connection_after_its_answer() -> None:
+    reply = Raw(b"*1\r\n*2\r\n$0\r\n\r\n$1\r\n-\r\n", True)
+    with served(always(reply)) as port:
+        engine = RedisEngine(config(port))
+        for _ in range(3):
+            assert engine.status(STORE) is None
+            # The end of the connection may take a moment.
+            deadline = time.monotonic() + 10
+            while not _connection(engine).is_broken():
+                assert time.monotonic() < deadline
+        engine.close()
+
+
+def _connection(engine: RedisEngine) -> Connection:
+    assert engine._connection is not None
+    return engine._connection
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
@@ -245,7 +265,7 @@ def test_an_answer_that_does_not_come_is_not_waited_for(monkeypatch: pytest.Monk
     [
         ("redis://127.0.0.1", ["127.0.0.1:6379"]),
         ("rediss://redis.example.org:6380", ["redis.example.org:6380"]),
-        ("redis://[::1]:7000/2", ["[::1]:7000"]),
+        ("redis://[::1]:7000/0", ["[::1]:7000"]),
         (
             "redis+sentinel://a,b:5,[2001:db8::1]/mymaster",
             ["a:26379", "b:5", "[2001:db8::1]:26379"],
@@ -277,6 +297,7 @@ def test_sockets(url: str) -> None:
         "redis://",
         "redis://a,b",
         "redis://a/x",
+        "redis://a/1",
         "redis://a/1?x=1",
         "redis://a:0",
         "redis://a:99999",
