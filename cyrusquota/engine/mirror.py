@@ -38,8 +38,9 @@ from cyrusquota.publish.guard import Limit, Limits
 POLL, SEARCH, RETRY = 0.1, 2.0, 0.5
 #: Seconds between the two rises that a store needs after a lapse.
 APART = 1.0
-#: Seconds until a store that cannot be read, or is held back, is read again.
-READ_AGAIN, READ_HELD = 0.5, 2.0
+#: Seconds until a store that is held back is read again, and one that cannot be read; that is
+#: doubled with each failure, up to the third number, because it may be what keeps the server busy.
+READ_HELD, READ_AGAIN, READ_MOST = 2.0, 0.5, 15.0
 #: Looking takes at most one part in so many of the time, but not more than so many seconds pass.
 SHARE, MOST = 5, 2.0
 #: A store may lose entries as fast as it likes; the publisher has its own limit for that.
@@ -207,13 +208,14 @@ class Mirror:
                 self._note_problem(store, "is not there; nobody has published it")
             elif self._is_new(store, news.status.stamp):
                 self._take_new(store, news, now)
-        except (BadStore, EngineMisfit) as error:
-            store.not_before = now + READ_AGAIN
+            store.failures = 0
+        except EngineError as error:
+            store.failures = min(store.failures + 1, 10)
+            # The others come first next time.
+            store.not_before = self._clock() + min(READ_AGAIN * 2**store.failures, READ_MOST)
+            if not isinstance(error, (BadStore, EngineMisfit)):
+                raise
             self._note_problem(store, str(error), is_wrong=True)
-        except EngineError:
-            # If this store is what the server stumbles over, the others come first next time.
-            store.not_before = now + READ_HELD
-            raise
 
     def _is_new(self, store: MirroredStore, stamp: Stamp) -> bool:
         """Return whether a state is believed: a newer one, or any while the store is not fresh."""

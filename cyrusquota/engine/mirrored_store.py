@@ -29,7 +29,9 @@ class MirroredStore:
     hint: Optional[float] = None
     #: The keys that were listed last. None until the store is first listed.
     accepted: Optional[frozenset[bytes]] = None
+    #: When it is looked at again, and how often it could not be read since it last could.
     not_before: float = float("-inf")
+    failures: int = 0
     problem: str = ""
 
     def forget(self) -> None:

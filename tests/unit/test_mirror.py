@@ -11,11 +11,11 @@ from cyrusquota.engine import mirror as module
 from cyrusquota.engine.interface import StoreNews
 from cyrusquota.engine.mirror import APART, GROWTH, Mirror
 from cyrusquota.engine.mirrored_store import union
-from cyrusquota.engine.protocol import BEAT, LAPSE, NO_STAMP, Stamp, StoreContent, digest
+from cyrusquota.engine.protocol import BEAT, LAPSE, NO_STAMP, Change, Stamp, StoreContent, digest
 from cyrusquota.errors import BadStore, EngineMisfit, EngineUnreachable, OptionError
 from cyrusquota.follow.notices import Notices
 from cyrusquota.publish.guard import Limits
-from tests.simulated_engine import Server, SimulatedEngine
+from tests.simulated_engine import Server, SimulatedEngine, Store
 from tests.store_hosts import Listed
 
 Entries = Mapping[bytes, bytes]
@@ -225,21 +225,46 @@ def test_a_hint_of_long_ago_does_not_count() -> None:
     assert site.listed == {}
 
 
-@pytest.mark.parametrize("is_large", [False, True])
-def test_entries_that_do_not_agree_with_the_digest_are_not_listed(is_large: bool) -> None:
+@pytest.mark.parametrize("is_change", [False, True])
+def test_entries_that_do_not_agree_with_the_digest_are_not_listed(is_change: bool) -> None:
     site = Site()
     site.begin("a", entry("jane"))
     site.freshen("a")
     found = site.server.stores["a"]
-    wrong = attrs.evolve(found.status, digest=1, stamp=Stamp(9, 9))
-    evil = {**found.entries, **entry("evil")}
-    site.server.stores["a"] = attrs.evolve(found, status=wrong, entries=evil)
+    gen, seq = found.status.stamp
+    stamp = Stamp(gen, seq + 1) if is_change else Stamp(gen + 1, seq + 1)
+    site.server.stores["a"] = Store(
+        attrs.evolve(found.status, stamp=stamp, entries=2),
+        {**found.entries, **entry("evil")},
+        {stamp: Change(entry("evil"))},
+    )
     site.step(1)
     assert site.listed == entry("jane")
     assert "do not agree with their number and digest" in site.said[0]
     site.step(LAPSE)
     assert site.listed == {}
     site.begin("a", entry("joe"))
+    site.step(module.READ_MOST)
+    site.freshen("a")
+    assert site.listed == entry("joe")
+
+
+def test_a_store_that_cannot_be_read_is_read_less_and_less_often() -> None:
+    """Reading it may be what keeps the server busy."""
+    site = Site()
+    site.step()
+    found = site.server.stores["a"]
+    site.server.stores["a"] = attrs.evolve(found, entries=entry("evil"))
+    site.restart()
+    times = list[float]()
+    for _ in range(1000):
+        before = len(site.engine.reads)
+        site.step(0.1)
+        times += [site.now] * (len(site.engine.reads) - before)
+    gaps = [later - earlier for earlier, later in zip(times, times[1:])]
+    assert [round(gap) for gap in gaps[:6]] == [1, 2, 4, 8, 15, 15]
+    site.begin("a", entry("joe"))
+    site.step(module.READ_MOST)
     site.freshen("a")
     assert site.listed == entry("joe")
 
