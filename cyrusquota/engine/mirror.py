@@ -163,7 +163,7 @@ class Mirror:
                 self._not_before = max(begun + POLL, now + share)
             self._lapse(self._clock())
         seen = [one.seen for one in self._stores.values() if one.seen is not None]
-        due = min([self._not_before, *(time + LAPSE for time in seen)])
+        due = min([self._not_before, *(at + LAPSE for at in seen)])
         return max(0.0, due - self._clock())
 
     def _store(self, name: str) -> MirroredStore:
@@ -306,9 +306,8 @@ class Mirror:
                 store.accepted = frozenset(store.entries)
                 store.forget()
                 self._renew_all(store)
-                if not store.problem:
-                    text = f"nothing was written for {LAPSE:g} seconds"
-                    self._note_problem(store, text, is_wrong=True)
+                text = store.problem or f"nothing was written for {LAPSE:g} seconds"
+                self._note_problem(store, text, is_wrong=True)
 
     def _note_problem(self, store: MirroredStore, text: str, *, is_wrong: bool = False) -> None:
         store.problem = text

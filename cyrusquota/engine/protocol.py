@@ -36,8 +36,6 @@ BEAT, BATCH, LAPSE = 10.0, 0.25, 60.0
 MAX_ENTRIES, MAX_BYTES = 500_000, 32 << 20
 #: Bytes of a key and of a value.
 MAX_KEY, MAX_VALUE = 1024, 32
-#: Generations and numbers of writes; exact in the server's floating point.
-MAX_NUMBER = 10**15 - 1
 #: A change of more bytes than this is not kept in the stream: mirrors read the whole store instead.
 MAX_CHANGE = 64 << 10
 #: Changes that the stream keeps; at one in `BATCH` seconds they last for `LAPSE`.
@@ -49,6 +47,7 @@ _HOLDER = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}"
 _LOCAL, _DOMAIN = rb"[a-z0-9!#$%&'*/=?^_`{|}~.+-]{1,511}", rb"[^\x00-\x20\x7f@A-Z]{0,511}"
 _VALUE = rb"over|near|free=(?:0|[1-9][0-9]{0,17})"
 _LINE = re.compile(rb"^(%b@%b)(?:\t(%b))?\n" % (_LOCAL, _DOMAIN, _VALUE), re.MULTILINE)
+#: Numbers of up to 15 digits are exact in the server's floating point.
 _STATUS = re.compile(
     rf"(?P<gen>\d{{1,15}}) (?P<seq>\d{{1,15}}) (?P<n>\d{{1,6}}) (?P<digest>[0-9a-f]{{32}})"
     rf" (?P<holder>{_HOLDER}) (?P<accept>\d{{1,9}}|-)",

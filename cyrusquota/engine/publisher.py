@@ -229,6 +229,7 @@ class StorePublisher:
 
     def _begin(self, now: float) -> None:
         """Write everything, unless an earlier request turns out to have done so."""
+        self._not_before = now + BATCH
         status = self._status()
         sent, self._sent = self._sent, None
         if sent is not None and status is not None and sent.is_there(status, self.holder):
@@ -247,7 +248,6 @@ class StorePublisher:
             if answer.accepted:
                 return
             status = answer.status
-        self._not_before = now + BATCH
         if status is not None and status.stamp.gen > self._floor:
             self._fence(status, now)
 

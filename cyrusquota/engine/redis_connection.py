@@ -118,11 +118,9 @@ class Connection:
             _check_plaintext(config, target, where)
         config.check_files()
 
-        def connect(self: Any) -> _BoundedSocket:
-            return _BoundedSocket(_connected(config, target, seconds), budget)
-
-        kind = type("BoundedConnection", (redis.Connection,), {"_connect": connect})
-        found = cls(where, tls, kind(**options), budget)
+        plain = redis.Connection(**options)
+        plain._connect = lambda: _BoundedSocket(_connected(config, target, seconds), budget)
+        found = cls(where, tls, plain, budget)
         found.log_in(credentials, seconds)
         return found
 

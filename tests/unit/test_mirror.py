@@ -420,6 +420,20 @@ def test_a_store_that_is_gone_is_forgotten_after_it_has_lapsed() -> None:
     assert [store.name for store in site.mirror.stores()] == ["b"]
 
 
+def test_a_store_that_is_gone_is_reported_when_it_lapses() -> None:
+    site = Site()
+    site.begin("a", entry("jane"))
+    site.freshen("a")
+    site.server.stores.clear()
+    site.step(LAPSE / 2)
+    assert (site.listed, site.said) == (entry("jane"), [])
+    site.step(LAPSE)
+    assert site.listed == {}
+    assert site.said == [
+        "store a: is not there; nobody has published it; its users are not deferred"
+    ]
+
+
 def test_an_expected_store_that_is_missing_is_reported() -> None:
     site = Site(expect=("a", "b"))
     site.freshen("a")
