@@ -352,6 +352,62 @@ def test_a_sentinel_that_does_not_help(reply: Reply, kind: type[EngineError], re
             RedisEngine(EngineConfig(address)).status(STORE)
 
 
+def test_sentinels_have_credentials_of_their_own(tmp_path: Path) -> None:
+    given: list[tuple[str, bytes]] = []
+
+    def redis_answers(words: list[bytes]) -> Reply:
+        given.append(("redis", b" ".join(words[:3])))
+        return b"OK" if words[0] == b"AUTH" else [[b"", b"-"]]
+
+    def sentinel_answers(words: list[bytes]) -> Reply:
+        given.append(("sentinel", b" ".join(words)))
+        return b"OK" if words[0] == b"AUTH" else [b"127.0.0.1", b"%d" % port]
+
+    for name in ("one", "two"):
+        (tmp_path / name).touch(0o600)
+        (tmp_path / name).write_text(f"secret {name}\n")
+    with served(redis_answers) as port, served(sentinel_answers) as sentinel:
+        address = Address.of(f"redis+sentinel://127.0.0.1:1,127.0.0.1:{sentinel}/m")
+        engine = RedisEngine(
+            EngineConfig(
+                address,
+                "be1",
+                str(tmp_path / "one"),
+                sentinel_user="watcher",
+                sentinel_password_file=str(tmp_path / "two"),
+            )
+        )
+        assert engine.status(STORE) is None
+        engine.close()
+    assert given == [
+        ("sentinel", b"AUTH watcher secret two"),
+        ("sentinel", b"SENTINEL GET-MASTER-ADDR-BY-NAME m"),
+        ("redis", b"AUTH be1 secret one"),
+        ("redis", b"FCALL_RO cq1_poll 2"),
+    ]
+
+
+def test_a_server_that_is_the_primary_no_more_is_left_though_it_answers() -> None:
+    """As one does that a partition has cut off together with its mirror."""
+    now, named = [0.0], [0]
+    with served(FakeRedis()) as old, served(FakeRedis()) as new:
+        ports = [old, new]
+        RedisEngine(config(new)).begin(STORE, NO_STAMP, 0, "host:1", {}, 0)
+        sentinel_answers = lambda words: [b"127.0.0.1", b"%d" % ports[named[0]]]  # noqa: E731
+        with served(sentinel_answers) as sentinel:
+            address = Address.of(f"redis+sentinel://127.0.0.1:{sentinel}/m")
+            engine = RedisEngine(EngineConfig(address), clock=lambda: now[0])
+            assert engine.status(STORE) is None
+            named[0] = 1
+            assert engine.status(STORE) is None
+            now[0] += redis.RECHECK
+            assert engine.status(STORE) is not None
+        # Without an answer of a Sentinel there is no reason to leave it.
+        now[0] += redis.RECHECK
+        assert engine.status(STORE) is not None
+        engine.close()
+
+
 def test_a_password_is_read_at_each_connection(tmp_path: Path) -> None:
     given: list[bytes] = []
 
