@@ -123,8 +123,10 @@ def _connection(error: BaseException, said: str, *, tls: bool) -> str:
         elif isinstance(reason, OSError) and reason.strerror:
             return f"{reason.strerror}; check the URL, that it runs, and the network"
     if "closed" in said:
-        advice = "" if tls else "; if it speaks TLS only, use rediss://"
-        return f"closes the connection; look at its log{advice}"
+        advice = "it speaks TLS only, use rediss://"
+        if tls:
+            advice = "it asks for a certificate, check cert-file and key-file of [engine]"
+        return f"closes the connection; look at its log; if {advice}"
     return f"fails: {_short(said)}; look at its log"
 
 
