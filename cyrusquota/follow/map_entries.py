@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Iterable, Iterator, Optional
+from typing import Callable, Iterable, Iterator, Optional, Protocol
 
 import attrs
 
@@ -12,6 +12,16 @@ from cyrusquota.maps.status import OVER, Status
 
 #: Returns the entries that give a recipient a status: one, or none for exempt recipients.
 Entries = Callable[[Recipient, Status], Iterable[Entry]]
+
+
+class Listing(Protocol):
+    """Something that is told which users are listed."""
+
+    def put(self, name: str, to: Recipient, status: Status) -> None:
+        """List the user `name`, who is reached as `to`."""
+
+    def drop(self, name: str) -> None:
+        """Remove the user `name`."""
 
 
 @attrs.frozen
@@ -24,12 +34,19 @@ class MapEntries:
     """The entries of a map, by the names of the users.
 
     Users with the same key share an entry while they have the same value; otherwise none of them
-    has an entry, as in `maps.entries`. `row` is that of the format.
+    has an entry, as in `maps.entries`. `row` is that of the format. `also` is told of the
+    same users.
     """
 
-    def __init__(self, entries: Entries, row: Callable[[Entry], Optional[Row]]) -> None:
+    def __init__(
+        self,
+        entries: Entries,
+        row: Callable[[Entry], Optional[Row]],
+        also: Optional[Listing] = None,
+    ) -> None:
         self._entries = entries
         self._row = row
+        self.also = also
         self._keys_of: dict[str, tuple[tuple[bytes, ...], bool]] = {}
         #: The values for a key, by user.
         self._values: dict[bytes, dict[str, bytes]] = {}
@@ -44,11 +61,13 @@ class MapEntries:
 
     def put(self, name: str, to: Recipient, status: Status) -> None:
         """List the user `name` under the key of `to`."""
+        if self.also is not None:
+            self.also.put(name, to, status)
         entries, over = tuple(self._entries(to, status)), status == OVER
         keys = tuple(entry.key for entry in entries)
         before, was_over = self._keys_of.get(name, ((), True))
         if before != keys:
-            self.drop(name)
+            self._drop(name)
             was_over = True
         self._keys_of[name] = keys, over
         self.near += was_over - over
@@ -58,6 +77,11 @@ class MapEntries:
 
     def drop(self, name: str) -> None:
         """Remove the user `name`."""
+        if self.also is not None:
+            self.also.drop(name)
+        self._drop(name)
+
+    def _drop(self, name: str) -> None:
         keys, over = self._keys_of.pop(name, ((), True))
         self.near -= not over
         for key in keys:

@@ -1,0 +1,54 @@
+"""What is listed for other hosts, beside a map."""
+
+from __future__ import annotations
+
+from cyrusquota.cyrus.names import Recipient
+from cyrusquota.engine.listing import StoreListing
+from cyrusquota.follow.map_entries import MapEntries
+from cyrusquota.maps import Entry, lsearch
+from cyrusquota.maps.status import NEAR, OVER, Status
+
+
+def _by_local_part(to: Recipient, status: Status) -> list[Entry]:
+    return [Entry(to.local.lower().encode(), b"full")]
+
+
+def test_two_users_are_one_in_a_map_of_local_parts_but_two_for_other_hosts() -> None:
+    store = StoreListing()
+    entries = MapEntries(_by_local_part, lsearch.row, store)
+    entries.put("a.org!user.jane", Recipient("jane", "a.org"), OVER)
+    entries.put("b.org!user.jane", Recipient("Jane", "B.org"), NEAR)
+    entries.put("user.joe", Recipient("joe"), OVER)
+    assert store.entries == {b"jane@a.org": OVER, b"jane@b.org": NEAR, b"joe@": OVER}
+    before = entries.version
+    store.changed.clear()
+    entries.put("a.org!user.jane", Recipient("jane", "a.org"), NEAR)
+    assert entries.version == before
+    assert store.changed == {b"jane@a.org"}
+    entries.drop("user.joe")
+    entries.drop("user.unknown")
+    assert entries.body() == b"jane: full\n"
+    assert store.entries == {b"jane@a.org": NEAR, b"jane@b.org": NEAR}
+    assert store.changed == {b"jane@a.org", b"joe@"}
+
+
+def test_what_stays_the_same_is_no_change() -> None:
+    store = StoreListing()
+    store.put("user.jane", Recipient("jane"), OVER)
+    store.changed.clear()
+    store.put("user.jane", Recipient("jane"), OVER)
+    assert not store.changed
+    store.put("user.jane", Recipient("jane", "a.org"), OVER)
+    assert store.entries == {b"jane@a.org": OVER}
+    assert store.changed == {b"jane@", b"jane@a.org"}
+
+
+def test_two_users_with_one_address_are_listed_as_long_as_they_agree() -> None:
+    store = StoreListing()
+    store.put("user.jane", Recipient("jane"), OVER)
+    store.put("user.Jane", Recipient("Jane"), OVER)
+    assert store.entries == {b"jane@": OVER}
+    store.put("user.Jane", Recipient("Jane"), NEAR)
+    assert store.entries == {}
+    store.drop("user.jane")
+    assert store.entries == {b"jane@": NEAR}
