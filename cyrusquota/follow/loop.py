@@ -26,18 +26,14 @@ from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb import follow
 from cyrusquota.cyrusdb.follow import Changes, ComparedFile, Followed, NeedsRescan, WatchedFile
 from cyrusquota.cyrusdb.quotalegacy.follow import FollowedTree
-from cyrusquota.errors import CyrusQuotaError, HeldBack, MapLocked
+from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.follow.map_entries import MapEntries
 from cyrusquota.follow.notices import Notices
+from cyrusquota.follow.pace import MapPace
 from cyrusquota.follow.scan import FollowConfig, HeaderCheck, Scan, checked_headers, scanned
 from cyrusquota.follow.state import FollowState
 from cyrusquota.follow.worker import Failed, ForkedWorker, Work, Worker
 
-#: Seconds: between two maps, until a map is renewed, until a failed one is tried again, and until
-#: one that was held back is.
-DEBOUNCE, RENEW, RETRY, RETRY_HELD = 0.5, 30.0, 1.0, 5.0
-#: Seconds before lock contention is reported.
-LOCKED = 10.0
 #: Seconds after which a full scan confirms what was followed.
 CONFIRM = 3600.0
 #: Seconds after which headers are read again. They are then at most five minutes old, also where a
@@ -145,9 +141,7 @@ class Follower:
         self._checked: frozenset[str] = frozenset()
         self._checks_all = False
         self._check_started = self._check_not_before = self._headers_read = 0.0
-        self._published: Optional[tuple[int, int]] = None
-        self._published_at = self._publish_not_before = float("-inf")
-        self._locked_since: Optional[float] = None
+        self._pace = MapPace(notices, clock)
         self.scans = 0
         self._looking = 0.0
 
@@ -192,8 +186,8 @@ class Follower:
         self._publish_if_due()
         now = self._clock()
         due = max(begun + self._poll, now + (LOOKING - 1) * self._looking)
-        if self._is_unpublished():
-            due = min(due, max(self._publish_not_before, self._published_at + DEBOUNCE))
+        if self.is_current and self.state is not None:
+            due = min(due, self._pace.due(self._version(self.state)))
         if self._scanning is None and self._wants_scan:
             due = min(due, self._scan_due())
         if self._wants_check():
@@ -390,36 +384,10 @@ class Follower:
 
     # The map
 
-    def _is_unpublished(self) -> bool:
-        state = self.state
-        return self.is_current and state is not None and self._published != self._version(state)
-
     def _version(self, state: FollowState) -> tuple[int, int]:
         return self.scans, state.map_entries.version
 
     def _publish_if_due(self) -> None:
-        now, state = self._clock(), self.state
-        if not self.is_current or state is None or now < self._publish_not_before:
-            return
-        since = now - self._published_at
-        if since < DEBOUNCE or (since < RENEW and not self._is_unpublished()):
-            return
-        self._publish_not_before = now + RETRY
-        try:
-            self._publish(state)
-        except MapLocked as error:
-            self._locked_since = now if self._locked_since is None else self._locked_since
-            if now - self._locked_since >= LOCKED:
-                self._notices.wrong("map", str(error))
-            return
-        except HeldBack as error:
-            self._notices.wrong("map", str(error))
-            self._publish_not_before = now + RETRY_HELD
-            return
-        except CyrusQuotaError as error:
-            self._notices.wrong("map", str(error))
-            return
-        self._locked_since = None
-        self._notices.right("map")
-        self._published, self._published_at = self._version(state), now
-        self._publish_not_before = now
+        state = self.state
+        if self.is_current and state is not None:
+            self._pace.step(self._version(state), lambda: self._publish(state))

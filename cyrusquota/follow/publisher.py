@@ -7,6 +7,7 @@ from typing import AbstractSet, Iterator, Optional
 import attrs
 
 from cyrusquota.errors import count_of, printable
+from cyrusquota.follow.map_entries import MapEntries
 from cyrusquota.follow.state import FollowState
 from cyrusquota.maps.header import MapHeader
 from cyrusquota.publish.atomic import PublishResult
@@ -36,7 +37,20 @@ class FollowPublisher:
 
     def publish(self, state: FollowState) -> None:
         """Put the map of `state` in place. Raises as `Claim.put` does."""
-        document = self._document(state)
+        query = state.config.query
+        header = MapHeader(
+            state.config.source.name,
+            query.policy.name,
+            roots=state.roots,
+            headers=query.headers,
+        )
+        self.put(state.map_entries, header)
+        entries = count_of(len(state.map_entries), "entry")
+        self.summary = f"{count_of(state.roots, 'quota root')}, {entries}"
+
+    def put(self, found: MapEntries, header: MapHeader) -> None:
+        """Put the map with these entries in place. Raises as `Claim.put` does."""
+        document = self._document(found, header)
         self.changes = ()
         is_first = self._guard is None
         with self.maps.claim() as claim:
@@ -50,8 +64,6 @@ class FollowPublisher:
         if result is PublishResult.WRITTEN:
             guard.accepted(document.content)
             self._note_change(old, document.content)
-        entries = count_of(len(state.map_entries), "entry")
-        self.summary = f"{count_of(state.roots, 'quota root')}, {entries}"
 
     def _note_change(self, old: Optional[bytes], content: bytes) -> None:
         if self.maps.converted is not None:
@@ -61,23 +73,15 @@ class FollowPublisher:
             after = self.maps.format.keys(content)
             self.changes += (*_named("added", after - before), *_named("removed", before - after))
 
-    def _document(self, state: FollowState) -> MapDocument:
-        written, found, query = self.maps.format, state.map_entries, state.config.query
-        source = state.config.source.name
-        header = MapHeader(
-            source,
-            query.policy.name,
-            roots=state.roots,
-            entries=len(found),
-            near=found.near,
-            headers=query.headers,
-        )
+    def _document(self, found: MapEntries, header: MapHeader) -> MapDocument:
+        written = self.maps.format
+        header = attrs.evolve(header, entries=len(found), near=found.near)
         body = found.body()
         if written.IS_TEXT:
             content = written.document((), header.comments()) + body
         else:
             content = written.document(found.entries(), header.comments())
-        return MapDocument(content, body, MapSummary(found.keys(), state.roots, source))
+        return MapDocument(content, body, MapSummary(found.keys(), header.roots, header.source))
 
 
 def _named(what: str, keys: AbstractSet[bytes]) -> Iterator[str]:
