@@ -39,6 +39,7 @@ class Heading(enum.Enum):
     ALERTS = "When to alert"
     MAP = "The map and Exim"
     WRITTEN = "What is written"
+    ENGINE = "Several hosts"
     RUN = "How it runs"
 
 
@@ -54,7 +55,8 @@ class Option(click.Option):
     """An option under a heading. One that takes the name of a file refuses an empty name.
 
     `needs` names the option without which this one has no effect: `--follow`, or with a value,
-    `--format table`. Giving this one alone is wrong usage.
+    `--format table`; or several, of which one will do: `-o FILE or --store`. Giving this one alone
+    is wrong usage.
     """
 
     def __init__(
@@ -186,7 +188,12 @@ def _has_effect(option: click.Parameter, needs: str, context: click.Context) -> 
     """Return whether `option` was not given, or what it `needs` was."""
     if context.get_parameter_source(option.name or "") is not ParameterSource.COMMANDLINE:
         return True
-    name, _, wanted = needs.partition(" ")
+    return any(_is_there(needed, context) for needed in needs.split(" or "))
+
+
+def _is_there(needed_option: str, context: click.Context) -> bool:
+    """Return whether an option was given, with a certain value if one is named."""
+    name, _, wanted = needed_option.partition(" ")
     needed = next(other for other in context.command.params if name in other.opts)
     value = context.params[needed.name or ""]
     # A word in capitals stands for any value; `-` is no file.

@@ -7,18 +7,23 @@ from typing import Callable, NoReturn, Optional
 
 import attrs
 import click
+from click.core import ParameterSource
 
 from cyrusquota import __version__, maps, publish
 from cyrusquota.cli.command import Command, Example, Heading, under
+from cyrusquota.cli.engine_options import EngineOptions, engine_options
 from cyrusquota.cli.json_format import format_option, json_text
 from cyrusquota.cli.map_options import (
     MapOptions,
     change_limits,
+    exempt_option,
+    key_option,
     map_value_options,
     ownership_options,
+    service_map_options,
 )
-from cyrusquota.cli.on_change import ChangeCommand, command_words
-from cyrusquota.cli.option_types import Seconds, file_names
+from cyrusquota.cli.on_change import ChangeCommand
+from cyrusquota.cli.option_types import Seconds, file_names, size_given
 from cyrusquota.cli.options import Options, RawOptions, source_options
 from cyrusquota.cli.progress import progress
 from cyrusquota.cli.run import advised, complain, run
@@ -52,12 +57,7 @@ _who, _written, _how = under(Heading.WHO), under(Heading.WRITTEN), under(Heading
     ),
 )
 @source_options
-@_who(
-    "--exempt",
-    metavar="ADDRESS",
-    multiple=True,
-    help="Never list this address or local part (repeatable; postmaster never is).",
-)
+@exempt_option
 @_written(
     "-o",
     "--output",
@@ -65,24 +65,24 @@ _who, _written, _how = under(Heading.WHO), under(Heading.WRITTEN), under(Heading
     shell_complete=file_names,
     help="The map; - is standard output.  [default: standard output]",
 )
-@_written(
-    "--key",
-    type=click.Choice([form.value for form in KeyForm]),
-    default=KeyForm.AUTO.value,
-    show_default=True,
-    help="What Exim looks up. auto: the address where a domain is known, or else the local part;"
-    " address: always the address; local: the local part, for hosts with one domain.",
-)
+@key_option
 @map_value_options
+@_written(
+    "--headroom",
+    metavar="SIZE",
+    callback=size_given,
+    help="For users with less than this left, also write how much is left, as `free=BYTES`; for"
+    " a router that compares it with the size of the message.",
+)
 @ownership_options("the map", "0644", needs="-o FILE")
 @_written(
     "--max-change",
     metavar="LIMIT",
-    needs="-o FILE",
+    needs="-o FILE or --store",
     multiple=True,
     callback=change_limits,
-    help="Hold back a map in which more entries are added or removed than both PERCENT% and COUNT:"
-    " 20%,50, or added=20%,50, or removed=off (repeatable)."
+    help="Hold back a map, or a store, in which more entries are added or removed than both"
+    " PERCENT% and COUNT: 20%,50, or added=20%,50, or removed=off (repeatable)."
     f"  [default: added={_LIMITS.added}, removed={_LIMITS.removed}]",
 )
 @_written(
@@ -100,20 +100,7 @@ _who, _written, _how = under(Heading.WHO), under(Heading.WRITTEN), under(Heading
     default=0,
     help="How long to wait for another run that writes the same map.  [default: not at all]",
 )
-@_written(
-    "--follow-links",
-    is_flag=True,
-    needs="-o FILE",
-    help="If the map is a symbolic link, follow it.",
-)
-@_written(
-    "--on-change",
-    metavar="COMMAND",
-    needs="-o FILE",
-    callback=command_words,
-    help="Run COMMAND after the map has changed: without a shell, with the rights of this process,"
-    " for at most 30 seconds. Its failure is reported, and changes nothing.",
-)
+@service_map_options
 @_how(
     "--follow",
     is_flag=True,
@@ -128,6 +115,7 @@ _who, _written, _how = under(Heading.WHO), under(Heading.WRITTEN), under(Heading
     show_default=True,
     help="With --follow: how often to look for changes.",
 )
+@engine_options(needs="--follow", with_store=True)
 @format_option("lines with + and -", needs="--dry-run")
 @_how("-n", "--dry-run", is_flag=True, help="Print what would change; write nothing.")
 @_how("-v", "--verbose", is_flag=True, help="Print counts on standard error.")
@@ -135,6 +123,7 @@ _who, _written, _how = under(Heading.WHO), under(Heading.WRITTEN), under(Heading
 def export(
     raw: RawOptions,
     map_values: MapValues,
+    headroom: int,
     exempt: tuple[str, ...],
     output: Optional[str],
     key: str,
@@ -146,6 +135,7 @@ def export(
     on_change: tuple[str, ...],
     follow: bool,
     poll: float,
+    engine: EngineOptions,
     form: str,
     dry_run: bool,
     verbose: bool,
@@ -155,16 +145,20 @@ def export(
     It reads the quota database that /etc/imapd.conf names, or the one given, and lists exactly the
     users whose next message lmtpd would refuse. It prints nothing when all is well.
     """
+    map_values = attrs.evolve(map_values, reserve=raw.reserve, headroom=headroom)
+    map_values.check()
     map_options = MapOptions(map_values, KeyForm(key), exempt, max_change)
     output = None if output == "-" else output
     publisher = MapPublisher(output or "-", map_values.format, ownership, wait, follow_links)
     command = ChangeCommand(on_change, complain)
     if follow:
-        _check_follow(raw, output, is_single=dry_run or accept_change is not None)
-        from cyrusquota.cli.service import Service
+        is_single = dry_run or accept_change is not None
+        _check_follow(raw, output, engine, is_single=is_single)
+        from cyrusquota.cli.follow import Service, Store
 
-        service = Service(raw.load(waits=True), map_options, publisher, command)
-        service.run(poll, verbose)
+        store = None if engine.store is None else Store(engine.opened(), engine.store)
+        local = None if output is None else publisher
+        Service(raw.load(waits=True), map_options, local, command, store).run(poll, verbose)
         return
     guard = Guard(publisher.summarize, map_options.limits, accept_change)
     options = raw.load()
@@ -197,15 +191,20 @@ def export(
         complain(f"{builder.summary}, {count_of(options.problems.count, 'problem')}")
 
 
-def _check_follow(raw: RawOptions, output: Optional[str], *, is_single: bool) -> None:
+def _check_follow(
+    raw: RawOptions, output: Optional[str], engine: EngineOptions, *, is_single: bool
+) -> None:
     """Raise `OptionError` for what does not go with --follow."""
-    if output is None or is_single:
+    if (output is None and engine.store is None) or is_single:
         raise OptionError(
-            "--follow needs -o with the name of a file, and excludes --dry-run and --accept-change;"
-            " give those to a single run beside it"
+            "--follow needs -o with the name of a file, or --store with that of a store, and"
+            " excludes --dry-run and --accept-change; give those to a single run beside it"
         )
     if raw.is_stream:
         raise OptionError("--follow needs a database; leave --quota-output and --dump out")
+    context = click.get_current_context()
+    if context.get_parameter_source("engine") is ParameterSource.COMMANDLINE and not engine.store:
+        raise OptionError("--engine needs --store with the name of the store that is published")
 
 
 @attrs.define

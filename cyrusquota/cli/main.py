@@ -48,6 +48,8 @@ _COMMANDS = {
     "explain": ("explain", "explain_user"),
     "check": ("check", "check"),
     "metrics": ("metrics", "metrics"),
+    "stores": ("stores", "stores"),
+    "engine": ("engine", "engine"),
     "router": ("router", "print_router"),
     "settings": ("show_settings", "show_settings"),
 }

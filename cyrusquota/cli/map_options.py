@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from cyrusquota import maps
 from cyrusquota.cli.command import Heading, under
+from cyrusquota.cli.on_change import command_words
 from cyrusquota.cli.option_types import size_given
 from cyrusquota.cli.options import RawOptions
 from cyrusquota.cyrus.names import Recipient
@@ -50,6 +51,51 @@ class MapOptions:
         )
 
 
+def exempt_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command --exempt."""
+    return under(Heading.WHO)(
+        "--exempt",
+        metavar="ADDRESS",
+        multiple=True,
+        help="Never list this address or local part (repeatable; postmaster never is).",
+    )(command)
+
+
+def key_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command --key."""
+    return _written(
+        "--key",
+        type=click.Choice([form.value for form in KeyForm]),
+        default=KeyForm.AUTO.value,
+        show_default=True,
+        help="What Exim looks up. auto: the address where a domain is known, or else the local"
+        " part; address: always the address; local: the local part, for hosts with one domain.",
+    )(command)
+
+
+def service_map_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command with -o --follow-links and --on-change."""
+    options = (
+        _written(
+            "--follow-links",
+            is_flag=True,
+            needs="-o FILE",
+            help="If the map is a symbolic link, follow it.",
+        ),
+        _written(
+            "--on-change",
+            metavar="COMMAND",
+            needs="-o FILE",
+            callback=command_words,
+            help="Run COMMAND after the map has changed: without a shell, with the rights of this"
+            " process, for at most 30 seconds. Its failure is reported, and changes nothing.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def change_limits(
     context: click.Context, parameter: click.Parameter, given: tuple[str, ...]
 ) -> Limits:
@@ -73,13 +119,6 @@ _VALUE_OPTIONS = (
         f"  [default: {maps.DEFAULT_MESSAGE}]",
     ),
     _written(
-        "--headroom",
-        metavar="SIZE",
-        callback=size_given,
-        help="For users with less than this left, also write how much is left, as `free=BYTES`; for"
-        " a router that compares it with the size of the message.",
-    ),
-    _written(
         "--refuse",
         is_flag=True,
         help="Refuse mail permanently (552 5.2.2) instead of deferring it, as Cyrus does with"
@@ -90,20 +129,13 @@ _FILE_MODE = re.compile("0?[0-7]{1,3}", re.ASCII)
 
 
 def map_value_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command with `raw` the options, and `map_values`, which they amount to."""
+    """Give a command the options, and `map_values`, which they amount to."""
 
     @functools.wraps(command)
-    def wrapped(
-        raw: RawOptions,
-        map_format: str,
-        message: Optional[str],
-        headroom: int,
-        refuse: bool,
-        **options: Any,
-    ) -> Any:
-        map_values = MapValues(maps.FORMATS[map_format], message, refuse, raw.reserve, headroom)
+    def wrapped(map_format: str, message: Optional[str], refuse: bool, **options: Any) -> Any:
+        map_values = MapValues(maps.FORMATS[map_format], message, refuse)
         map_values.check()
-        return command(raw=raw, map_values=map_values, **options)
+        return command(map_values=map_values, **options)
 
     for option in reversed(_VALUE_OPTIONS):
         wrapped = option(wrapped)

@@ -1,7 +1,7 @@
-"""cyrusquota-export --follow: run as a service until told to stop.
+"""Run as a service until told to stop: cyrusquota-export --follow, and cyrusquota-mirror.
 
-SIGTERM and SIGINT end it, SIGHUP reads imapd.conf again. The service manager, where one started it,
-is told how things are (sd_notify(3)).
+SIGTERM and SIGINT end it, SIGHUP has it read its configuration again. The service manager, where
+one started it, is told how things are (sd_notify(3)).
 """
 
 from __future__ import annotations
@@ -14,80 +14,97 @@ import signal
 import socket
 import time
 from types import FrameType
-from typing import Iterable, Optional
+from typing import Callable, Optional, Protocol
 
 import attrs
 
-from cyrusquota.cli.map_options import MapOptions
 from cyrusquota.cli.on_change import ChangeCommand
-from cyrusquota.cli.options import Options
 from cyrusquota.cli.run import advised, complain
-from cyrusquota.cyrus.names import Recipient
 from cyrusquota.errors import CyrusQuotaError
-from cyrusquota.follow import (
-    FollowConfig,
-    Follower,
-    FollowPublisher,
-    FollowState,
-    MapEntries,
-    Notices,
-)
-from cyrusquota.maps import Entry
-from cyrusquota.maps.status import Status
+from cyrusquota.follow import FollowPublisher, Notices
 from cyrusquota.publish import target_directory
-from cyrusquota.publish.map_publisher import MapPublisher
-from cyrusquota.publish.privileges import reading_as
+
+
+class Running(Protocol):
+    """What a service does."""
+
+    @property
+    def summary(self) -> str:
+        """How things are when nothing is wrong."""
+
+    def step(self) -> float:
+        """Do what is due, and return the seconds until the next step."""
+
+    def fds(self) -> list[int]:
+        """Return the descriptors to wait for besides the time."""
+
+    def reload(self) -> None:
+        """Read the configuration again; raise `CyrusQuotaError` where the old one stays."""
+
+
+def notices(*, verbose: bool, with_records: bool = True) -> Notices:
+    """Return notices that are lines on standard error."""
+    return Notices(complain, complain if verbose else _ignore, with_records=with_records)
 
 
 @attrs.frozen
-class Service:
-    """The options of `cyrusquota-export --follow`."""
+class ServiceMap:
+    """The map of a service, and the command to run after it has changed."""
 
-    options: Options
-    map_options: MapOptions
-    publisher: MapPublisher
+    publisher: FollowPublisher
     command: ChangeCommand
+    notices: Notices
 
-    def run(self, poll: float, verbose: bool) -> None:
-        """Follow the source until SIGTERM or SIGINT. Raises `MapError` where no map can be put."""
-        gc.enable()
-        path = self.publisher.path
-        # A wrong path is an error at the start, and not something to wait for.
-        with target_directory.opened(path, follow_links=self.publisher.follow_links):
+    def __attrs_post_init__(self) -> None:
+        """Raise `MapError` for a wrong path: that is nothing to wait for."""
+        maps = self.publisher.maps
+        with target_directory.opened(maps.path, follow_links=maps.follow_links):
             pass
-        with_records = not self.options.problems.quiet
-        notices = Notices(complain, complain if verbose else _ignore, with_records=with_records)
-        publisher = FollowPublisher(self.publisher, self.map_options.limits, names_changes=verbose)
 
-        def publish(state: FollowState) -> None:
-            with advised(path):
-                publisher.publish(state)
-            if publisher.is_written:
-                self.command.changed()
-            for line in publisher.changes:
-                notices.tell(f"{path}: {line}")
+    def put(self, put: Callable[[], None]) -> None:
+        """Have the publisher put the map in place. Raises as `Claim.put` does."""
+        path = self.publisher.maps.path
+        with advised(path):
+            put()
+        if self.publisher.is_written:
+            self.command.changed()
+        for line in self.publisher.changes:
+            self.notices.tell(f"{path}: {line}")
 
-        follower = Follower(
-            self.config(self.options),
-            map_entries=lambda: MapEntries(self._entries, self.map_options.values.format.row),
-            publish=publish,
-            notices=notices,
-            poll=poll,
-            rights=lambda: reading_as(self.options.user),
-        )
-        with _Signals() as signals, contextlib.closing(follower):
-            _Loop(self, follower, publisher, notices, signals).run()
 
-    def config(self, options: Options) -> FollowConfig:
-        """Return what to follow, by `options`."""
-        return FollowConfig(
-            options.source,
-            options.query(self.map_options.values.effective_reserve),
-            self.map_options.values,
-        )
+def serve(running: Running, notices: Notices) -> None:
+    """Run a service until SIGTERM or SIGINT."""
+    gc.enable()
+    manager = ServiceManager()
+    with _Signals() as signals:
+        # Ready for signals; the source may come later, and the map with it.
+        manager.send(READY=1)
+        try:
+            while not signals.stop:
+                if signals.reload:
+                    signals.reload = False
+                    _reload(running, notices, manager)
+                seconds = running.step()
+                wrong = notices.first_wrong()
+                manager.status(running.summary if wrong is None else wrong)
+                manager.alive()
+                if manager.watchdog is not None:
+                    seconds = min(seconds, manager.watchdog / 4)
+                if not signals.stop and not signals.reload:
+                    signals.wait(seconds, running.fds())
+        finally:
+            manager.send(STOPPING=1)
 
-    def _entries(self, to: Recipient, status: Status) -> Iterable[Entry]:
-        return self.map_options.entries([(to, status)])
+
+def _reload(running: Running, notices: Notices, manager: ServiceManager) -> None:
+    manager.send(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
+    try:
+        running.reload()
+    except CyrusQuotaError as error:
+        notices.wrong("configuration", str(error))
+    else:
+        notices.right("configuration")
+    manager.send(READY=1)
 
 
 def _ignore(line: str) -> None:
@@ -173,44 +190,3 @@ def _watchdog() -> Optional[float]:
     if not text.isdigit() or (pid.isdigit() and int(pid) != os.getpid()):
         return None
     return int(text) / 1e6 or None
-
-
-@attrs.define
-class _Loop:
-    service: Service
-    follower: Follower
-    publisher: FollowPublisher
-    notices: Notices
-    signals: _Signals
-    manager: ServiceManager = attrs.field(factory=ServiceManager)
-
-    def run(self) -> None:
-        # Ready for signals; the source may come later, and the map with it.
-        self.manager.send(READY=1)
-        try:
-            while not self.signals.stop:
-                if self.signals.reload:
-                    self._reload()
-                seconds = self.follower.step()
-                self.service.command.step()
-                wrong = self.notices.first_wrong()
-                self.manager.status(self.publisher.summary if wrong is None else wrong)
-                self.manager.alive()
-                if self.manager.watchdog is not None:
-                    seconds = min(seconds, self.manager.watchdog / 4)
-                if not self.signals.stop and not self.signals.reload:
-                    self.signals.wait(seconds, self.follower.fds())
-        finally:
-            self.manager.send(STOPPING=1)
-
-    def _reload(self) -> None:
-        self.signals.reload = False
-        self.manager.send(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
-        try:
-            config = self.service.config(self.service.options.reload())
-        except CyrusQuotaError as error:
-            self.notices.wrong("configuration", str(error))
-        else:
-            self.notices.right("configuration")
-            self.follower.replace_config(config)
-        self.manager.send(READY=1)

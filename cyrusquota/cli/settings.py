@@ -27,9 +27,22 @@ _APPLIED = "cyrusquota.settings"
 DEFAULT_PATH = "/etc/cyrusquota.conf"
 #: The environment variable that names the file where --settings does not; empty for none.
 VARIABLE = "CYRUSQUOTA_SETTINGS"
-COMMON, EXPORT = "common", "export"
-#: The sections that are those of commands.
-COMMANDS = (EXPORT, "check", "metrics", "doctor", "explain", "list", "report", "router", "settings")
+COMMON, EXPORT, MIRROR, ENGINE = "common", "export", "mirror", "engine"
+#: The sections that are those of commands; [engine] is for all that need one.
+COMMANDS = (
+    EXPORT,
+    MIRROR,
+    ENGINE,
+    "check",
+    "metrics",
+    "doctor",
+    "explain",
+    "stores",
+    "list",
+    "report",
+    "router",
+    "settings",
+)
 
 #: The commands that take from [export] what they need to know about the map.
 _LOOK_AT_EXPORT = ("check", "metrics", "doctor", "explain", "router")
@@ -37,9 +50,11 @@ _LOOK_AT_EXPORT = ("check", "metrics", "doctor", "explain", "router")
 _ABOUT_THE_MAP = ("output", "key", "headroom", "max-change", "map-format", "refuse")
 #: Options that belong to a single run.
 _SINGLE_RUN = ("settings", "check", "follow", "dry-run", "accept-change", "version", "help")
+#: Options that are keys of [engine] in the file.
+_OF_ENGINE = {"engine": "url", "store": "store"}
 #: Naming the source on the command line sets aside what the file says under the other headings.
 _NAMES_SOURCE = ("config", "db", "quota_output", "dump")
-_STAYS = (Heading.ROOTS, Heading.ALERTS, Heading.RUN)
+_STAYS = (Heading.ROOTS, Heading.ALERTS, Heading.ENGINE, Heading.RUN)
 #: On the command line each of these sets aside the other.
 _EXCLUDE = {
     "mailboxes": ("no_mailboxes",),
@@ -120,6 +135,13 @@ class SettingsFile:
                 _check_key(setting, options)
                 if setting.key in shared or setting.key in _ABOUT_THE_MAP:
                     yield setting
+        if "engine" in options_of(command):
+            for setting in self.sections.get(ENGINE, ()):
+                _check_key(setting, options_of(_engine()))
+                yield setting
+        if name == ENGINE and command is not _engine():
+            # `cyrusquota engine` has no settings; the section is about the server.
+            return
         for setting in self.sections.get(name, ()):
             _check_key(setting, options_of(command))
             yield setting
@@ -328,6 +350,12 @@ def _export() -> click.Command:
     return export
 
 
+def _engine() -> click.Command:
+    from cyrusquota.cli.engine_options import SECTION
+
+    return SECTION
+
+
 def options_of(command: click.Command) -> dict[str, click.Option]:
     """Return the options that a file may set for `command`, by their long names."""
     return {
@@ -355,10 +383,16 @@ def _own_name(setting: Setting, command: click.Command) -> str:
     """Return the name that `command` has for a setting: what the export writes, others look at."""
     if setting.section == EXPORT and setting.key == "output" and command.name != EXPORT:
         return "map"
+    if setting.section == ENGINE and command.name != ENGINE:
+        # The others are about the server, and no options of the command.
+        return next((name for name, key in _OF_ENGINE.items() if key == setting.key), "")
     return setting.key
 
 
 def _check_key(setting: Setting, options: Mapping[str, click.Option]) -> None:
+    if setting.section != ENGINE and setting.key in _OF_ENGINE:
+        key = _OF_ENGINE[setting.key]
+        raise setting.error(f"several commands need it; write it as {key} below [{ENGINE}]")
     if setting.key in _SINGLE_RUN:
         raise setting.error("belongs on the command line; remove it here")
     if setting.key not in options:

@@ -92,10 +92,17 @@ def _values(command: click.Command, found: Optional[SettingsFile]) -> Iterator[_
 
 
 def _command(name: str) -> click.Command:
+    from cyrusquota.cli import engine_options
     from cyrusquota.cli.export import export
     from cyrusquota.cli.main import cyrusquota
+    from cyrusquota.cli.mirror import mirror
 
-    found = export if name == settings.EXPORT else cyrusquota.commands.get(name)
+    others = {
+        settings.EXPORT: export,
+        settings.MIRROR: mirror,
+        settings.ENGINE: engine_options.SECTION,
+    }
+    found = others.get(name) or cyrusquota.commands.get(name)
     if found is None:
         known = ", ".join(settings.COMMANDS)
         raise OptionError(f"unknown command {printable(name)!r}; choose from {known}")

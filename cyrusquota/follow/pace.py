@@ -28,9 +28,13 @@ class MapPace:
     _not_before: float = float("-inf")
     _locked_since: Optional[float] = None
 
+    def has_put(self, version: object) -> bool:
+        """Return whether the map `version` is the one in place."""
+        return version == self._version
+
     def due(self, version: object) -> float:
         """Return the time at which the map `version` is due; infinity if it is in place."""
-        if version == self._version:
+        if self.has_put(version):
             return float("inf")
         return max(self._not_before, self._put_at + DEBOUNCE)
 
@@ -38,7 +42,7 @@ class MapPace:
         """Put the map `version` in place by `put`, which raises what `Claim.put` does, if due."""
         now = self.clock()
         since = now - self._put_at
-        is_due = since >= DEBOUNCE and (since >= RENEW or version != self._version)
+        is_due = since >= DEBOUNCE and (since >= RENEW or not self.has_put(version))
         if now < self._not_before or not is_due:
             return
         self._not_before = now + RETRY

@@ -23,7 +23,8 @@ class MapHeader:
 
     `source` and `policy` are names, `roots` counts quota roots, `entries` the users listed, and
     `near` those among them who are not certainly full. Since `since` the map says what it says.
-    `headers` tells whether the headers of mailboxes were read (`Query.headers`).
+    `headers` tells whether the headers of mailboxes were read (`Query.headers`). `stores` counts
+    the stores in the map of a mirror, and is None in that of an export.
     """
 
     source: Optional[str] = None
@@ -33,6 +34,12 @@ class MapHeader:
     entries: Optional[int] = None
     near: Optional[int] = None
     headers: Optional[str] = None
+    stores: Optional[int] = None
+
+    @property
+    def program(self) -> str:
+        """The program that wrote the map."""
+        return "cyrusquota-export" if self.stores is None else "cyrusquota-mirror"
 
     @classmethod
     def of(cls, comments: Iterable[str]) -> Optional[MapHeader]:
@@ -45,8 +52,8 @@ class MapHeader:
             name, colon, value = line.partition(": ")
             if colon:
                 fields[name] = value
-        roots, entries, near = (
-            _count(fields.get(name, "")) for name in ("roots", "entries", "near")
+        roots, entries, near, stores = (
+            _count(fields.get(name, "")) for name in ("roots", "entries", "near", "stores")
         )
         return cls(
             fields.get("source"),
@@ -56,13 +63,14 @@ class MapHeader:
             entries,
             near,
             fields.get("headers"),
+            stores,
         )
 
     def comments(self) -> Iterator[str]:
         """Return the comments, a line each; `since` is now unless it is given."""
         from cyrusquota import __version__
 
-        yield f"{_WRITTEN_BY}-export {__version__}; do not edit, the next run replaces it."
+        yield f"Written by {self.program} {__version__}; do not edit, the next run replaces it."
         since = datetime.datetime.now().astimezone() if self.since is None else self.since
         fields = {**attrs.asdict(self), "since": since.strftime(_TIME)}
         for name, value in fields.items():

@@ -47,6 +47,10 @@ class MapValues:
         least = max(self.headroom, self.reserve.amounts.get(Resource.STORAGE, 0))
         return attrs.evolve(self.reserve, amounts={**self.reserve.amounts, Resource.STORAGE: least})
 
+    def values(self, verdicts: Iterable[Verdict]) -> Iterator[tuple[Recipient, bytes]]:
+        """Return each recipient with the value of their entry."""
+        return ((recipient, self.of(status)) for recipient, status in self.statuses(verdicts))
+
     def statuses(self, verdicts: Iterable[Verdict]) -> Iterator[tuple[Recipient, Status]]:
         """Return each recipient with their status."""
         for verdict in verdicts:

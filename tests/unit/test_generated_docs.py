@@ -25,7 +25,7 @@ def test_every_program_has_a_script_for_every_shell() -> None:
     kept = {path.name for path in (CHECKOUT / "completion").glob("*/*")}
     assert kept == {
         name
-        for program in ("cyrusquota", "cyrusquota-export")
+        for program in commands.PROGRAMS
         for name in (program, f"_{program}", f"{program}.fish")
     }
 
@@ -34,7 +34,7 @@ def test_every_program_has_a_script_for_every_shell() -> None:
 def test_the_manual_has_every_option_that_help_shows(name: str) -> None:
     """The program itself is asked, not the generator."""
     program, *words = name.split()
-    module = {"cyrusquota": "cyrusquota.cli", "cyrusquota-export": "cyrusquota.cli.export"}[program]
+    module = "cyrusquota.cli" if program == "cyrusquota" else program.replace("-", ".cli.")
     line = [sys.executable, "-m", module, *words, "--help"]
     environment = {**os.environ, "COLUMNS": "200", "PYTHONPATH": str(CHECKOUT)}
     done = subprocess.run(line, capture_output=True, check=True, env=environment, text=True)

@@ -370,7 +370,7 @@ def test_any_bytes_are_settings_or_one_error(
 
 
 def test_every_command_has_a_section() -> None:
-    assert {*settings.COMMANDS} == {"export", *cyrusquota.commands}
+    assert {*settings.COMMANDS} == {"export", "mirror", *cyrusquota.commands}
 
 
 def test_text_shows_what_is_set_and_where(run: Program, site: Path) -> None:

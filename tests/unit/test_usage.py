@@ -16,12 +16,17 @@ import click
 import pytest
 
 from cyrusquota import errors
+from cyrusquota.cli import service
 from cyrusquota.cli.command import Command, Heading
+from cyrusquota.cli.engine_options import EngineOptions
+from cyrusquota.cli.follow import Service
 from cyrusquota.cli.run import run
-from cyrusquota.cli.service import Service
+from cyrusquota.engine import watch
+from cyrusquota.engine.protocol import NO_STAMP
 from tests import error_cases
 from tests.error_cases import ErrorCase
 from tests.mailboxes import Mailboxes
+from tests.simulated_engine import Server, SimulatedEngine
 from tests.unit.programs import Ran
 from tools.docs import CHECKOUT, commands
 
@@ -110,6 +115,48 @@ OF_ONE_COMMAND = {
         "--follow -o map --dump -",
         "--follow -o map --dump gone",
         "--follow -o map --quota-output -",
+        "--follow --store store1",
+        "--follow --engine redis://localhost",
+        "--follow -o map --engine redis://localhost",
+        "--follow --engine redis://localhost --store ''",
+        "--follow --engine redis://localhost --store -x",
+        f"--follow --engine redis://localhost --store {'x' * 65}",
+        "--follow --engine redis://localhost --store store1 --dump -",
+    ),
+    "cyrusquota-mirror": (
+        "extra",
+        "--engine redis://localhost",
+        "--engine redis://localhost -o -",
+        "--engine redis://localhost -o ''",
+        "--engine redis://localhost -o map --expect 'a b'",
+        "--engine redis://localhost -o map --max-change x",
+        "--engine redis://localhost -o map --key nonsense",
+        "--engine redis://localhost -o map --message 'voll: ü'",
+        "--engine redis://localhost -o map --store store1",
+        "--engine redis://localhost -o map --headroom 50M",
+        "-o map",
+    ),
+    "cyrusquota stores": (
+        "",
+        "extra",
+        "--engine redis://localhost --format xml",
+        "--engine redis://localhost --watch -1",
+        "--engine redis://localhost --watch nan",
+        "--engine redis://localhost --expect -",
+        "--engine redis://localhost --accept-change store1",
+        "--engine redis://localhost --accept-change store1 -1",
+        "--engine redis://localhost --accept-change store1 1 --forget store1",
+    ),
+    "cyrusquota engine": (
+        "",
+        "nonsense",
+        "acl",
+        "acl --backend store1 --mirror",
+        "acl --admin --mirror",
+        "acl --backend ''",
+        "acl --backend 'a b'",
+        "functions --mirror",
+        "functions --name x",
     ),
     "cyrusquota list": ("--near lots", "--near 0", "--sort size", "--format xml", "--unit stone"),
     "cyrusquota report": (
@@ -196,7 +243,6 @@ WITHOUT_EFFECT = (
             "--owner 1",
             "--group 1",
             "--mode 0600",
-            "--max-change 30%,5",
             "--accept-change 5",
             "--wait 5",
             "--follow-links",
@@ -204,6 +250,11 @@ WITHOUT_EFFECT = (
             "--dry-run --accept-change 5",
         )
     ),
+    ("cyrusquota-export --dump - --max-change 30%,5", "-o FILE or --store"),
+    ("cyrusquota-export --dump - -o - --max-change 30%,5", "-o FILE or --store"),
+    ("cyrusquota-export --dump - --engine redis://localhost", "--follow"),
+    ("cyrusquota-export --dump - -o map --store store1", "--follow"),
+    ("cyrusquota-mirror --engine redis://localhost --on-change true", "-o FILE"),
     ("cyrusquota report --dump - --owner 1", "--html FILE"),
     ("cyrusquota report --dump - --group 1", "--html FILE"),
     ("cyrusquota report --dump - --mode 0644", "--html FILE"),
@@ -421,7 +472,8 @@ def test_no_summary_is_cut(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_form_of_what_is_printed_and_of_a_map_have_their_names(name: str) -> None:
     names = {name for option in commands.command(name).options for name in option.names}
     assert not names & {"--report"}
-    assert ("--map-format" in names) == (name in ("cyrusquota-export", "cyrusquota router"))
+    writes_maps = ("cyrusquota-export", "cyrusquota-mirror", "cyrusquota router")
+    assert ("--map-format" in names) == (name in writes_maps)
 
 
 EXAMPLES = [(name, example) for name in EVERY for example in commands.command(name).examples]
@@ -464,11 +516,19 @@ def test_every_example_runs(
     name: str, line: str, cli: Cli, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cyrusquota.cyrus.imapdconf.DEFAULT_PATH", str(site / "imapd.conf"))
-    followed = mock.Mock()
+    followed, served = mock.Mock(), mock.Mock()
     monkeypatch.setattr(Service, "run", followed)
+    monkeypatch.setattr(service, "serve", served)
+    server = Server()
+    for store in ("store1", "old"):
+        server.begin(store, NO_STAMP, 0, "be:1", {}, 0)
+    monkeypatch.setattr(EngineOptions, "opened", lambda self: SimulatedEngine(server))
+    monkeypatch.setattr(watch, "LOOK", 0.0)
     assert cli(f"cyrusquota-export -o {site}/overquota").status == 0
     assert line.startswith(f"{name} ") or line == name
     line = f"{line} --map {site}/overquota" if name == "cyrusquota check" else line
+    # Nobody writes to the stores.
+    line = line.replace("stores", "stores --watch 0", line == "cyrusquota stores")
     done = cli(re.sub(r"/var/lib/(?:cyrusquota|prometheus/node-exporter)/", f"{site}/", line))
     if name == "cyrusquota doctor":
         assert done.status in (0, 1, 2)
@@ -476,10 +536,11 @@ def test_every_example_runs(
     else:
         assert (done.status, done.err) == (0, "")
     assert followed.called == ("--follow" in line)
+    assert served.called == (name == "cyrusquota-mirror")
 
 
 def test_the_examples_are_in_the_manual() -> None:
-    for page in ("cyrusquota-export.8", "cyrusquota.1"):
+    for page in ("cyrusquota-export.8", "cyrusquota-mirror.8", "cyrusquota.1"):
         text = (CHECKOUT / "man" / page).read_text("utf-8")
         plain = text.replace("\\-", "-").replace("\\(aq", "'")
         lines = [one.line for name, one in EXAMPLES if name.split()[0] == page.rpartition(".")[0]]

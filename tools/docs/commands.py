@@ -16,9 +16,14 @@ from cyrusquota.cli.command import Command as Documented
 from cyrusquota.cli.command import Example, heading_of
 from cyrusquota.cli.export import export
 from cyrusquota.cli.main import cyrusquota
+from cyrusquota.cli.mirror import mirror
 
 #: The programs, by name.
-PROGRAMS: dict[str, click.Command] = {"cyrusquota-export": export, "cyrusquota": cyrusquota}
+PROGRAMS: dict[str, click.Command] = {
+    "cyrusquota-export": export,
+    "cyrusquota-mirror": mirror,
+    "cyrusquota": cyrusquota,
+}
 
 #: Wide enough that click breaks no line.
 _WIDTH = 100_000

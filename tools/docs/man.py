@@ -24,7 +24,7 @@ from tools.docs import CHECKOUT, Generated, commands, errors, roff
 from tools.docs.commands import Command, Option
 
 MAN = CHECKOUT / "man"
-PAGES = ("cyrusquota-export.8", "cyrusquota.1")
+PAGES = ("cyrusquota-export.8", "cyrusquota-mirror.8", "cyrusquota.1")
 
 _PLACE = re.compile(r"@(?P<what>[A-Z]+(?: (?:OPTIONS|STATUS))?)(?: (?P<of>.+))?@")
 _DATED = re.compile(r"^## .* - (?P<date>\d{4}-\d\d-\d\d)$", re.MULTILINE)
