@@ -27,7 +27,7 @@ from cyrusquota.cli.option_types import Seconds, file_names, size_given
 from cyrusquota.cli.options import Options, RawOptions, source_options
 from cyrusquota.cli.progress import progress
 from cyrusquota.cli.run import advised, complain, run
-from cyrusquota.errors import OptionError, count_of
+from cyrusquota.errors import ConfigError, OptionError, count_of
 from cyrusquota.maps import KeyForm
 from cyrusquota.maps.header import MapHeader
 from cyrusquota.maps.status import OVER
@@ -35,6 +35,7 @@ from cyrusquota.maps.values import MapValues
 from cyrusquota.publish.guard import Change, Guard, Limits
 from cyrusquota.publish.map_publisher import MapPublisher
 from cyrusquota.publish.privileges import reading_as
+from cyrusquota.site.role import elsewhere
 from cyrusquota.verdicts.selection import evaluate
 
 _LIMITS = Limits()
@@ -158,10 +159,13 @@ def export(
 
         store = None if engine.store is None else Store(engine.opened(), engine.store)
         local = None if output is None else publisher
-        Service(raw.load(waits=True), map_options, local, command, store).run(poll, verbose)
+        options = raw.load(waits=True)
+        _check_role(raw, options, is_told=True, publishes=store is not None)
+        Service(options, map_options, local, command, store).run(poll, verbose)
         return
     guard = Guard(publisher.summarize, map_options.limits, accept_change)
     options = raw.load()
+    _check_role(raw, options, is_told=dry_run or verbose)
     builder = _MapBuilder(options, map_options)
     if dry_run:
         old = None if output is None else publisher.in_place()
@@ -205,6 +209,24 @@ def _check_follow(
     context = click.get_current_context()
     if context.get_parameter_source("engine") is ParameterSource.COMMANDLINE and not engine.store:
         raise OptionError("--engine needs --store with the name of the store that is published")
+
+
+def _check_role(
+    raw: RawOptions, options: Options, *, is_told: bool, publishes: bool = False
+) -> None:
+    """Warn on a frontend, which has no quotas, and where `is_told`, on a replica, which has copies.
+
+    Raises `ConfigError` where either would publish: a replica would take the store from its master.
+    """
+    if options.conf is None or raw.db is not None or raw.is_stream:
+        return
+    with reading_as(options.user):
+        reason = elsewhere(options.conf, options.site, with_replicas=is_told)
+    if reason is None:
+        return
+    if publishes:
+        raise ConfigError(f"--store: {reason}")
+    options.problems.warn(reason)
 
 
 @attrs.define

@@ -16,7 +16,8 @@ import attrs
 _LONGEST = 1 << 20
 _ENTRY = re.compile(r"\s*(?P<name>[A-Za-z0-9]+)\s+(?P<arguments>.*)", re.DOTALL)
 _COMMAND = re.compile(r"(?:^|\s)cmd=(?:\"(?P<quoted>[^\"]*)\"|(?P<word>\S+))")
-_SECTION = re.compile(r"\s*services(?![A-Za-z0-9])", re.IGNORECASE)
+_SERVICES = re.compile(r"\s*services(?![A-Za-z0-9])", re.IGNORECASE)
+_ANY_SECTION = re.compile(r"\s*[A-Za-z0-9]")
 
 
 @attrs.frozen
@@ -29,17 +30,8 @@ class Service:
 
 def lmtpd_services(path: str) -> list[Service]:
     """Return the lmtpd services of the cyrus.conf at `path`; none where it cannot be read."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    except (OSError, ValueError):
-        return []
-    with open(descriptor, "rb") as file:
-        try:
-            text = file.read(_LONGEST).decode("utf-8", "surrogateescape")
-        except OSError:
-            return []
     found = []
-    for name, command in _entries(text):
+    for name, command in _entries(_text(path), _SERVICES):
         # The master divides it at blanks, whatever is quoted, and takes only `-C FILE`.
         words = command.split()
         if words and os.path.basename(words[0]) == "lmtpd":
@@ -48,8 +40,27 @@ def lmtpd_services(path: str) -> list[Service]:
     return found
 
 
-def _entries(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the name and the command of each entry of the section SERVICES."""
+def programs(path: str) -> frozenset[str]:
+    """Return the names of all programs that the cyrus.conf at `path` starts; none as above."""
+    commands = (command.split() for _, command in _entries(_text(path), _ANY_SECTION))
+    return frozenset(os.path.basename(words[0]) for words in commands if words)
+
+
+def _text(path: str) -> str:
+    """Return the text of a cyrus.conf, empty where it cannot be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except (OSError, ValueError):
+        return ""
+    with open(descriptor, "rb") as file:
+        try:
+            return file.read(_LONGEST).decode("utf-8", "surrogateescape")
+        except OSError:
+            return ""
+
+
+def _entries(text: str, section: re.Pattern[str]) -> Iterator[tuple[str, str]]:
+    """Yield the name and the command of each entry of the sections that match `section`."""
     level, within = 0, False
     for raw in text.split("\n"):
         line = raw.partition("#")[0]
@@ -59,5 +70,5 @@ def _entries(text: str) -> Iterator[tuple[str, str]]:
             if entry is not None and command is not None:
                 yield entry["name"], command["quoted"] or command["word"] or ""
         elif level == 0:
-            within = _SECTION.match(line) is not None
+            within = section.match(line) is not None
         level += line.count("{") - line.count("}")
