@@ -1,7 +1,7 @@
-"""The `__main__.py` of cyrusquota.pyz, which is both programs: its file name decides.
+"""The `__main__.py` of cyrusquota.pyz, which is all programs: its file name decides.
 
-As `cyrusquota-export` (a link or a copy) it is that program. With any other name it is `cyrusquota`
-with one more command, `export`.
+As `cyrusquota-export` or `cyrusquota-mirror` (a link or a copy) it is that program. With any other
+name it is `cyrusquota` with two more commands, `export` and `mirror`.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from typing import NoReturn
 
 from cyrusquota.cli.export import export
 from cyrusquota.cli.main import cyrusquota
+from cyrusquota.cli.mirror import mirror
 from cyrusquota.cli.run import run
 
 
 def main() -> NoReturn:
     name = os.path.basename(sys.argv[0])
-    if name.startswith("cyrusquota-export"):
-        run(export, name)
-    cyrusquota.add_command(export)
+    for command in (export, mirror):
+        if name.startswith(f"cyrusquota-{command.name}"):
+            run(command, name)
+        cyrusquota.add_command(command)
     run(cyrusquota, name)
 
 

@@ -235,7 +235,9 @@ def command_again(option: str, value: str) -> str:
     given: Iterable[str] = arguments(context)
     # A follower takes no --accept-change.
     if "--follow" in given:
-        given = _without("--poll", (word for word in given if word != "--follow"))
+        given = (word for word in given if word != "--follow")
+        for needs_follow in ("--poll", "--engine", "--store"):
+            given = _without(needs_follow, given)
     return shlex.join([*_names(context), *_without(option, given), option, value])
 
 

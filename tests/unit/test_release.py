@@ -9,9 +9,11 @@ import pytest
 
 from cyrusquota import __version__
 from cyrusquota.cli.export import export
+from cyrusquota.cli.mirror import mirror
 
 PROJECT = Path(__file__).resolve().parents[2]
-COMMAND = re.compile(r"cyrusquota-export (--settings /etc/cyrusquota.conf.*)")
+COMMAND = re.compile(r"cyrusquota-(export|mirror) (--settings /etc/cyrusquota.conf.*)")
+COMMANDS = {"export": export, "mirror": mirror}
 
 
 def test_the_debian_package_has_the_version_of_the_program() -> None:
@@ -24,14 +26,15 @@ def test_the_debian_package_has_the_version_of_the_program() -> None:
     [
         "systemd/cyrusquota.service",
         "systemd/cyrusquota-export.service",
+        "systemd/cyrusquota-mirror.service",
         "debian/cyrusquota.cron.d",
     ],
 )
 def test_what_starts_it_gives_options_that_it_has(file: str) -> None:
     found = COMMAND.findall((PROJECT / file).read_text())
     assert found
-    for options in found:
+    for name, options in found:
         words = options.replace("/etc/cyrusquota.conf", f"{PROJECT}/cyrusquota.conf").split()
-        params = export.make_context("cyrusquota-export", words).params
+        params = COMMANDS[name].make_context(f"cyrusquota-{name}", words).params
         assert params["output"] == "/var/lib/cyrusquota/overquota"
-        assert params["follow"] == ("cyrusquota.service" in file)
+        assert params.get("follow", False) == ("cyrusquota.service" in file)
