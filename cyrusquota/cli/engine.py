@@ -65,10 +65,9 @@ def engine(
     from cyrusquota.engine import functions
 
     if backend is not None:
-        lines = functions.acl_backend(name or f"backend-{backend}", backend)
+        line = functions.backend_rights(name or f"backend-{backend}", backend)
     elif mirror:
-        lines = functions.acl_mirror(name or "mirror")
+        line = functions.mirror_rights(name or "mirror")
     else:
-        lines = functions.acl_admin(name or "quota-admin")
-    for line in lines:
-        click.echo(line)
+        line = functions.administrator_rights(name or "quota-admin")
+    click.echo(line)

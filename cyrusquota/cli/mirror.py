@@ -142,7 +142,7 @@ class Mirroring:
             limits=map_options.limits,
             clock=clock,
         )
-        self._pace = MapPace(notices, clock)
+        self._pace = MapPace(notices, clock, protocol.LAPSE / 2)
         self._has_sizes = _compares_sizes(map_options.values.format)
 
     @property

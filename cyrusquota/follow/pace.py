@@ -23,6 +23,7 @@ class MapPace:
 
     notices: Notices
     clock: Callable[[], float] = time.monotonic
+    renew: float = RENEW
     _version: object = None
     _put_at: float = float("-inf")
     _not_before: float = float("-inf")
@@ -42,7 +43,7 @@ class MapPace:
         """Put the map `version` in place by `put`, which raises what `Claim.put` does, if due."""
         now = self.clock()
         since = now - self._put_at
-        is_due = since >= DEBOUNCE and (since >= RENEW or not self.has_put(version))
+        is_due = since >= DEBOUNCE and (since >= self.renew or not self.has_put(version))
         if now < self._not_before or not is_due:
             return
         self._not_before = now + RETRY
