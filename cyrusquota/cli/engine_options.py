@@ -15,6 +15,7 @@ import click
 from cyrusquota.cli import settings
 from cyrusquota.cli.command import Heading, Option, under
 from cyrusquota.cli.option_types import file_names
+from cyrusquota.engine.address import Address, EngineConfig
 from cyrusquota.engine.interface import Engine
 from cyrusquota.engine.protocol import check_store_name
 from cyrusquota.errors import OptionError
@@ -113,10 +114,10 @@ class EngineOptions:
                 "expected the engine that hosts share; name it with --engine URL, or as url in"
                 " [engine] of the settings file"
             )
-        from cyrusquota.engine.redis import EngineConfig, RedisEngine
+        from cyrusquota.engine.redis import RedisEngine
 
-        config = EngineConfig(self.url, **self.values)
-        config.check()
+        config = EngineConfig(Address.of(self.url), **self.values)
+        config.check_files()
         return RedisEngine(config)
 
 
