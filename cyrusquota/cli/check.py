@@ -23,7 +23,7 @@ from cyrusquota.verdicts.policies import Reserve
 
 _NAME = "CYRUSQUOTA"
 #: What can be given a range, with its unit.
-_MEASURES = {
+MEASURES = {
     "over": "",
     "over_percent": "%",
     "near": "",
@@ -31,8 +31,15 @@ _MEASURES = {
     "map_entries": "",
     "held_back": "",
     "problems": "",
+    "stores": "",
+    "stores_missing": "",
+    "stores_doubted": "",
+    "claimed_twice": "",
 }
 _MAP_MEASURES = ("map_age", "map_entries", "held_back")
+_STORE_MEASURES = ("stores", "stores_missing", "stores_doubted", "claimed_twice")
+#: Those of --mirror.
+MIRROR_MEASURES = ("map_age", "map_entries", *_STORE_MEASURES)
 _DEFAULT_WARNINGS = {"problems": Range.of("0"), "held_back": Range.of("0")}
 _DEFAULT_CRITICALS = {"map_age": Range.of(str(DEFAULT_MAX_AGE))}
 
@@ -66,7 +73,7 @@ class Plugin(Command):
             return _unknown(ctx, f"internal error, please report it: {what}")
 
 
-def _answer(state: PluginStatus, printed: str) -> int:
+def answer(state: PluginStatus, printed: str) -> int:
     """Print what the plugin has to say, and return the exit status."""
     try:
         sys.stdout.write(f"{printed}\n")
@@ -85,11 +92,11 @@ def _unknown(context: click.Context, text: str) -> int:
     words = arguments(context)
     asked = "--format=json" in words or ("--format", "json") in zip(words, words[1:])
     if context.params.get("form", "json" if asked else "text") == "json":
-        return _answer(state, _as_json(state, text, ()))
-    return _answer(state, line(_NAME, state, text))
+        return answer(state, as_json(state, text, ()))
+    return answer(state, line(_NAME, state, text))
 
 
-def _as_json(state: PluginStatus, text: str, figures: Iterable[PerformanceData]) -> str:
+def as_json(state: PluginStatus, text: str, figures: Iterable[PerformanceData]) -> str:
     measures = {
         one.label: {
             "value": one.value,
@@ -112,8 +119,8 @@ def _ranges(
     option, ranges = parameter.opts[0], {}
     for text in given:
         name, _, span = text.rpartition("=")
-        if (name or "over") not in _MEASURES:
-            names = ", ".join(_MEASURES)
+        if (name or "over") not in MEASURES:
+            names = ", ".join(MEASURES)
             raise OptionError(f"{option}: unknown measure {printable(name)!r}; choose from {names}")
         try:
             ranges[name or "over"] = Range.of(span)
@@ -155,6 +162,12 @@ def _ranges(
     help="Check no map: there is none on this host.",
 )
 @comparison_options
+@_map(
+    "--mirror",
+    is_flag=True,
+    help="Check the map of cyrusquota-mirror, and the stores it comes from, instead of quotas; for"
+    " an MX without Cyrus.",
+)
 @_alerts(
     "-w",
     "--warning",
@@ -183,6 +196,7 @@ def check(
     map_path: str,
     no_map: bool,
     map_options: MapOptions,
+    mirror: bool,
     warnings: dict[str, Range],
     criticals: dict[str, Range],
 ) -> int:
@@ -200,6 +214,14 @@ def check(
     held_back     1 if the next map would be held back, until an administrator
                   accepts it; otherwise 0
     problems      problems met while reading, mostly unreadable records
+
+    With --mirror they are map_age (critical above 300 seconds), map_entries, and:
+
+    \b
+    stores          stores that are written
+    stores_missing  stores that were there or are expected, and are not written (critical above 0)
+    stores_doubted  stores whose last change is not believed (warning above 0)
+    claimed_twice   users in more than one store; while a user moves, that is normal
     """
     asked = warnings.keys() | criticals.keys()
     if "near" in asked and raw.reserve == Reserve():
@@ -207,6 +229,16 @@ def check(
     about_map = asked.intersection(_MAP_MEASURES)
     if no_map and about_map:
         raise OptionError(f"the measure {min(about_map)} needs the map; leave out --no-map")
+    own = set(MIRROR_MEASURES) if mirror else set(MEASURES) - set(_STORE_MEASURES)
+    for name in sorted(asked - own):
+        verb = "has no meaning with" if mirror else "needs"
+        raise OptionError(
+            f"the measure {name} {verb} --mirror; choose from {', '.join(sorted(own))}"
+        )
+    if mirror:
+        from cyrusquota.cli import check_mirror
+
+        return check_mirror.check(map_path, warnings, criticals, form)
     options = raw.load()
     result = scan(options, map_options.values.effective_reserve)
     found, missing, held_back = None, "", None
@@ -245,8 +277,8 @@ class _Report:
             figures += [self._figure(name, None) for name in _MAP_MEASURES]
         state, text = max(statuses), ", ".join(self._parts(measured))
         if form == "json":
-            return _answer(state, _as_json(state, text, figures))
-        return _answer(state, line(_NAME, state, text, figures))
+            return answer(state, as_json(state, text, figures))
+        return answer(state, line(_NAME, state, text, figures))
 
     def _measured(self) -> Iterator[tuple[str, float]]:
         result = self.result
@@ -272,7 +304,7 @@ class _Report:
             yield f"critical: {self.missing}"
         age = measured.get("map_age")
         if age is not None:
-            yield _age(int(age)) + self._reasons(measured, "map_age")
+            yield age_text(int(age)) + self._reasons(measured, "map_age")
             reasons = self._reasons(measured, "map_entries")
             if reasons:
                 yield f"entries in the map: {measured['map_entries']}{reasons}"
@@ -298,7 +330,7 @@ class _Report:
         most = {"over": users, "near": users, "over_percent": 100, "held_back": 1}
         least = None if name == "map_age" else 0
         return PerformanceData(
-            name, value, _MEASURES[name], self.thresholds[name], least, most.get(name)
+            name, value, MEASURES[name], self.thresholds[name], least, most.get(name)
         )
 
 
@@ -308,13 +340,13 @@ def _thresholds(
     """Return the thresholds of every measure: those that were given, or the default."""
     warnings = {**_DEFAULT_WARNINGS, **warnings}
     criticals = {**_DEFAULT_CRITICALS, **criticals}
-    return {name: Thresholds(warnings.get(name), criticals.get(name)) for name in _MEASURES}
+    return {name: Thresholds(warnings.get(name), criticals.get(name)) for name in MEASURES}
 
 
 _UNITS = ((172_800, 86_400, "days"), (7200, 3600, "h"), (120, 60, "min"))
 
 
-def _age(seconds: int) -> str:
+def age_text(seconds: int) -> str:
     if seconds < 0:
         return f"map from the future, by {_duration(-seconds)}: check the clock"
     return f"map {_duration(seconds)} old"

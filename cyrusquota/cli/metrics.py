@@ -49,6 +49,12 @@ _map, _written = under(Heading.MAP), under(Heading.WRITTEN)
     ),
 )
 @source_options
+@_map(
+    "--mirror",
+    is_flag=True,
+    help="Write the state of the map of cyrusquota-mirror and of the stores it comes from, instead"
+    " of quotas; for an MX without Cyrus.",
+)
 @_written(
     "-o",
     "--output",
@@ -80,6 +86,7 @@ _map, _written = under(Heading.MAP), under(Heading.WRITTEN)
 @comparison_options
 def metrics(
     raw: RawOptions,
+    mirror: bool,
     output: Optional[str],
     follow_links: bool,
     per_user: bool,
@@ -104,7 +111,10 @@ def metrics(
     except MapError as error:
         map_problem = error
     try:
-        written = list(_metrics(raw, map_options, found, near, per_user))
+        if mirror:
+            written = list(_of_mirror(map_path, found))
+        else:
+            written = list(_metrics(raw, map_options, found, near, per_user))
     except Exception:
         with contextlib.suppress(CyrusQuotaError, OSError):
             last = _last_success(output, follow_links)
@@ -117,6 +127,16 @@ def metrics(
     _put(written, output, follow_links)
     if map_problem is not None:
         raise map_problem
+
+
+def _of_mirror(map_path: str, found: Optional[InstalledMap]) -> Iterator[Metric]:
+    from cyrusquota.cli import store_metrics
+    from cyrusquota.engine import report
+
+    seen = report.load(report.place(map_path))
+    yield from metric.of_run(True, round(time.time(), 3), version=__version__)
+    yield from metric.of_map(found)
+    yield from store_metrics.of_stores(seen)
 
 
 def _metrics(

@@ -25,10 +25,10 @@ from cyrusquota.cli.option_types import file_names
 from cyrusquota.cli.run import complain, run
 from cyrusquota.cli.service import ServiceMap
 from cyrusquota.cyrus.names import Recipient
-from cyrusquota.engine import protocol
+from cyrusquota.engine import protocol, report
 from cyrusquota.engine.interface import Engine
 from cyrusquota.engine.mirror import GROWTH, Mirror
-from cyrusquota.errors import OptionError, count_of
+from cyrusquota.errors import CyrusQuotaError, OptionError, count_of
 from cyrusquota.follow import FollowPublisher, MapEntries, Notices
 from cyrusquota.follow.pace import MapPace
 from cyrusquota.maps import Entry, Format, KeyForm
@@ -132,6 +132,10 @@ class Mirroring:
     ) -> None:
         self._engine = engine
         self._map = in_place
+        self._notices = notices
+        self._clock = clock
+        self._reported: tuple[object, ...] = ()
+        self._reported_at = float("-inf")
         self._map_options = map_options
         self._entries = MapEntries(self._entries_of, map_options.values.format.row)
         self._mirror = Mirror(
@@ -161,7 +165,24 @@ class Mirroring:
             # Without a sign of life the map gets old.
             self._pace.step(version, lambda: self._map.put(self._put))
         self._map.command.step()
+        self._report_if_due()
         return seconds
+
+    def _report_if_due(self) -> None:
+        """Tell monitoring on this host how the stores are: at once after a change, or again."""
+        found = report.made(self._engine.name, self._mirror)
+        states = tuple((one.store, one.state, one.is_doubted) for one in found.stores)
+        now = self._clock()
+        if states == self._reported and now - self._reported_at < protocol.LAPSE / 2:
+            return
+        self._reported, self._reported_at = states, now
+        maps = self._map.publisher.maps
+        try:
+            publish.publish(report.place(maps.path), found.content(), maps.ownership)
+        except CyrusQuotaError as error:
+            self._notices.wrong("report", str(error))
+        else:
+            self._notices.right("report")
 
     def fds(self) -> list[int]:
         return []

@@ -14,7 +14,10 @@ from cyrusquota.cli.map_options import MapOptions
 from cyrusquota.cli.mirror import Mirroring
 from cyrusquota.cli.on_change import ChangeCommand
 from cyrusquota.cli.service import ServiceMap
+from cyrusquota.engine import report
 from cyrusquota.engine.publisher import StorePublisher
+from cyrusquota.engine.report import MirrorReport, StoreReport
+from cyrusquota.errors import ForeignMap
 from cyrusquota.follow import FollowPublisher, Notices
 from cyrusquota.maps import FORMATS, KeyForm
 from cyrusquota.maps.installed import installed_map
@@ -198,3 +201,76 @@ def test_a_store_that_never_comes_is_not_waited_for(hosts: Hosts) -> None:
     hosts.run(20)
     assert hosts.keys() == {b"jane@a.org"}
     assert "store gone" in hosts.said[0]
+
+
+# The report for others on the host
+
+
+def _states(hosts: Hosts) -> dict[str, str]:
+    found = report.load(report.place(hosts.path))
+    return {store.store: store.state for store in found.stores}
+
+
+def test_others_on_the_host_see_each_store(hosts: Hosts) -> None:
+    hosts.publish("store1", {b"jane@a.org": OVER, b"max@a.org": OVER})
+    hosts.publish("store2", {b"max@a.org": OVER})
+    hosts.mirror(expect=("store1", "store3"))
+    hosts.run(70)
+    assert _states(hosts) == {"store1": "fresh", "store2": "fresh", "store3": "missing"}
+    found = report.load(report.place(hosts.path))
+    first, _, last = found.stores
+    assert (found.engine, found.claimed_twice, found.is_current) == ("simulated:", 1, True)
+    assert (first.entries, first.publisher, first.expected) == (2, "store1:1", True)
+    assert first.silence is not None and first.silence <= 10
+    assert (last.entries, last.silence, last.problem) == (
+        0,
+        None,
+        "is not there; nobody has published it",
+    )
+    del hosts.publishers["store2"]
+    hosts.run(80)
+    assert _states(hosts)["store2"] == "lapsed"
+
+
+def test_it_is_renewed_although_nothing_changes(hosts: Hosts) -> None:
+    hosts.mirror()
+    hosts.run(2)
+    path = Path(report.place(hosts.path))
+    path.unlink()
+    hosts.run(40)
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        b"\xff",
+        b'{"version": 2, "engine": "", "written": 1, "claimed_twice": 0, "stores": []}',
+        b'{"version": 1, "engine": "", "written": "x", "claimed_twice": 0, "stores": []}',
+        b'{"version": 1, "engine": "", "written": 1, "claimed_twice": 0, "stores": [1]}',
+        b'{"version": 1, "engine": "", "written": 1, "claimed_twice": 0, "stores": [{}]}',
+        b'{"version": 1, "engine": "", "written": 1, "claimed_twice": Infinity, "stores": []}',
+        b"[" * 100_000,
+    ],
+)
+def test_any_other_file_is_no_report(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "report").write_bytes(content)
+    with pytest.raises(ForeignMap, match="expected the report of a mirror"):
+        report.load(tmp_path / "report")
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    stores = [
+        StoreReport("a", "fresh", True, 1.5, 3, "be:1", None),
+        StoreReport("b", "missing", False, None, 0, None, "is not there"),
+    ]
+    wanted = MirrorReport("redis://host", 1790000000.25, 2, stores)
+    (tmp_path / "report").write_bytes(wanted.content())
+    found = report.load(tmp_path / "report")
+    assert found == wanted
+    assert found.age(1790000010.25) == 10
+    assert not found.is_current
