@@ -30,7 +30,7 @@ _FENCED = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE 
 #: A command of ours where a shell takes one to begin, up to where it takes it to end.
 _COMMAND = re.compile(
     r"(?:^|(?<=[|&:;] )|(?<=\*  )|(?<=sbin/))"
-    r"(?P<line>cyrusquota(?:-export)?(?: [^\n|;&>]*)?)(?=$|[|;&>\n])"
+    r"(?P<line>cyrusquota(?:-export|-mirror)?(?: [^\n|;&>]*)?)(?=$|[|;&>\n])"
 )
 #: What a shell, or a reader, drops.
 _REST = re.compile(r"\s+(?:#|\.\.\.).*$")
