@@ -219,9 +219,12 @@ def check(
 
     \b
     stores          stores that are written
-    stores_missing  stores that were there or are expected, and are not written (critical above 0)
-    stores_doubted  stores whose last change is not believed (warning above 0)
-    claimed_twice   users in more than one store; while a user moves, that is normal
+    stores_missing  stores that are expected or were there, and are not written
+    stores_doubted  stores whose last change is not believed
+    claimed_twice   users in more than one store, which is normal during a move
+
+    A store that is missing is critical, one that is doubted a warning, unless a
+    range says otherwise.
     """
     asked = warnings.keys() | criticals.keys()
     if "near" in asked and raw.reserve == Reserve():

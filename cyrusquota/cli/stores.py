@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Iterable, Mapping, Optional, Sequence
 
+import attrs
 import click
 
 from cyrusquota.cli.command import Command, Example, Heading, under
@@ -125,18 +126,19 @@ def _no_such_store(engine: Engine, name: str) -> OptionError:
 
 def _show(engine: Engine, expect: Iterable[str], seconds: float, form: str) -> None:
     found = watch.watched(engine, watch.names(engine, expect), seconds)
-    claimed = watch.claimed(engine, [one.name for one in found if one.status is not None])
+    claims = watch.claims(engine, [one.name for one in found if one.status is not None])
+    found = [attrs.evolve(one, problem=claims.problems.get(one.name, one.problem)) for one in found]
     if form == "json":
-        click.echo(json_text(_object(engine.name, seconds, found, claimed)))
+        click.echo(json_text(_object(engine.name, seconds, found, claims.by_key)))
         return
     for line in Table(_COLUMNS).lines([_row(one) for one in found]):
         click.echo(line.rstrip())
     for one in found:
         if one.problem:
             click.echo(printable(one.problem))
-    if claimed:
-        click.echo(f"{count_of(len(claimed), 'user')} in more than one store:")
-    for key, names in [*claimed.items()][:MAX_NAMES]:
+    if claims.by_key:
+        click.echo(f"{count_of(len(claims.by_key), 'user')} in more than one store:")
+    for key, names in [*claims.by_key.items()][:MAX_NAMES]:
         click.echo(f"  {printable(key)}: {', '.join(names)}")
 
 

@@ -7,13 +7,13 @@ is that its stamp rises: a publisher writes every `BEAT` seconds at least.
 from __future__ import annotations
 
 import time
-from typing import Callable, Iterable, Mapping, Optional
+from typing import Callable, Iterable, Mapping, Optional, Sequence
 
 import attrs
 
 from cyrusquota.engine.interface import Engine, StoreNews
 from cyrusquota.engine.protocol import BEAT, NO_STAMP, Stamp, StoreStatus
-from cyrusquota.errors import CyrusQuotaError
+from cyrusquota.errors import EngineError
 
 #: Seconds: how long to watch, so that a beat is not missed by a little; and between two looks.
 WATCHED, LOOK = BEAT + 2.0, 0.25
@@ -23,8 +23,8 @@ WATCHED, LOOK = BEAT + 2.0, 0.25
 class WatchedStore:
     """What was seen of a store.
 
-    `status` is None where it is not there or cannot be read; `problem` says why then. `is_written`
-    says that somebody wrote to it meanwhile.
+    `status` is None where it is not there or makes no sense; `problem` says why it cannot be read.
+    `is_written` says that somebody wrote to it meanwhile.
     """
 
     name: str
@@ -35,8 +35,10 @@ class WatchedStore:
     @property
     def state(self) -> str:
         """`fresh`, `silent` (nobody writes), `missing` or `unreadable`."""
+        if self.problem:
+            return "unreadable"
         if self.status is None:
-            return "unreadable" if self.problem else "missing"
+            return "missing"
         return "fresh" if self.is_written else "silent"
 
 
@@ -88,17 +90,31 @@ def _seen(before: WatchedStore, news: StoreNews, first: dict[str, Stamp]) -> Wat
     return WatchedStore(name, news.status, is_written=stamp > first.setdefault(name, stamp))
 
 
-def claimed(engine: Engine, stores: Iterable[str]) -> dict[bytes, list[str]]:
-    """Return the users whom more than one of these stores lists, each with their names.
+@attrs.frozen
+class Claims:
+    """Who is in more than one store: the names of the stores by key.
 
-    Stores that cannot be read are left out.
+    `problems` has the stores whose entries cannot be read or do not agree with their digest.
     """
+
+    by_key: Mapping[bytes, Sequence[str]]
+    problems: Mapping[str, str]
+
+
+def claims(engine: Engine, stores: Iterable[str]) -> Claims:
+    """Return who is in more than one of these stores."""
     by_key: dict[bytes, list[str]] = {}
+    problems: dict[str, str] = {}
     for name in stores:
         try:
             content = engine.read(name)
-        except CyrusQuotaError:
+        except EngineError as error:
+            problems[name] = str(error)
             continue
+        problem = None if content is None else content.problem(name)
+        if problem is not None:
+            problems[name] = str(problem)
         for key in () if content is None else content.entries:
             by_key.setdefault(key, []).append(name)
-    return {key: names for key, names in sorted(by_key.items()) if len(names) > 1}
+    twice = {key: names for key, names in sorted(by_key.items()) if len(names) > 1}
+    return Claims(twice, problems)

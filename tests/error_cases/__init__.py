@@ -16,6 +16,7 @@ from tests.error_cases import (
     other_commands,
     records,
     settings_file,
+    several_hosts,
     sources,
 )
 from tests.error_cases.case import ErrorCase, ErrorResult
@@ -31,10 +32,14 @@ CASES: tuple[ErrorCase, ...] = (
     *map_file.CASES,
     *other_commands.CASES,
     *settings_file.CASES,
+    *several_hosts.CASES,
 )
 
 #: Places that no command line reaches, and why.
 UNREACHABLE: dict[str, str] = {
+    "engine/protocol.py: gone": "like `a store that is not there`; only a mirror meets it",
+    "engine/redis.py: RedisEngine.read (2)": "half a million entries: see tests/unit",
+    "engine/redis_errors.py: _tls_error": "a wrong certificate: see tests/integration",
     "cli/options.py: _stream": "standard input that is closed: see tests/unit/test_cli.py",
     "maps/installed.py: _read (4)": "a NUL byte, which no argument of a command can have",
     "cyrusdb/skiplist/reader.py: Skiplist._report_doubts": "like a bad checksum of twoskip",

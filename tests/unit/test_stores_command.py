@@ -143,5 +143,13 @@ def test_who_is_in_several_stores_is_told_once() -> None:
     stores = {name: _store(name, b"jane@", b"joe@") for name in "abc"}
     del stores["a"].entries[b"joe@"]
     stores["b"].entries[b"jane@"] = NEAR
-    found = watch.claimed(SimulatedEngine(Server(stores)), ["a", "b", "c", "gone"])
-    assert found == {b"jane@": ["a", "b", "c"], b"joe@": ["b", "c"]}
+    found = watch.claims(SimulatedEngine(Server(stores)), ["a", "b", "c", "gone"])
+    assert found.by_key == {b"jane@": ["a", "b", "c"], b"joe@": ["b", "c"]}
+    assert sorted(found.problems) == ["a", "b"]
+
+
+def test_entries_that_somebody_else_has_changed_are_noticed(run: Run, engine: Written) -> None:
+    engine.server.stores["store2"].entries[b"sue@"] = OVER
+    shown = run("stores", "--watch", "0.05").out.splitlines()
+    assert shown[2].startswith("store2  unreadable")
+    assert shown[3].startswith("store store2: its 3 entries do not agree with their number")
