@@ -9,6 +9,7 @@ from typing import Any, Iterable, Iterator, Mapping, Optional
 import attrs
 import click
 
+from cyrusquota.cli import settings
 from cyrusquota.cli.command import Command, Example, Heading, arguments, under
 from cyrusquota.cli.json_format import format_option, json_text
 from cyrusquota.cli.map_options import MapOptions, comparison_options
@@ -241,7 +242,8 @@ def check(
     if mirror:
         from cyrusquota.cli import check_mirror
 
-        return check_mirror.check(map_path, warnings, criticals, form)
+        path = settings.mirrored(click.get_current_context(), "map_path")
+        return check_mirror.check(path, warnings, criticals, form)
     options = raw.load()
     result = scan(options, map_options.values.effective_reserve)
     found, missing, held_back = None, "", None

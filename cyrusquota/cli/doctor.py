@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import socket
 import textwrap
 from collections import Counter
 from pathlib import Path
-from typing import Any, Iterator, Optional, Sequence
+from typing import Any, Iterable, Iterator, Optional, Sequence
 
+import attrs
 import click
 
 from cyrusquota import doctor
 from cyrusquota.cli import settings
 from cyrusquota.cli.command import Command, Example, Heading, under
+from cyrusquota.cli.engine_options import EngineOptions, engine_options
 from cyrusquota.cli.exim_options import exim_options
 from cyrusquota.cli.json_format import format_option, json_text
 from cyrusquota.cli.option_types import file_names
 from cyrusquota.cli.terminal import Terminal, terminal
 from cyrusquota.cyrus import imapdconf
-from cyrusquota.doctor import Finding, Host, Severity
-from cyrusquota.errors import count_of, printable
+from cyrusquota.doctor import Finding, Host, Severity, SharedEngine
+from cyrusquota.doctor.kinds import MAP_KINDS
+from cyrusquota.doctor.kinds_exim import SCHEDULE_KINDS
+from cyrusquota.engine import protocol
+from cyrusquota.errors import CyrusQuotaError, count_of, printable
 from cyrusquota.mta.exim import Exim
+from cyrusquota.site.role import elsewhere
+from cyrusquota.site.site import Site
 
 #: Exists while systemd is the init of this machine (sd_booted(3)).
 _SYSTEMD = "/run/systemd/system"
@@ -60,6 +69,12 @@ _how = under(Heading.RUN)
     help="The domain to ask Exim about, for users whose domain is not known.  [default: Exim's"
     " qualify_recipient]",
 )
+@under(Heading.MAP)(
+    "--mirror",
+    is_flag=True,
+    help="Check an MX without Cyrus, where cyrusquota-mirror writes the map.",
+)
+@engine_options(with_store=True)
 @_how(
     "--root",
     metavar="DIR",
@@ -76,6 +91,8 @@ def examine(
     path: Optional[str],
     mta: Optional[Exim],
     domain: Optional[str],
+    mirror: bool,
+    engine: EngineOptions,
     root: str,
     form: str,
     quiet: bool,
@@ -93,7 +110,15 @@ def examine(
     systemctl = shutil.which("systemctl", path="/usr/bin:/bin") if runs_systemd else None
     output = settings.exported(click.get_current_context())
     host = Host(config, path, mta, domain, Path(root), systemctl, service, output)
-    findings = doctor.examine(host)
+    shared = _shared(engine, host)
+    if mirror:
+        path = settings.mirrored(click.get_current_context(), "path")
+        findings = list(doctor.examine_mx(attrs.evolve(host, map=path), shared))
+    else:
+        findings = doctor.examine(host)
+        if engine.store is not None:
+            keeps_map = path is not None or output is not None
+            findings = [*_but_the_map(findings, keeps_map), *doctor.engine.examine(shared)]
     shown = [one for one in findings if not quiet or one.severity.exit_status]
     worst = doctor.worst(findings)
     if form == "json":
@@ -105,6 +130,32 @@ def examine(
         if not quiet:
             click.echo(_summary(findings))
     return worst.exit_status
+
+
+def _but_the_map(findings: Iterable[Finding], keeps_map: bool) -> Iterator[Finding]:
+    """Yield the findings; on a host that only publishes, none about a map and who writes it."""
+    kinds = () if keeps_map else (*MAP_KINDS, *SCHEDULE_KINDS)
+    return (one for one in findings if one.kind not in kinds)
+
+
+def _shared(engine: EngineOptions, host: Host) -> SharedEngine:
+    """Return what there is to check about several hosts."""
+    file = settings.applied(click.get_current_context()).file
+    found = () if file is None else file.sections.get(settings.MIRROR, ())
+    expect = next((one.text for one in found if one.key == "expect"), "")
+    reason = None
+    if engine.store is not None:
+        with contextlib.suppress(CyrusQuotaError):
+            conf = imapdconf.load(host.config, host.service)
+            reason = elsewhere(conf, Site.from_config(conf))
+    return SharedEngine(
+        engine.opened,
+        engine.store,
+        [name.strip() for name in expect.split(",") if name.strip()],
+        elsewhere=reason,
+        is_plain=bool(engine.values.get("plaintext_over_network")),
+        hostname=protocol.holder_name(socket.gethostname(), "").rpartition(":")[0],
+    )
 
 
 def _object(one: Finding) -> dict[str, Any]:

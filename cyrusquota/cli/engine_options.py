@@ -7,7 +7,7 @@ host can read.
 from __future__ import annotations
 
 import functools
-from typing import Any, Callable, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional
 
 import attrs
 import click
@@ -16,9 +16,11 @@ from cyrusquota.cli import settings
 from cyrusquota.cli.command import Heading, Option, under
 from cyrusquota.cli.option_types import file_names
 from cyrusquota.engine.address import Address, EngineConfig
-from cyrusquota.engine.interface import Engine
 from cyrusquota.engine.protocol import check_store_name
 from cyrusquota.errors import OptionError
+
+if TYPE_CHECKING:
+    from cyrusquota.engine.redis import RedisEngine
 
 _URL_HELP = (
     "The engine that hosts share: redis://HOST[:PORT][/DB], rediss:// for TLS, unix:PATH, or"
@@ -104,7 +106,7 @@ class EngineOptions:
         """Whether there is an engine."""
         return self.url is not None
 
-    def opened(self) -> Engine:
+    def opened(self) -> RedisEngine:
         """Return the engine; nothing is asked of it yet.
 
         Raises `OptionError` where none is named, and what is wrong with the options.

@@ -14,8 +14,9 @@ from typing import Iterator, Optional
 
 import attrs
 
-from cyrusquota.doctor import cyrus, exim_answers, map_file, schedule
+from cyrusquota.doctor import cyrus, engine, exim_answers, map_file, schedule
 from cyrusquota.doctor import exim as exim_side
+from cyrusquota.doctor.engine import SharedEngine
 from cyrusquota.doctor.export_command import ExportCommand
 from cyrusquota.doctor.findings import KINDS, Finding, without_consequences, worst
 from cyrusquota.doctor.kinds import Kind, Severity
@@ -23,7 +24,17 @@ from cyrusquota.doctor.schedule import Schedule
 from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH
 from cyrusquota.mta.exim import Exim
 
-__all__ = ["KINDS", "Finding", "Host", "Kind", "Severity", "examine", "worst"]
+__all__ = [
+    "KINDS",
+    "Finding",
+    "Host",
+    "Kind",
+    "Severity",
+    "SharedEngine",
+    "examine",
+    "examine_mx",
+    "worst",
+]
 
 
 @attrs.frozen
@@ -43,6 +54,17 @@ class Host:
     systemctl: Optional[str] = None
     service: Optional[str] = None
     exports_to: Optional[str] = None
+
+
+def examine_mx(host: Host, shared: SharedEngine) -> Iterator[Finding]:
+    """Check an MX without Cyrus, whose map a mirror writes, and return all findings."""
+    configured, router, _ = exim_side.check_configuration(
+        host.exim, host.map or DEFAULT_PATH, host.config
+    )
+    yield from configured
+    path = host.map or (DEFAULT_PATH if router is None else router.map)
+    max_age = None if router is None else router.max_age
+    yield from engine.examine(attrs.evolve(shared, map=path, max_age=max_age))
 
 
 def examine(host: Host) -> list[Finding]:

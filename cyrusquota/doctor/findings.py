@@ -7,6 +7,7 @@ from typing import AbstractSet, Iterable, Mapping, Optional, Sequence
 import attrs
 
 from cyrusquota.doctor.kinds import CYRUS_KINDS, MAP_KINDS, OK, Kind, Severity
+from cyrusquota.doctor.kinds_engine import ENGINE_KINDS
 from cyrusquota.doctor.kinds_exim import EXIM_KINDS, SCHEDULE_KINDS
 
 
@@ -35,7 +36,8 @@ class Finding:
 
 #: Every kind of finding by its name, in the order in which they are checked.
 KINDS: Mapping[str, Kind] = {
-    kind.id: kind for kind in (*CYRUS_KINDS, *MAP_KINDS, *EXIM_KINDS, *SCHEDULE_KINDS)
+    kind.id: kind
+    for kind in (*CYRUS_KINDS, *MAP_KINDS, *EXIM_KINDS, *SCHEDULE_KINDS, *ENGINE_KINDS)
 }
 
 
