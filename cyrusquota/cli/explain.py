@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from pathlib import Path
 from typing import Callable, Optional
@@ -9,7 +10,8 @@ from typing import Callable, Optional
 import click
 
 from cyrusquota.cli import settings
-from cyrusquota.cli.command import Command, Example
+from cyrusquota.cli.command import Command, Example, Heading, under
+from cyrusquota.cli.engine_options import EngineOptions, engine_options
 from cyrusquota.cli.exim_options import exim_options
 from cyrusquota.cli.json_format import format_option, json_text
 from cyrusquota.cli.map_options import MapOptions, comparison_options, of_export
@@ -49,6 +51,13 @@ _COLOURS = {Level.GOOD: "green", Level.LIMITED: "yellow", Level.WRONG: "red"}
 @source_options
 @exim_options
 @comparison_options
+@under(Heading.MAP)(
+    "--mirror",
+    is_flag=True,
+    help="On an MX without Cyrus: say what the map of cyrusquota-mirror says, and which stores list"
+    " the user.",
+)
+@engine_options()
 @format_option()
 @click.argument("asked", metavar="ADDRESS")
 def explain_user(
@@ -56,6 +65,8 @@ def explain_user(
     path: Optional[str],
     mta: Optional[Exim],
     map_options: MapOptions,
+    mirror: bool,
+    engine: EngineOptions,
     form: str,
     asked: str,
 ) -> None:
@@ -69,6 +80,9 @@ def explain_user(
     answer, and 67 for an unknown user.
     """
     user.check(asked)
+    if mirror:
+        _explain_on_mx(asked, engine, form)
+        return
     options = raw.load()
     host = Host(
         _sources(raw, options),
@@ -100,6 +114,19 @@ def _sources(raw: RawOptions, options: Options) -> Callable[[], Source]:
         return unread.pop() if unread else options.reload().source
 
     return source
+
+
+def _explain_on_mx(asked: str, engine: EngineOptions, form: str) -> None:
+    from cyrusquota.explain import on_mx
+
+    path = settings.mirrored(click.get_current_context(), "path")
+    with contextlib.closing(engine.opened()) as opened:
+        found = on_mx.explained(asked, path, opened)
+    if form == "json":
+        click.echo(json_text(on_mx.as_object(found)))
+    else:
+        for line in on_mx.as_text(found):
+            click.echo(line)
 
 
 def _export(raw: RawOptions, options: Options, given: MapOptions, path: str) -> Export:
