@@ -126,7 +126,7 @@ class _Following:
         return MapEntries(self._entries, self._given.map_options.values.format.row, also)
 
     def _entries(self, to: Recipient, status: Status) -> Iterable[Entry]:
-        return () if self._map is None else self._given.map_options.entries([(to, status)])
+        return () if self._map is None else self._given.map_options.entry(to, status)
 
 
 @attrs.define

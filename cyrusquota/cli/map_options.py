@@ -35,11 +35,21 @@ class MapOptions:
     key: KeyForm
     exempt: tuple[str, ...]
     limits: Limits
+    _spared: frozenset[bytes] = attrs.field(
+        default=attrs.Factory(lambda self: maps.never_listed(self.exempt), takes_self=True),
+        init=False,
+        eq=False,
+    )
 
     def entries(self, statuses: Iterable[tuple[Recipient, Status]]) -> list[Entry]:
         """Return the entries for `statuses`, those of exempt recipients left out."""
         values = ((to, self.values.of(status)) for to, status in statuses)
         return maps.entries(values, form=self.key, exempt=self.exempt)
+
+    def entry(self, to: Recipient, status: Status) -> tuple[Entry, ...]:
+        """Return what `entries` does for one recipient: an entry, or none if they are exempt."""
+        key = maps.key_of(to, self.key, self._spared)
+        return () if key is None else (Entry(key, self.values.of(status)),)
 
     def preview(
         self, found: InstalledMap, verdicts: Iterable[Verdict], roots: int, source: str

@@ -204,9 +204,9 @@ class Mirroring:
         self._map.publisher.put(self._entries, MapHeader(self._engine.name, stores=fresh))
 
     def _entries_of(self, to: Recipient, status: Status) -> Iterable[Entry]:
-        if size_left(status) is not None and not self._has_sizes:
+        if not self._has_sizes and size_left(status) is not None:
             return ()
-        return self._map_options.entries([(to, status)])
+        return self._map_options.entry(to, status)
 
 
 def _compares_sizes(written: Format) -> bool:

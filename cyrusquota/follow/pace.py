@@ -15,15 +15,22 @@ from cyrusquota.follow.notices import Notices
 DEBOUNCE, RENEW, RETRY, RETRY_HELD = 0.5, 30.0, 1.0, 5.0
 #: Seconds before lock contention is reported.
 LOCKED = 10.0
+#: Between two maps at least so many times the processor time that one takes passes.
+SHARE = 9
 
 
 @attrs.define
 class MapPace:
-    """Puts a map in place at the right times, and reports why it cannot be."""
+    """Puts a map in place at the right times, and reports why it cannot be.
+
+    `cpu` is the clock of the processor time of this process.
+    """
 
     notices: Notices
     clock: Callable[[], float] = time.monotonic
     renew: float = RENEW
+    cpu: Callable[[], float] = time.process_time
+    _pause: float = DEBOUNCE
     _version: object = None
     _put_at: float = float("-inf")
     _not_before: float = float("-inf")
@@ -37,16 +44,17 @@ class MapPace:
         """Return the time at which the map `version` is due; infinity if it is in place."""
         if self.has_put(version):
             return float("inf")
-        return max(self._not_before, self._put_at + DEBOUNCE)
+        return max(self._not_before, self._put_at + self._pause)
 
     def step(self, version: object, put: Callable[[], None]) -> None:
         """Put the map `version` in place by `put`, which raises what `Claim.put` does, if due."""
         now = self.clock()
         since = now - self._put_at
-        is_due = since >= DEBOUNCE and (since >= self.renew or not self.has_put(version))
+        is_due = since >= self._pause and (since >= self.renew or not self.has_put(version))
         if now < self._not_before or not is_due:
             return
         self._not_before = now + RETRY
+        begun = self.cpu()
         try:
             put()
         except MapLocked as error:
@@ -61,6 +69,7 @@ class MapPace:
         except CyrusQuotaError as error:
             self.notices.wrong("map", str(error))
             return
+        self._pause = max(DEBOUNCE, SHARE * (self.cpu() - begun))
         self._locked_since = None
         self.notices.right("map")
         self._version, self._put_at = version, now

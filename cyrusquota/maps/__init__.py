@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import importlib
-from typing import Iterable, Iterator, Mapping, Sequence, cast
+from typing import AbstractSet, Iterable, Iterator, Mapping, Optional, Sequence, cast
 
 import attrs
 
@@ -35,6 +35,8 @@ __all__ = [
     "deferral",
     "document",
     "entries",
+    "key_of",
+    "never_listed",
 ]
 
 
@@ -78,11 +80,11 @@ def entries(
     different values, neither is listed. `exempt` has local parts or addresses never to list.
     Raises `OptionError` where `form` asks for the address of a recipient without a domain.
     """
-    spared = {_lower(name) for name in (ALWAYS_EXEMPT, *exempt)}
-    found: dict[bytes, set[bytes]] = {}
+    spared, found = never_listed(exempt), dict[bytes, set[bytes]]()
     for recipient, value in values:
-        if not spared & {_lower(recipient.local), _lower(str(recipient))}:
-            found.setdefault(_lower(_key(recipient, form)), set()).add(value)
+        key = key_of(recipient, form, spared)
+        if key is not None:
+            found.setdefault(key, set()).add(value)
     return [Entry(key, *values) for key, values in sorted(found.items()) if len(values) == 1]
 
 
@@ -94,15 +96,25 @@ def document(written: Format, entries: Sequence[Entry], header: MapHeader) -> by
     return written.document(entries, attrs.evolve(header, entries=len(entries)).comments())
 
 
-def _key(recipient: Recipient, form: KeyForm) -> str:
-    if form is KeyForm.LOCAL:
-        return recipient.local
+def never_listed(exempt: Iterable[str]) -> frozenset[bytes]:
+    """Return the local parts and addresses never to list, for `key_of`."""
+    return frozenset([_lower(name) for name in (ALWAYS_EXEMPT, *exempt)])
+
+
+def key_of(recipient: Recipient, form: KeyForm, spared: AbstractSet[bytes]) -> Optional[bytes]:
+    """Return the key of a recipient, or None for one who is in `spared`.
+
+    Raises `OptionError` as `entries` does.
+    """
+    local, address = _lower(recipient.local), _lower(str(recipient))
+    if local in spared or address in spared:
+        return None
     if form is KeyForm.ADDRESS and recipient.domain is None:
         raise OptionError(
             f"--key address: no domain is known for {recipient.local!r}; use --key auto, or name"
             " an imapd.conf with virtdomains and defaultdomain by -C"
         )
-    return str(recipient)
+    return local if form is KeyForm.LOCAL else address
 
 
 def _lower(text: str) -> bytes:

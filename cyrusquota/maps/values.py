@@ -66,12 +66,13 @@ class MapValues:
 
     def of(self, status: Status) -> bytes:
         """Return the value for a status; `OptionError` for a size if the MTA cannot compare it."""
+        known = self._texts.get(status)
+        if known is not None:
+            return known
         size = size_left(status)
         if size is not None:
             return self.format.space_left(size)
-        if status not in self._texts:
-            self._texts[status] = self._text(is_certain=status == OVER)
-        return self._texts[status]
+        return self._texts.setdefault(status, self._text(is_certain=status == OVER))
 
     def _text(self, *, is_certain: bool) -> bytes:
         if self.refuse and is_certain:

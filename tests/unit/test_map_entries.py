@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cyrusquota.cli.map_options import MapOptions
 from cyrusquota.cyrus.names import Recipient
 from cyrusquota.engine.listing import StoreListing
 from cyrusquota.follow.map_entries import MapEntries
-from cyrusquota.maps import Entry, lsearch
+from cyrusquota.follow.notices import Notices
+from cyrusquota.follow.pace import MapPace
+from cyrusquota.maps import Entry, KeyForm, lsearch
 from cyrusquota.maps.status import NEAR, OVER, Status
+from cyrusquota.maps.values import MapValues
+from cyrusquota.publish.guard import Limits
 
 
 def _by_local_part(to: Recipient, status: Status) -> list[Entry]:
@@ -52,3 +61,36 @@ def test_two_users_with_one_address_are_listed_as_long_as_they_agree() -> None:
     assert store.entries == {}
     store.drop("user.jane")
     assert store.entries == {b"jane@": NEAR}
+
+
+@given(
+    st.builds(
+        Recipient, st.sampled_from(["Jane", "joe", "Postmaster"]), st.sampled_from([None, "A.org"])
+    ),
+    st.sampled_from([KeyForm.AUTO, KeyForm.LOCAL]),
+    st.lists(st.sampled_from(["JOE", "jane@a.org"])),
+    st.sampled_from([OVER, NEAR]),
+)
+def test_the_entry_of_one_user_is_that_of_many(
+    to: Recipient, form: KeyForm, exempt: list[str], status: Status
+) -> None:
+    options = MapOptions(MapValues(lsearch), form, tuple(exempt), Limits())
+    assert list(options.entry(to, status)) == options.entries([(to, status)])
+
+
+def test_a_map_that_takes_long_is_put_in_place_less_often() -> None:
+    now, used = 0.0, 0.0
+    put: list[float] = []
+
+    def slow() -> None:
+        nonlocal used
+        used += 0.2
+        put.append(now)
+
+    pace = MapPace(Notices(print, print), lambda: now, cpu=lambda: used)
+    for version in range(50):
+        now += 0.1
+        pace.step(version, slow)
+    # At most one part in ten of the time, so every 1.8 seconds.
+    assert put == pytest.approx([0.1, 1.9, 3.7], abs=0.15)
+    assert pace.due("another") == pytest.approx(put[-1] + 1.8)
