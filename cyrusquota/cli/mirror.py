@@ -38,8 +38,6 @@ from cyrusquota.maps.values import MapValues
 from cyrusquota.publish.guard import Limits
 from cyrusquota.publish.map_publisher import MapPublisher
 
-#: No limits for the map: each store has its own, and what lapses is never held back.
-_NO_LIMITS = Limits(None, None)
 _written, _how = under(Heading.WRITTEN), under(Heading.RUN)
 
 
@@ -109,7 +107,8 @@ def mirror(
     notices = service.notices(verbose=verbose)
     publisher = MapPublisher(output, map_values.format, ownership, follow_links=follow_links)
     in_place = ServiceMap(
-        FollowPublisher(publisher, _NO_LIMITS, names_changes=verbose),
+        # Each store has limits of its own, and what lapses is never held back.
+        FollowPublisher(publisher, limits=None, names_changes=verbose),
         ChangeCommand(on_change, complain),
         notices,
     )

@@ -21,10 +21,13 @@ MAX_NAMES = 20
 
 @attrs.define
 class FollowPublisher:
-    """Puts one map after another in place, as far as the limits of a sliding guard allow."""
+    """Puts one map after another in place, as far as the limits of a sliding guard allow.
+
+    Without `limits` there is no guard.
+    """
 
     maps: MapPublisher
-    limits: Limits = attrs.field(factory=Limits)
+    limits: Optional[Limits] = attrs.field(factory=Limits)
     #: What the map in place comes to.
     summary: str = "reading the source"
     #: Whether to find out who is added and removed, which costs time with large maps.
@@ -34,6 +37,7 @@ class FollowPublisher:
     #: Whether `publish` replaced the map, or was called for the first time.
     is_written: bool = False
     _guard: Optional[SlidingGuard] = None
+    _has_put: bool = False
 
     def publish(self, state: FollowState) -> None:
         """Put the map of `state` in place. Raises as `Claim.put` does."""
@@ -52,17 +56,19 @@ class FollowPublisher:
         """Put the map with these entries in place. Raises as `Claim.put` does."""
         document = self._document(found, header)
         self.changes = ()
-        is_first = self._guard is None
+        is_first, self._has_put = not self._has_put, True
         with self.maps.claim() as claim:
-            guard, old = self._guard, claim.in_place()
-            if guard is None or not old:
+            old = claim.in_place()
+            if self.limits is not None and (self._guard is None or not old):
                 # Who removes the map accepts whatever comes.
-                guard = self._guard = SlidingGuard(self.maps.summarize, self.limits)
+                self._guard = SlidingGuard(self.maps.summarize, self.limits)
+            guard = self._guard or _unguarded
             result = self.maps.put(claim, document.content, guard, document)
         # What depends on the map may have missed a change before the start.
         self.is_written = is_first or result is PublishResult.WRITTEN
         if result is PublishResult.WRITTEN:
-            guard.accepted(document.content)
+            if self._guard is not None:
+                self._guard.accepted(document.content)
             self._note_change(old, document.content)
 
     def _note_change(self, old: Optional[bytes], content: bytes) -> None:
@@ -81,7 +87,12 @@ class FollowPublisher:
             content = written.document((), header.comments()) + body
         else:
             content = written.document(found.entries(), header.comments())
-        return MapDocument(content, body, MapSummary(found.keys(), header.roots, header.source))
+        keys = frozenset[bytes]() if self.limits is None else found.keys()
+        return MapDocument(content, body, MapSummary(keys, header.roots, header.source))
+
+
+def _unguarded(old: bytes, new: bytes) -> None:
+    return None
 
 
 def _named(what: str, keys: AbstractSet[bytes]) -> Iterator[str]:

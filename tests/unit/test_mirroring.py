@@ -67,7 +67,7 @@ class Hosts:
         self.mirroring = Mirroring(
             self.engine,
             ServiceMap(
-                FollowPublisher(maps, Limits(None, None)),
+                FollowPublisher(maps, limits=None),
                 ChangeCommand((), self.said.append),
                 notices,
             ),
