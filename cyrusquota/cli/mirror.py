@@ -192,11 +192,11 @@ class Mirroring:
 
     def put(self, key: bytes, status: Status) -> None:
         """List a key; called by the mirror."""
-        self._entries.put(key.decode("latin-1"), protocol.recipient_of(key), status)
+        self._entries.put(key, protocol.recipient_of(key), status)
 
     def drop(self, key: bytes) -> None:
         """Remove a key; called by the mirror."""
-        self._entries.drop(key.decode("latin-1"))
+        self._entries.drop(key)
 
     def _put(self) -> None:
         fresh = sum(store.is_fresh for store in self._mirror.stores())

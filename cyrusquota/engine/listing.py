@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cyrusquota.cyrus.names import Recipient
 from cyrusquota.engine import protocol
+from cyrusquota.follow.map_entries import Name
 from cyrusquota.maps.status import Status
 
 
@@ -17,11 +18,11 @@ class StoreListing:
     def __init__(self) -> None:
         self.entries: dict[bytes, Status] = {}
         self.changed: set[bytes] = set()
-        self._key_of: dict[str, bytes] = {}
+        self._key_of: dict[Name, bytes] = {}
         #: The statuses for a key, by user.
-        self._statuses: dict[bytes, dict[str, Status]] = {}
+        self._statuses: dict[bytes, dict[Name, Status]] = {}
 
-    def put(self, name: str, to: Recipient, status: Status) -> None:
+    def put(self, name: Name, to: Recipient, status: Status) -> None:
         """List the user `name` under the key of `to`."""
         key = protocol.key_of(to)
         if self._key_of.get(name, key) != key:
@@ -30,7 +31,7 @@ class StoreListing:
         self._statuses.setdefault(key, {})[name] = status
         self._renew(key)
 
-    def drop(self, name: str) -> None:
+    def drop(self, name: Name) -> None:
         """Remove the user `name`."""
         key = self._key_of.pop(name, None)
         if key is not None:

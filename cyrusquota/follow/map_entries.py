@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Iterable, Iterator, Optional, Protocol
-
-import attrs
+from typing import Callable, Iterable, Iterator, Mapping, Optional, Protocol, Union
 
 from cyrusquota.cyrus.names import Recipient
 from cyrusquota.maps import Entry, Row
@@ -14,20 +12,35 @@ from cyrusquota.maps.status import OVER, Status
 Entries = Callable[[Recipient, Status], Iterable[Entry]]
 
 
+#: The name of a user, whatever their address is.
+Name = Union[str, bytes]
+
+
 class Listing(Protocol):
     """Something that is told which users are listed."""
 
-    def put(self, name: str, to: Recipient, status: Status) -> None:
+    def put(self, name: Name, to: Recipient, status: Status) -> None:
         """List the user `name`, who is reached as `to`."""
 
-    def drop(self, name: str) -> None:
+    def drop(self, name: Name) -> None:
         """Remove the user `name`."""
 
 
-@attrs.frozen
-class _Listed:
-    entry: Entry
-    row: Row
+class _Key:
+    """What is known of a key: its only user, or several with their values, and how it is written.
+
+    `value` is None while the users have different ones, `line` while the key is not listed. There
+    can be a hundred thousand of these.
+    """
+
+    __slots__ = ("line", "users", "value", "written")
+
+    def __init__(self, user: Name) -> None:
+        self.users: Union[Name, dict[Name, bytes]] = user
+        self.value: Optional[bytes] = None
+        #: The key as the map writes it.
+        self.written = b""
+        self.line: Optional[bytes] = None
 
 
 class MapEntries:
@@ -47,80 +60,110 @@ class MapEntries:
         self._entries = entries
         self._row = row
         self.also = also
-        self._keys_of: dict[str, tuple[tuple[bytes, ...], bool]] = {}
-        #: The values for a key, by user.
-        self._values: dict[bytes, dict[str, bytes]] = {}
-        self._listed: dict[bytes, _Listed] = {}
-        self._sorted: Optional[list[bytes]] = []
-        self.near = 0
+        #: None for users who have no entry.
+        self._key_of: dict[Name, Optional[bytes]] = {}
+        self._keys: dict[bytes, _Key] = {}
+        self._near: set[Name] = set()
+        self._count = 0
+        #: The keys in order, except for those that were added or removed since.
+        self._ordered: list[bytes] = []
+        self._unordered: set[bytes] = set()
         #: Goes up with every change of `body`.
         self.version = 0
 
     def __len__(self) -> int:
-        return len(self._listed)
+        return self._count
 
-    def put(self, name: str, to: Recipient, status: Status) -> None:
+    @property
+    def near(self) -> int:
+        """The number of users who are not certainly full."""
+        return len(self._near)
+
+    def put(self, name: Name, to: Recipient, status: Status) -> None:
         """List the user `name` under the key of `to`."""
         if self.also is not None:
             self.also.put(name, to, status)
-        entries, over = tuple(self._entries(to, status)), status == OVER
-        keys = tuple(entry.key for entry in entries)
-        before, was_over = self._keys_of.get(name, ((), True))
-        if before != keys:
+        entry = next(iter(self._entries(to, status)), None)
+        key = None if entry is None else entry.key
+        if self._key_of.get(name, key) != key:
             self._drop(name)
-            was_over = True
-        self._keys_of[name] = keys, over
-        self.near += was_over - over
-        for entry in entries:
-            self._values.setdefault(entry.key, {})[name] = entry.value
-            self._renew(entry.key)
+        (self._near.discard if status == OVER else self._near.add)(name)
+        # Of bytes that are equal, only one copy is kept.
+        key = name if isinstance(name, bytes) and name == key else key
+        self._key_of[name] = key
+        if entry is not None and key is not None:
+            self._give(key, name, entry.value)
 
-    def drop(self, name: str) -> None:
+    def drop(self, name: Name) -> None:
         """Remove the user `name`."""
         if self.also is not None:
             self.also.drop(name)
         self._drop(name)
 
-    def _drop(self, name: str) -> None:
-        keys, over = self._keys_of.pop(name, ((), True))
-        self.near -= not over
-        for key in keys:
-            del self._values[key][name]
-            self._renew(key)
-
-    def _renew(self, key: bytes) -> None:
-        """Update the entry of `key` from the values of its users."""
-        values = set(self._values[key].values())
-        if not values:
-            del self._values[key]
-        entry = Entry(key, *values) if len(values) == 1 else None
-        before = self._listed.get(key)
-        if (None if before is None else before.entry) == entry:
+    def _drop(self, name: Name) -> None:
+        key = self._key_of.pop(name, None)
+        self._near.discard(name)
+        if key is None:
             return
-        row = None if entry is None else self._row(entry)
-        if entry is not None and row is not None:
-            self._listed[key] = _Listed(entry, row)
-        elif before is None:
+        known = self._keys[key]
+        if not isinstance(known.users, dict):
+            self._update(key, known, None)
+            del self._keys[key]
             return
-        else:
-            del self._listed[key]
-        if before is None or row is None:
-            self._sorted = None
-        self.version += 1
+        del known.users[name]
+        self._update(key, known, _common(known.users))
+        if len(known.users) == 1:
+            (known.users,) = known.users
 
-    def _in_order(self) -> Iterator[_Listed]:
-        if self._sorted is None:
-            self._sorted = sorted(self._listed)
-        return map(self._listed.__getitem__, self._sorted)
+    def _give(self, key: bytes, name: Name, value: bytes) -> None:
+        """Let the user `name` have `value` under `key`."""
+        known = self._keys.get(key)
+        if known is None:
+            known = self._keys[key] = _Key(name)
+        if isinstance(known.users, dict):
+            known.users[name] = value
+        elif known.users != name and known.value is not None:
+            known.users = {known.users: known.value, name: value}
+        common = _common(known.users) if isinstance(known.users, dict) else value
+        self._update(key, known, common)
+
+    def _update(self, key: bytes, known: _Key, value: Optional[bytes]) -> None:
+        """List `key` with `value`, or not at all."""
+        if known.value == value:
+            return
+        known.value = value
+        row = None if value is None else self._row(Entry(key, value))
+        had, has = known.line is not None, row is not None
+        known.written, known.line = (b"", None) if row is None else row
+        self.version += had or has
+        if had != has:
+            self._count += has - had
+            self._unordered.add(key)
+
+    def _in_order(self) -> Iterator[tuple[bytes, _Key]]:
+        changed, keys = self._unordered, self._keys
+        if changed:
+            kept = [key for key in self._ordered if key not in changed]
+            # Sorting takes little time where most is in order.
+            kept += sorted(key for key in changed if key in keys and keys[key].line is not None)
+            kept.sort()
+            self._ordered, self._unordered = kept, set()
+        return zip(self._ordered, map(keys.__getitem__, self._ordered))
 
     def entries(self) -> list[Entry]:
         """Return the entries in the order of the keys."""
-        return [listed.entry for listed in self._in_order()]
+        return [Entry(key, known.value or b"") for key, known in self._in_order()]
 
     def keys(self) -> frozenset[bytes]:
         """Return the keys as the map writes them."""
-        return frozenset([listed.row.key for listed in self._listed.values()])
+        return frozenset([known.written for _, known in self._in_order()])
 
     def body(self) -> bytes:
         """Return the lines of the map in the order of the keys, as `Format.body` does."""
-        return b"".join([listed.row.line for listed in self._in_order()])
+        return b"".join([known.line or b"" for _, known in self._in_order()])
+
+
+def _common(values: Mapping[Name, bytes]) -> Optional[bytes]:
+    """Return the value that all users have, or None where they differ."""
+    found = set(values.values())
+    return found.pop() if len(found) == 1 else None
