@@ -160,7 +160,11 @@ class MapEntries:
 
     def body(self) -> bytes:
         """Return the lines of the map in the order of the keys, as `Format.body` does."""
-        return b"".join([known.line or b"" for _, known in self._in_order()])
+        return b"".join(self.lines())
+
+    def lines(self) -> Iterator[bytes]:
+        """Return each of these lines."""
+        return (known.line or b"" for _, known in self._in_order())
 
 
 def _common(values: Mapping[Name, bytes]) -> Optional[bytes]:

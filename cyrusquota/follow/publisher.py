@@ -82,13 +82,13 @@ class FollowPublisher:
     def _document(self, found: MapEntries, header: MapHeader) -> MapDocument:
         written = self.maps.format
         header = attrs.evolve(header, entries=len(found), near=found.near)
-        body = found.body()
-        if written.IS_TEXT:
-            content = written.document((), header.comments()) + body
-        else:
-            content = written.document(found.entries(), header.comments())
         keys = frozenset[bytes]() if self.limits is None else found.keys()
-        return MapDocument(content, body, MapSummary(keys, header.roots, header.source))
+        summary = MapSummary(keys, header.roots, header.source)
+        if written.IS_TEXT:
+            head = written.document((), header.comments())
+            return MapDocument(b"".join([head, *found.lines()]), summary, len(head))
+        content = written.document(found.entries(), header.comments())
+        return MapDocument(content, summary, found.body())
 
 
 def _unguarded(old: bytes, new: bytes) -> None:

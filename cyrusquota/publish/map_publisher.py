@@ -7,7 +7,7 @@ with publisher.claim() as claim:
 
 from __future__ import annotations
 
-from typing import Callable, ContextManager, Optional
+from typing import Callable, ContextManager, Optional, Union
 
 import attrs
 
@@ -19,16 +19,22 @@ from cyrusquota.publish.guard import MapSummary, Rejection
 
 @attrs.frozen
 class MapDocument:
-    """A whole map, and what it says: its `body` is what counts of it."""
+    """A whole map, and what it says."""
 
     content: bytes
-    body: bytes
     summary: MapSummary
+    #: What counts of it, or where in the content that begins. A large map is kept once only.
+    _body: Union[bytes, int]
 
     @classmethod
     def parsed(cls, written: Format, content: bytes) -> MapDocument:
         """Return what `content`, in the format `written`, says."""
-        return cls(content, written.body(content), MapSummary.of(written, content))
+        return cls(content, MapSummary.of(written, content), written.body(content))
+
+    @property
+    def body(self) -> bytes:
+        """What counts of it."""
+        return self.content[self._body :] if isinstance(self._body, int) else self._body
 
 
 @attrs.define
