@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Callable, Iterable, Iterator, Mapping, Optional, Protocol, Union
+from typing import Callable, Iterable, Mapping, Optional, Protocol, Union
 
 from cyrusquota.cyrus.names import Recipient
+from cyrusquota.follow.sorted_lines import SortedLines
 from cyrusquota.maps import Entry, Row
 from cyrusquota.maps.status import OVER, Status
 
@@ -29,18 +30,16 @@ class Listing(Protocol):
 class _Key:
     """What is known of a key: its only user, or several with their values, and how it is written.
 
-    `value` is None while the users have different ones, `line` while the key is not listed. There
-    can be a hundred thousand of these.
+    `value` is None while the users have different ones. `written` is the key as the map writes it,
+    and None while it is not listed. There can be a hundred thousand of these.
     """
 
-    __slots__ = ("line", "users", "value", "written")
+    __slots__ = ("users", "value", "written")
 
     def __init__(self, user: Name) -> None:
         self.users: Union[Name, dict[Name, bytes]] = user
         self.value: Optional[bytes] = None
-        #: The key as the map writes it.
-        self.written = b""
-        self.line: Optional[bytes] = None
+        self.written: Optional[bytes] = None
 
 
 class MapEntries:
@@ -64,15 +63,12 @@ class MapEntries:
         self._key_of: dict[Name, Optional[bytes]] = {}
         self._keys: dict[bytes, _Key] = {}
         self._near: set[Name] = set()
-        self._count = 0
-        #: The keys in order, except for those that were added or removed since.
-        self._ordered: list[bytes] = []
-        self._unordered: set[bytes] = set()
+        self._lines = SortedLines()
         #: Goes up with every change of `body`.
         self.version = 0
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._lines)
 
     @property
     def near(self) -> int:
@@ -133,38 +129,31 @@ class MapEntries:
             return
         known.value = value
         row = None if value is None else self._row(Entry(key, value))
-        had, has = known.line is not None, row is not None
-        known.written, known.line = (b"", None) if row is None else row
-        self.version += had or has
-        if had != has:
-            self._count += has - had
-            self._unordered.add(key)
-
-    def _in_order(self) -> Iterator[tuple[bytes, _Key]]:
-        changed, keys = self._unordered, self._keys
-        if changed:
-            kept = [key for key in self._ordered if key not in changed]
-            # Sorting takes little time where most is in order.
-            kept += sorted(key for key in changed if key in keys and keys[key].line is not None)
-            kept.sort()
-            self._ordered, self._unordered = kept, set()
-        return zip(self._ordered, map(keys.__getitem__, self._ordered))
+        had = known.written is not None
+        if row is not None:
+            self._lines.put(key, row.line)
+        elif had:
+            self._lines.drop(key)
+        # Mostly that is the key itself.
+        known.written = None if row is None else key if row.key == key else row.key
+        self.version += had or row is not None
 
     def entries(self) -> list[Entry]:
         """Return the entries in the order of the keys."""
-        return [Entry(key, known.value or b"") for key, known in self._in_order()]
+        return [Entry(key, self._keys[key].value or b"") for key in self._lines]
 
     def keys(self) -> frozenset[bytes]:
         """Return the keys as the map writes them."""
-        return frozenset([known.written for _, known in self._in_order()])
+        written = (known.written for known in self._keys.values())
+        return frozenset([key for key in written if key is not None])
 
     def body(self) -> bytes:
         """Return the lines of the map in the order of the keys, as `Format.body` does."""
-        return b"".join(self.lines())
+        return self._lines.joined()
 
-    def lines(self) -> Iterator[bytes]:
+    def lines(self) -> Iterable[bytes]:
         """Return each of these lines."""
-        return (known.line or b"" for _, known in self._in_order())
+        return self._lines.lines()
 
 
 def _common(values: Mapping[Name, bytes]) -> Optional[bytes]:
