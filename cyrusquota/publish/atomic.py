@@ -78,7 +78,7 @@ class Claim:
         content: bytes,
         ownership: Ownership = Ownership(),
         *,
-        body: Callable[[bytes], bytes] = bytes,
+        body: Callable[[bytes], object] = bytes,
         is_ours: Callable[[bytes], bool] = _anything,
         guard: Callable[[bytes, bytes], Optional[Rejection]] = _unguarded,
     ) -> PublishResult:
@@ -138,7 +138,7 @@ def publish(
     content: bytes,
     ownership: Ownership = Ownership(),
     *,
-    body: Callable[[bytes], bytes] = bytes,
+    body: Callable[[bytes], object] = bytes,
     is_ours: Callable[[bytes], bool] = _anything,
     guard: Callable[[bytes, bytes], Optional[Rejection]] = _unguarded,
     follow_links: bool = False,
@@ -156,7 +156,7 @@ def in_place(path: AnyPath, *, follow_links: bool = False) -> Optional[bytes]:
 
 
 def _is_current(
-    old: InPlace, content: bytes, mode: int, ids: tuple[int, int], body: Callable[[bytes], bytes]
+    old: InPlace, content: bytes, mode: int, ids: tuple[int, int], body: Callable[[bytes], object]
 ) -> bool:
     status, (uid, gid) = old.status, ids
     return (

@@ -32,9 +32,9 @@ class MapDocument:
         return cls(content, MapSummary.of(written, content), written.body(content))
 
     @property
-    def body(self) -> bytes:
+    def body(self) -> Union[bytes, memoryview]:
         """What counts of it."""
-        return self.content[self._body :] if isinstance(self._body, int) else self._body
+        return memoryview(self.content)[self._body :] if isinstance(self._body, int) else self._body
 
 
 @attrs.define
@@ -93,7 +93,7 @@ class MapPublisher:
 
     def body(self, content: bytes) -> bytes:
         """Return the entries of a map in this format, or another one that cyrusquota writes."""
-        return self._document(content).body
+        return bytes(self._document(content).body)
 
     def _is_ours(self, old: bytes) -> bool:
         if is_header(self.format.comments(old)):
@@ -101,9 +101,11 @@ class MapPublisher:
         self.converted = self._other_format(old)
         return self.converted is not None
 
-    def _body(self, content: bytes) -> bytes:
+    def _body(self, content: bytes) -> Union[bytes, memoryview]:
         # A map in another format is not current, whatever its entries are.
-        return content if self.converted and content != self._new_content else self.body(content)
+        if self.converted and content != self._new_content:
+            return content
+        return self._document(content).body
 
     @property
     def _new_content(self) -> Optional[bytes]:
