@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cyrusquota.engine import report
+from cyrusquota.engine.report import MirrorReport, StoreReport
 from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH
 from tests.unit.programs import Program, program
 from tools.docs import CHECKOUT
@@ -26,7 +28,11 @@ def test_every_metric_in_a_rule_is_written(
     metrics: Program = program(capfdbinary, monkeypatch, "metrics", "--map", str(overquota))
     done = metrics("--dump", "-", stdin=b"user.jane\t2000 1\n")
     assert done.status == 0
-    written = set(re.findall(r"^(cyrusquota_\w+)[ {]", done.out, re.MULTILINE))
+    stores = [StoreReport("store1", "fresh", True, 1.0, 0, "be1:a", None)]
+    Path(report.place(overquota)).write_bytes(MirrorReport("redis:", 0, 0, stores).content())
+    mirrored = metrics("--mirror")
+    assert mirrored.status == 0
+    written = set(re.findall(r"^(cyrusquota_\w+)[ {]", done.out + mirrored.out, re.MULTILINE))
     for text in (RULES, TESTS):
         named = set(re.findall(r"\bcyrusquota_\w+", text))
         assert len(named) > 5
@@ -46,7 +52,9 @@ def test_a_runbook_is_a_whole_command(line: str) -> None:
     if name != "touch":
         command = PROGRAMS[name]
         command.make_context(name, words, resilient_parsing=True)
-    assert DEFAULT_PATH in line or ".prom" in line or line == "cyrusquota doctor --quiet"
+    of_settings = [f"cyrusquota {words}" for words in ("doctor --quiet", "doctor --mirror --quiet")]
+    of_settings.append("cyrusquota check --mirror")
+    assert DEFAULT_PATH in line or ".prom" in line or line in of_settings
 
 
 def test_a_map_is_ignored_when_the_router_ignores_it() -> None:
