@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cyrusquota.engine.redis import RedisEngine
 
 _URL_HELP = (
-    "The engine that hosts share: redis://HOST[:PORT][/DB], rediss:// for TLS, unix:PATH, or"
+    "The engine that hosts share: redis://HOST[:PORT], rediss:// for TLS, unix:PATH, or"
     " redis+sentinel://HOST,HOST,HOST/MASTER. User, password file and certificates are in [engine]"
     " of the settings file."
 )
