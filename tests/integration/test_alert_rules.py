@@ -43,7 +43,7 @@ def test_the_rules_are_valid_and_pass_their_tests() -> None:
     for command, path in (("check", RULES), ("test", TESTS)):
         done = _promtool(command, "rules", str(path))
         assert done.returncode == 0, done
-    assert len(BLOCKS) == RULES.read_text().count("- alert: ") == 9
+    assert len(BLOCKS) == RULES.read_text().count("- alert: ") == 12
 
 
 def _limits() -> Iterator[tuple[str, str, str]]:
