@@ -16,7 +16,7 @@ DEBOUNCE, RENEW, RETRY, RETRY_HELD = 0.5, 30.0, 1.0, 5.0
 #: Seconds before lock contention is reported.
 LOCKED = 10.0
 #: Between two maps at least so many times the processor time that one takes passes.
-SHARE = 9
+SHARE = 6
 
 
 @attrs.define

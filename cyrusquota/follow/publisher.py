@@ -58,7 +58,9 @@ class FollowPublisher:
         self.changes = ()
         is_first, self._has_put = not self._has_put, True
         with self.maps.claim() as claim:
-            old = claim.in_place()
+            # A large map is not read for nothing.
+            is_compared = self.limits is not None or self.names_changes
+            old = claim.in_place() if is_compared else None
             if self.limits is not None and (self._guard is None or not old):
                 # Who removes the map accepts whatever comes.
                 self._guard = SlidingGuard(self.maps.summarize, self.limits)
