@@ -9,8 +9,8 @@ from typing import Any, Iterable, Iterator, Mapping, Optional
 import attrs
 import click
 
-from cyrusquota.cli import settings
 from cyrusquota.cli.command import Command, Example, Heading, arguments, under
+from cyrusquota.cli.engine_options import mirrored
 from cyrusquota.cli.json_format import format_option, json_text
 from cyrusquota.cli.map_options import MapOptions, comparison_options
 from cyrusquota.cli.option_types import file_names
@@ -242,7 +242,7 @@ def check(
     if mirror:
         from cyrusquota.cli import check_mirror
 
-        path = settings.mirrored(click.get_current_context(), "map_path")
+        path = mirrored(click.get_current_context(), "map_path")
         return check_mirror.check(path, warnings, criticals, form)
     options = raw.load()
     result = scan(options, map_options.values.effective_reserve)

@@ -18,7 +18,7 @@ import click
 from cyrusquota import doctor
 from cyrusquota.cli import settings
 from cyrusquota.cli.command import Command, Example, Heading, under
-from cyrusquota.cli.engine_options import EngineOptions, engine_options
+from cyrusquota.cli.engine_options import EngineOptions, engine_options, mirrored
 from cyrusquota.cli.exim_options import exim_options
 from cyrusquota.cli.json_format import format_option, json_text
 from cyrusquota.cli.option_types import file_names
@@ -112,7 +112,7 @@ def examine(
     host = Host(config, path, mta, domain, Path(root), systemctl, service, output)
     shared = _shared(engine, host)
     if mirror:
-        path = settings.mirrored(click.get_current_context(), "path")
+        path = mirrored(click.get_current_context(), "path")
         findings = list(doctor.examine_mx(attrs.evolve(host, map=path), shared))
     else:
         findings = doctor.examine(host)

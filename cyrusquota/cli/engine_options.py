@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Callable, Mapping, Optional
 
 import attrs
 import click
+from click.core import ParameterSource
 
 from cyrusquota.cli import settings
 from cyrusquota.cli.command import Heading, Option, under
@@ -18,6 +19,7 @@ from cyrusquota.cli.option_types import file_names
 from cyrusquota.engine.address import Address, EngineConfig
 from cyrusquota.engine.protocol import check_store_name
 from cyrusquota.errors import OptionError
+from cyrusquota.maps.installed import DEFAULT_PATH
 
 if TYPE_CHECKING:
     from cyrusquota.engine.redis import RedisEngine
@@ -158,3 +160,19 @@ def _options(url: Optional[str], store: Optional[str]) -> EngineOptions:
     options = {one.name or "": one for one in settings.options_of(SECTION).values()}
     values = {name: setting.value(options[name]) for name, setting in found.items()}
     return EngineOptions(url, store, {k: v for k, v in values.items() if k not in ("url", "store")})
+
+
+def mirrored(context: click.Context, parameter: str) -> str:
+    """Return the map of the mirror on this host: that of `parameter`, of [mirror], or the usual.
+
+    What [export] says of a map does not count.
+    """
+    given, setting = context.params[parameter], settings.applied(context).settings.get(parameter)
+    is_own = context.get_parameter_source(parameter) is ParameterSource.COMMANDLINE
+    if given is not None and (
+        is_own or (setting is not None and setting.section != settings.EXPORT)
+    ):
+        return str(given)
+    file = settings.applied(context).file
+    found = () if file is None else file.sections.get(settings.MIRROR, ())
+    return next((one.text.strip() for one in found if one.key == "output"), DEFAULT_PATH)

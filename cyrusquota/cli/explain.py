@@ -11,7 +11,7 @@ import click
 
 from cyrusquota.cli import settings
 from cyrusquota.cli.command import Command, Example, Heading, under
-from cyrusquota.cli.engine_options import EngineOptions, engine_options
+from cyrusquota.cli.engine_options import EngineOptions, engine_options, mirrored
 from cyrusquota.cli.exim_options import exim_options
 from cyrusquota.cli.json_format import format_option, json_text
 from cyrusquota.cli.map_options import MapOptions, comparison_options, of_export
@@ -119,7 +119,7 @@ def _sources(raw: RawOptions, options: Options) -> Callable[[], Source]:
 def _explain_on_mx(asked: str, engine: EngineOptions, form: str) -> None:
     from cyrusquota.explain import on_mx
 
-    path = settings.mirrored(click.get_current_context(), "path")
+    path = mirrored(click.get_current_context(), "path")
     with contextlib.closing(engine.opened()) as opened:
         found = on_mx.explained(asked, path, opened)
     if form == "json":

@@ -15,8 +15,8 @@ from typing import Iterable, Iterator, Optional
 import click
 
 from cyrusquota import __version__, publish
-from cyrusquota.cli import settings
 from cyrusquota.cli.command import Command, Example, Heading, under
+from cyrusquota.cli.engine_options import mirrored
 from cyrusquota.cli.map_options import MapOptions, comparison_options
 from cyrusquota.cli.option_types import file_names
 from cyrusquota.cli.options import RawOptions, source_options
@@ -106,7 +106,7 @@ def metrics(
     found: Optional[InstalledMap] = None
     map_problem: Optional[MapError] = None
     if mirror:
-        map_path = settings.mirrored(click.get_current_context(), "map_path")
+        map_path = mirrored(click.get_current_context(), "map_path")
     try:
         found = installed_map(map_path)
     except NoSuchMap:

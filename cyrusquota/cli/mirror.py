@@ -1,4 +1,4 @@
-"""cyrusquota-mirror: keep on an MX the map of the users whom all backends list."""
+"""cyrusquota-mirror: keep the map of an MX, from what all backends publish."""
 
 from __future__ import annotations
 

@@ -21,7 +21,6 @@ from click.core import ParameterSource
 
 from cyrusquota.cli.command import Heading, heading_of
 from cyrusquota.errors import ConfigError, OptionError, printable, quote
-from cyrusquota.maps.installed import DEFAULT_PATH as MAP_PATH
 
 #: Where in `Context.meta` it is kept what was applied.
 _APPLIED = "cyrusquota.settings"
@@ -237,20 +236,6 @@ def place(context: click.Context, name: str) -> Optional[str]:
         return None
     setting = applied(context).settings.get(name)
     return None if setting is None else f"{setting.key} in {setting.path}, line {setting.line}"
-
-
-def mirrored(context: click.Context, parameter: str) -> str:
-    """Return the map of the mirror on this host: that of `parameter`, of [mirror], or the usual.
-
-    What [export] says of a map does not count.
-    """
-    given, setting = context.params[parameter], applied(context).settings.get(parameter)
-    is_own = context.get_parameter_source(parameter) is ParameterSource.COMMANDLINE
-    if given is not None and (is_own or (setting is not None and setting.section != EXPORT)):
-        return str(given)
-    file = applied(context).file
-    found = () if file is None else file.sections.get(MIRROR, ())
-    return next((one.text.strip() for one in found if one.key == "output"), MAP_PATH)
 
 
 def located(error: OptionError, context: click.Context) -> Exception:

@@ -144,3 +144,13 @@ def test_what_is_in_force_is_shown(run: Run) -> None:
 def test_the_command_that_prints_functions_has_no_settings(run: Run) -> None:
     Path("conf").write_text(ALL)
     assert run("engine", "--settings=conf", "functions").out.startswith("#!lua name=cyrusquota_")
+
+
+def test_the_map_of_a_mirror_is_that_of_its_section(run: Run) -> None:
+    """What [export] has is another map."""
+    Path("conf").write_text("[export]\noutput = exported\n[mirror]\noutput = mirrored\n")
+    assert "mirrored.stores: there is no report" in run("check", "--settings=conf", "--mirror").out
+    given = run("check", "--settings=conf", "--mirror", "--map", "given").out
+    assert "given.stores: there is no report" in given
+    Path("conf").write_text("[mirror]\noutput = mirrored\n[check]\nmap = own\nmirror = yes\n")
+    assert "own.stores: there is no report" in run("check", "--settings=conf").out
