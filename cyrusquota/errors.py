@@ -55,7 +55,7 @@ class OptionError(CyrusQuotaError):
 
 
 class ConfigError(CyrusQuotaError):
-    """imapd.conf or the settings file cannot be followed."""
+    """imapd.conf, the settings file or a template cannot be followed."""
 
     exit_status = EX_CONFIG
 
@@ -160,6 +160,18 @@ class NoSuchUser(CyrusQuotaError):
     """No user of that name has an INBOX or a quota root here."""
 
     exit_status = EX_NOUSER
+
+
+class DeliveryError(CyrusQuotaError):
+    """No letters can be handed over to the mail server."""
+
+    exit_status = EX_UNAVAILABLE
+
+
+class StateError(CyrusQuotaError):
+    """The file that remembers what users were told cannot be used."""
+
+    exit_status = EX_CANTCREAT
 
 
 class HeldBack(MapError):

@@ -37,6 +37,7 @@ class Heading(enum.Enum):
     WHO = "Who is over"
     ROOTS = "Which quota roots"
     ALERTS = "When to alert"
+    LETTERS = "The letters"
     MAP = "The map and Exim"
     WRITTEN = "What is written"
     ENGINE = "Several hosts"

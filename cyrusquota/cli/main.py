@@ -50,6 +50,7 @@ _COMMANDS = {
     "metrics": ("metrics", "metrics"),
     "stores": ("stores", "stores"),
     "engine": ("engine", "engine"),
+    "notify": ("notify", "notify"),
     "router": ("router", "print_router"),
     "settings": ("show_settings", "show_settings"),
 }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 import click
 
-from cyrusquota.errors import OptionError
+from cyrusquota.errors import OptionError, printable
 from cyrusquota.quota import Resource
 from cyrusquota.verdicts.policies import Reserve
 
@@ -87,6 +87,21 @@ def percent(
             f"--near: expected a percentage of the limit such as 90%, found {given!r}"
         )
     return float(match[1])
+
+
+_DURATION = re.compile(r"([0-9]{1,6})([mhdw])", re.ASCII)
+_SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def duration(context: click.Context, parameter: click.Parameter, given: str) -> int:
+    """Return the seconds in `7d` or `12h`; raise `OptionError` for anything else."""
+    match = _DURATION.fullmatch(given)
+    if match is None or not int(match[1]):
+        raise OptionError(
+            f"{parameter.opts[-1]}: expected a duration such as 7d, 12h or 2w,"
+            f" found {printable(given)!r}"
+        )
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 class Seconds(click.FloatRange):

@@ -204,7 +204,7 @@ class RawOptions:
             raise OptionError(
                 "--backend goes with --db; leave it out where imapd.conf names the backend"
             )
-        if self.service is not None and not self._needs_config:
+        if self.service is not None and not self.needs_config:
             raise OptionError(
                 "--service goes with imapd.conf, which is not read here; name it with -C, or leave"
                 " --service out"
@@ -218,7 +218,8 @@ class RawOptions:
             pass
 
     @property
-    def _needs_config(self) -> bool:
+    def needs_config(self) -> bool:
+        """Return whether imapd.conf is read."""
         return self.config is not None or not any(path is not None for path in self._sources)
 
     @property
@@ -229,6 +230,11 @@ class RawOptions:
     def is_stream(self) -> bool:
         """Return whether the quotas come from something that can be read only once."""
         return self.quota_output is not None or self.dump is not None
+
+    @property
+    def knows_mailboxes(self) -> bool:
+        """Return whether there is a list of mailboxes, from imapd.conf or by --mailboxes."""
+        return not self.no_mailboxes and (self.needs_config or self.mailboxes is not None)
 
     def load(self, *, waits: bool = False) -> Options:
         """Read imapd.conf, if it is needed, and open what can be read only once.
@@ -242,7 +248,7 @@ class RawOptions:
             import_all()
         with reading_as(self.user):
             conf = None
-            if self._needs_config:
+            if self.needs_config:
                 conf = imapdconf.load(self.config or imapdconf.DEFAULT_PATH, self.service)
                 for warning in conf.warnings:
                     self.problems.warn(warning)

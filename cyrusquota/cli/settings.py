@@ -2,8 +2,9 @@
 
 It is an INI file. [common] has what several commands share, and each other section the options of
 one command; a repeatable option takes one value a line. Commands that look at the export also take
-from [export] what they need. A file that cannot be followed in every point is an error, and so is
-one that another user could have written, since its options decide what root does.
+from [export] what they need. [notify DOMAIN] has what is different in letters to one domain. A file
+that cannot be followed in every point is an error, and so is one that another user could have
+written, since its options decide what root does.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import click
 from click.core import ParameterSource
 
 from cyrusquota.cli.command import Heading, heading_of
+from cyrusquota.cyrus.names import ascii_lower
 from cyrusquota.errors import ConfigError, OptionError, printable, quote
 
 #: Where in `Context.meta` it is kept what was applied.
@@ -40,12 +42,13 @@ COMMANDS = (
     "stores",
     "list",
     "report",
+    "notify",
     "router",
     "settings",
 )
 
 #: The commands that take from [export] what they need to know about the map.
-_LOOK_AT_EXPORT = ("check", "metrics", "doctor", "explain", "router")
+_LOOK_AT_EXPORT = ("check", "metrics", "doctor", "explain", "router", "notify")
 #: What they take besides where the quotas are and who is over.
 _ABOUT_THE_MAP = ("output", "key", "headroom", "max-change", "map-format", "refuse")
 #: Options that belong to a single run.
@@ -54,7 +57,7 @@ _SINGLE_RUN = ("settings", "check", "follow", "dry-run", "accept-change", "versi
 _OF_ENGINE = {"engine": "url", "store": "store"}
 #: Naming the source on the command line sets aside what the file says under the other headings.
 _NAMES_SOURCE = ("config", "db", "quota_output", "dump")
-_STAYS = (Heading.ROOTS, Heading.ALERTS, Heading.ENGINE, Heading.RUN)
+_STAYS = (Heading.ROOTS, Heading.ALERTS, Heading.ENGINE, Heading.LETTERS, Heading.RUN)
 #: On the command line each of these sets aside the other.
 _EXCLUDE = {
     "mailboxes": ("no_mailboxes",),
@@ -63,7 +66,12 @@ _EXCLUDE = {
     "exim_config": ("no_exim",),
     "domain": ("no_exim",),
     "no_exim": ("program", "exim_config", "domain"),
+    "lmtp": ("sendmail",),
+    "sendmail": ("lmtp",),
 }
+#: The command that has a section for each domain, and what that may set.
+_BY_DOMAIN = "notify"
+_DOMAIN_KEYS = ("templates", "from")
 #: Far more than anybody writes.
 _MAX_SIZE = 1 << 20
 _OPTION_NAME = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
@@ -117,6 +125,29 @@ class SettingsFile:
             if option is not None:
                 _check(setting, option, context)
                 found[option.name or ""] = setting
+        if command.name == _BY_DOMAIN:
+            self.by_domain(command, context)
+        return found
+
+    def by_domain(
+        self, command: click.Command, context: click.Context
+    ) -> dict[str, dict[str, Setting]]:
+        """Return what sections such as [notify example.org] set, by domain and parameter.
+
+        Raises `ConfigError` as `defaults` does.
+        """
+        found: dict[str, dict[str, Setting]] = {}
+        options = options_of(command)
+        for name, settings in self.sections.items():
+            kind, _, domain = name.partition(" ")
+            if kind != command.name or not domain:
+                continue
+            for setting in settings:
+                if setting.key not in _DOMAIN_KEYS:
+                    raise setting.error(f"not for one domain; those are {', '.join(_DOMAIN_KEYS)}")
+                option = options[setting.key]
+                _check(setting, option, context)
+                found.setdefault(ascii_lower(domain.strip()), {})[option.name or ""] = setting
         return found
 
     def _layers(self, command: click.Command) -> Iterator[Setting]:
@@ -195,9 +226,10 @@ def load(path: str) -> SettingsFile:
     except configparser.Error as error:
         raise _syntax_error(path, error) from None
     for name in parser.sections():
-        if name not in (COMMON, *COMMANDS):
+        kind, _, domain = name.partition(" ")
+        if name not in (COMMON, *COMMANDS) and not (kind == _BY_DOMAIN and domain.strip()):
             lines = [line.strip().startswith(f"[{name}]") for line in text.split("\n")]
-            known = ", ".join((COMMON, *COMMANDS))
+            known = ", ".join((COMMON, *COMMANDS, f"{_BY_DOMAIN} DOMAIN"))
             raise _error(
                 path,
                 lines.index(True) + 1,
@@ -236,6 +268,25 @@ def place(context: click.Context, name: str) -> Optional[str]:
         return None
     setting = applied(context).settings.get(name)
     return None if setting is None else f"{setting.key} in {setting.path}, line {setting.line}"
+
+
+def by_domain(context: click.Context) -> dict[str, dict[str, Any]]:
+    """Return what the file sets for single domains, by domain and parameter; options set it aside.
+
+    Raises `ConfigError` as `SettingsFile.defaults` does.
+    """
+    file, options = applied(context).file, options_of(context.command).values()
+    by_name = {option.name or "": option for option in options}
+    return {
+        domain: {
+            name: by_name[name].process_value(context, one.value(by_name[name]))
+            for name, one in found.items()
+            if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE
+        }
+        for domain, found in (
+            {} if file is None else file.by_domain(context.command, context)
+        ).items()
+    }
 
 
 def located(error: OptionError, context: click.Context) -> Exception:

@@ -39,6 +39,8 @@ def show_settings(context: click.Context, form: str, check: bool, names: tuple[s
     commands = {name: _command(name) for name in names or settings.COMMANDS}
     found = settings.applied(context).file
     shown = {name: list(_values(one, found)) for name, one in commands.items()}
+    for name, one in commands.items():
+        shown.update(_by_domain(name, one, found))
     path = None if found is None else found.path
     if check:
         click.echo(_NO_FILE if path is None else f"{printable(path)}: no errors")
@@ -89,6 +91,19 @@ def _values(command: click.Command, found: Optional[SettingsFile]) -> Iterator[_
         # Some versions of click have an object that stands for no default.
         value = default if isinstance(default, (str, bool, int, float)) else None
         yield _Value(key, value if setting is None else setting.value(option), setting)
+
+
+def _by_domain(
+    name: str, command: click.Command, found: Optional[SettingsFile]
+) -> Iterator[tuple[str, list[_Value]]]:
+    """Yield the sections of a command for single domains, and what they set."""
+    context = click.Context(command, info_name=command.name)
+    sections = {} if found is None else found.by_domain(command, context)
+    for domain, values in sections.items():
+        yield (
+            f"{name} {domain}",
+            [_Value(one.key, one.text.strip(), one) for one in values.values()],
+        )
 
 
 def _command(name: str) -> click.Command:

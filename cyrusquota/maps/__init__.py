@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import importlib
-from typing import AbstractSet, Iterable, Iterator, Mapping, Optional, Sequence, cast
+from typing import AbstractSet, Callable, Iterable, Iterator, Mapping, Optional, Sequence, cast
 
 import attrs
 
@@ -35,6 +35,7 @@ __all__ = [
     "deferral",
     "document",
     "entries",
+    "exemption",
     "key_of",
     "never_listed",
 ]
@@ -99,6 +100,12 @@ def document(written: Format, entries: Sequence[Entry], header: MapHeader) -> by
 def never_listed(exempt: Iterable[str]) -> frozenset[bytes]:
     """Return the local parts and addresses never to list, for `key_of`."""
     return frozenset([_lower(name) for name in (ALWAYS_EXEMPT, *exempt)])
+
+
+def exemption(exempt: Iterable[str]) -> Callable[[Recipient], bool]:
+    """Return a function that says whether a recipient is never to be listed, or told."""
+    spared = never_listed(exempt)
+    return lambda recipient: key_of(recipient, KeyForm.LOCAL, spared) is None
 
 
 def key_of(recipient: Recipient, form: KeyForm, spared: AbstractSet[bytes]) -> Optional[bytes]:

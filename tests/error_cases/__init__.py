@@ -11,6 +11,7 @@ import functools
 from tests.error_cases import (
     configuration,
     data,
+    letters,
     map_file,
     options,
     other_commands,
@@ -33,6 +34,7 @@ CASES: tuple[ErrorCase, ...] = (
     *other_commands.CASES,
     *settings_file.CASES,
     *several_hosts.CASES,
+    *letters.CASES,
 )
 
 #: Places that no command line reaches, and why.

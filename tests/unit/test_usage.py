@@ -37,7 +37,7 @@ WITH_SOURCE = {
     "cyrusquota-export": "cyrusquota-export",
     **{
         f"cyrusquota {name}": f"cyrusquota {name}"
-        for name in ("list", "report", "check", "metrics")
+        for name in ("list", "report", "check", "metrics", "notify")
     },
     "cyrusquota explain": "cyrusquota explain jane",
 }
@@ -195,6 +195,34 @@ OF_ONE_COMMAND = {
         "-o gone.prom --headroom lots",
         "-o gone.prom --max-change x",
     ),
+    "cyrusquota notify": (
+        "extra",
+        "--at 9%",
+        "--at 101%",
+        "--at 0.9",
+        "--at over",
+        "--repeat 7",
+        "--repeat 0d",
+        "--repeat -1d",
+        f"--repeat {'9' * 30}d",
+        "--from ''",
+        "--from jane",
+        "--from 'jane@example.org, max@example.org'",
+        "--from 'jane@example.org\nBcc: max@example.org'",
+        "--from 'Jane <jane@example.org'",
+        "--lmtp ''",
+        "--lmtp localhost",
+        "--lmtp localhost:0",
+        "--lmtp localhost:65536",
+        "--lmtp socket",
+        "--sendmail ''",
+        "--templates ''",
+        "--state ''",
+        "--max-letters 0",
+        "--max-letters some",
+        "--dry-run --format lines",
+        "--dry-run --no-mailboxes",
+    ),
     "cyrusquota explain": (
         "max",
         "--map ''",
@@ -260,11 +288,15 @@ WITHOUT_EFFECT = (
     ("cyrusquota report --dump - --mode 0644", "--html FILE"),
     ("cyrusquota report --dump - --html - --mode 0644", "--html FILE"),
     ("cyrusquota-export --dump - --format json", "--dry-run"),
+    ("cyrusquota notify --format json", "--dry-run"),
     ("cyrusquota metrics --dump - --follow-links", "-o FILE"),
     ("cyrusquota list --dump - --format csv --unit MiB", "--format table"),
 )
 #: Wrong only together with what imapd.conf or the data says.
-NEEDS_DATA = ("--dump - --key address", "-C imapd.conf --no-mailboxes", "--service lmtp")
+NEEDS_DATA = (
+    *("--dump - --key address", "-C imapd.conf --no-mailboxes", "--service lmtp"),
+    "--state state --dry-run",
+)
 
 
 class _Unread(io.RawIOBase):
@@ -384,7 +416,7 @@ def test_every_case_of_wrong_usage_is_found_before_anything_is_read(
 
 
 def test_what_is_wrong_only_with_the_data_is_few() -> None:
-    assert len([one for one in error_cases.CASES if one.command.endswith(NEEDS_DATA)]) == 4
+    assert len([one for one in error_cases.CASES if one.command.endswith(NEEDS_DATA)]) == 5
 
 
 def test_without_an_imapd_conf_a_right_line_is_78(cli: Cli) -> None:
@@ -504,7 +536,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("user.jane", "user.max"):
         Mailboxes(tmp_path).add(name, name)
     monkeypatch.setattr("cyrusquota.mta.exim.installed", lambda: None)
-    for module in ("options", "export", "scan", "list", "explain"):
+    for module in ("options", "export", "scan", "list", "explain", "notify"):
         monkeypatch.setattr(
             f"cyrusquota.cli.{module}.reading_as", lambda user: contextlib.nullcontext()
         )
