@@ -5,9 +5,9 @@ known. So a run that is killed at any moment leaves a letter that was surely not
 or one that is `tried`; that one is sent again with the same Message-ID and Date, by which Cyrus
 recognises a duplicate (imap/duplicate.c).
 
-Times are seconds by the clock, which may jump. Letters are stamped with a time that never goes
-back: while the clock is behind the latest stamp, that stamp is the time, and nothing is repeated.
-If that lasts for as long as a repetition takes, the stamps were wrong, and become the present.
+Times are seconds by the clock, which may jump. While it is behind the time of an earlier run, it is
+not believed, and nothing is repeated. Letters of that time are stamped as later than that run; when
+the clock has caught up, or was behind for as long as a repetition takes, such stamps become now.
 """
 
 from __future__ import annotations
@@ -101,8 +101,9 @@ class Memory:
     _path: str
     _told: dict[str, dict[Threshold, int]] = attrs.field(init=False, factory=dict)
     _tried: dict[str, Attempt] = attrs.field(init=False, factory=dict)
-    #: The time of this run for stamps.
+    #: The time of this run, and what its letters are stamped with.
     _time: int = attrs.field(init=False, default=0)
+    _stamp: int = attrs.field(init=False, default=0)
 
     def begin(self, now: int, repeat: int) -> None:
         """Begin a run at `now` by the clock; `repeat` is in seconds."""
@@ -111,10 +112,11 @@ class Memory:
             if now < latest:
                 behind_since = now if behind_since is None else min(now, behind_since)
             if now >= latest or now - behind_since >= repeat:
-                file.execute("UPDATE told SET time = ? WHERE time > ?", (now, now))
+                row = (now, min(now, latest))
+                file.execute("UPDATE told SET time = ? WHERE time > ?", row)
                 latest, behind_since = now, None
             file.execute("UPDATE clock SET latest = ?, behind_since = ?", (latest, behind_since))
-            self._time = latest
+            self._time, self._stamp = latest, latest + (behind_since is not None)
             self._told, self._tried = {}, {}
             for user, name, time in file.execute("SELECT user, threshold, time FROM told"):
                 self._told.setdefault(user, {})[_threshold(name)] = int(time)
@@ -183,7 +185,7 @@ class Memory:
 
     def mark_sent(self, user: str, thresholds: Iterable[Threshold]) -> None:
         """Record that the letter to a user has arrived, and was about all these thresholds."""
-        rows = ((user, threshold.name, self._time) for threshold in thresholds)
+        rows = ((user, threshold.name, self._stamp) for threshold in thresholds)
         with self._transaction() as file:
             file.execute("DELETE FROM tried WHERE user = ?", (user,))
             file.executemany("INSERT OR REPLACE INTO told VALUES (?, ?, ?)", rows)

@@ -58,7 +58,7 @@ FULL = Threshold(float("inf"), "full")
 class Standing:
     """A user and their quota root: how full it is in the fullest resource, and whether it is full.
 
-    `share` is the part of the limit in use. `is_almost_full` says that it would be full with
+    `share` is the largest part of a limit in use. `is_almost_full` says that it would be full with
     `POINTS` percent more.
     """
 
@@ -130,14 +130,14 @@ class Standings:
 
     def _standing(self, verdict: Verdict) -> Standing:
         root, near = verdict.root, self.reserve.near(verdict.root)
-        usages = [pair for pair in root.usages() if pair[1].limit is not None]
-        counting = verdict.over or near or tuple(self.policy.room)
-        resource, usage = max(
-            (pair for pair in usages if pair[0] in counting), key=lambda pair: _share(pair[1])
-        )
-        share, is_full = _share(usage), bool(verdict.over or near)
+        shares = {kind: _share(usage) for kind, usage in root.usages() if usage.limit is not None}
+        share = max((shares.get(kind, 0.0) for kind in self.policy.room), default=0.0)
+        # Of those that make it full, or else of all, the fullest one is what a letter is about.
+        resource = max(verdict.over or near or shares, key=shares.__getitem__)
         is_almost_full = share > 1 - POINTS / 100 or self._would_be_full(root)
-        return Standing(verdict.recipient, root, resource, share, is_full, is_almost_full)
+        return Standing(
+            verdict.recipient, root, resource, share, bool(verdict.over or near), is_almost_full
+        )
 
     def _would_be_full(self, root: QuotaRoot) -> bool:
         if self.reserve == Reserve():
