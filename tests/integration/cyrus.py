@@ -145,6 +145,9 @@ class Cyrus:
             )
             if program != "lmtpd -a" or name in lmtpds
         )
+        if STRICT in lmtpds:
+            socket_path = self.lib / "socket" / "lmtp"
+            services += f' lmtpunix cmd="{PROGRAMS}/lmtpd -C {self.conf}" listen="{socket_path}"\n'
         recover = f'START {{\n recover cmd="{PROGRAMS}/ctl_cyrusdb -C {self.conf} -r"\n}}\n'
         return f"{recover}SERVICES {{\n{services}}}\n"
 
@@ -253,6 +256,11 @@ class Cyrus:
         """Limit the quota root `root`, a mailbox name; None is unlimited."""
         assert self.ask_for_quota(root, storage_kib, messages) == "OK"
 
+    def set_limit(self, root: str, resource: str, limit: int) -> None:
+        """Limit one resource of the quota root `root`, under the name that SETQUOTA has for it."""
+        with self._imap(ADMIN) as imap:
+            _done(imap.setquota(_quoted(root), f"({resource} {limit})"))
+
     def ask_for_quota(
         self, root: str, storage_kib: Optional[int] = None, messages: Optional[int] = None
     ) -> str:
@@ -288,6 +296,13 @@ class Cyrus:
             _, answers = imap.fetch("1:*", "(RFC822.SIZE)")
             lines = b"".join(line for line in answers if isinstance(line, bytes))
             return [int(size) for size in re.findall(rb"RFC822\.SIZE (\d+)", lines)]
+
+    def messages(self, user: str) -> list[bytes]:
+        """The messages in the INBOX of `user`, oldest first."""
+        with self._imap(user) as imap:
+            _done(imap.select("INBOX", readonly=True))
+            _, answers = imap.fetch("1:*", "(BODY.PEEK[])")
+            return [answer[1] for answer in answers if isinstance(answer, tuple)]
 
     def flag(self, user: str, message: int, flag: str) -> None:
         with self._imap(user) as imap:
