@@ -356,8 +356,8 @@ class _Run:
             complain(f"{sent} sent, {refused} refused, {unknown} perhaps lost, {self._rest()}")
         elif self.waiting:
             complain(
-                f"{count_of(self.waiting, 'letter')} more wait for the next run; --max-letters is"
-                f" {self.max_letters}"
+                f"{count_of(self.waiting, 'letter')} of {len(self.plan.due)} wait for the next"
+                f" run; --max-letters is {self.max_letters}"
             )
         return errors.EX_OK if fates[Fate.SENT] == sum(fates.values()) else errors.EX_TEMPFAIL
 

@@ -97,7 +97,7 @@ class Lmtp:
 
     def deliver(self, address: str, letter: bytes) -> Outcome:
         """Hand a letter over in the session that `connect` has made."""
-        session = self._session
+        session, may_arrive = self._session, False
         assert session is not None
         try:
             code, reply = session.mail("")
@@ -108,10 +108,11 @@ class Lmtp:
             # smtplib's own method would parse the address, and may change it.
             code, reply = session.docmd("RCPT", f"TO:<{address}>{ignoring}")
             if code == _OK:
+                may_arrive = True
                 code, reply = _data(session, letter)
         except (OSError, smtplib.SMTPException) as error:
             self.close()
-            return Outcome(Fate.UNKNOWN, _reason(error))
+            return Outcome(Fate.UNKNOWN if may_arrive else Fate.REFUSED, _reason(error))
         if code == _OK:
             return Outcome(Fate.SENT, _text(code, reply))
         self._reset()

@@ -90,7 +90,7 @@ class Due:
     def order(self) -> tuple[float, float, str]:
         """Return the key to sort by: what was not tried yet, then what was tried longest ago."""
         tried = 0 if self.before is None else self.before.time
-        return tried, -self.threshold.share, self.standing.user
+        return tried, -self.threshold.percent, self.standing.user
 
 
 @attrs.define
@@ -269,7 +269,7 @@ def _check(file: sqlite3.Connection, path: str) -> None:
 
 
 def _threshold(name: str) -> Threshold:
-    return FULL if name == FULL.name else Threshold(float(name) / 100, name)
+    return FULL if name == FULL.name else Threshold(float(name), name)
 
 
 @contextlib.contextmanager

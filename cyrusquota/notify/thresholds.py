@@ -27,10 +27,10 @@ _LEAST, _MOST = 2 * POINTS, 100
 class Threshold:
     """A percentage of a limit, or `FULL`, which is above all of them. `name` is that of a template.
 
-    `share` is the part of the limit; for `FULL` it is infinite.
+    `percent` is infinite for `FULL`.
     """
 
-    share: float
+    percent: float
     name: str
 
     @classmethod
@@ -44,8 +44,7 @@ class Threshold:
                 f"--at: expected full, or a percentage from {_LEAST}% to {_MOST}%,"
                 f" found {printable(given)!r}"
             )
-        # As exact as the division of integers it is compared with.
-        return cls(float(match[1]) / 100, f"{float(match[1]):g}")
+        return cls(float(match[1]), f"{float(match[1]):g}")
 
     def __str__(self) -> str:
         return self.name if self is FULL else f"{self.name}%"
@@ -84,21 +83,21 @@ class Standing:
         return max(filter(self._has_reached, thresholds), default=None)
 
     def _has_reached(self, threshold: Threshold) -> bool:
-        return self.is_full if threshold is FULL else self.share >= threshold.share
+        return self.is_full if threshold is FULL else self.share >= threshold.percent / 100
 
     def is_below(self, threshold: Threshold) -> bool:
         """Return whether the user is so far below `threshold` that it counts again."""
         if threshold is FULL:
             return not self.is_full and not self.is_almost_full
-        return self.share <= threshold.share - POINTS / 100
+        return self.share <= (threshold.percent - POINTS) / 100
 
 
 def watched(thresholds: Iterable[Threshold], policy: Policy, reserve: Reserve) -> Reserve:
     """Return a reserve such that only users who are below all `thresholds` have more left."""
-    lowest = min(min(threshold.share, 1.0) for threshold in thresholds)
+    lowest = min(100.0, *(threshold.percent for threshold in thresholds))
     percents = {kind: percent + POINTS for kind, percent in reserve.percents.items()}
     for kind in policy.room:
-        percents[kind] = max(percents.get(kind, 0), 100 * (1 - lowest) + POINTS)
+        percents[kind] = max(percents.get(kind, 0), 100 - lowest + POINTS)
     return Reserve(reserve.amounts, {kind: min(100.0, one) for kind, one in percents.items()})
 
 
@@ -134,7 +133,7 @@ class Standings:
         share = max((shares.get(kind, 0.0) for kind in self.policy.room), default=0.0)
         # Of those that make it full, or else of all, the fullest one is what a letter is about.
         resource = max(verdict.over or near or shares, key=shares.__getitem__)
-        is_almost_full = share > 1 - POINTS / 100 or self._would_be_full(root)
+        is_almost_full = share > (100 - POINTS) / 100 or self._would_be_full(root)
         return Standing(
             verdict.recipient, root, resource, share, bool(verdict.over or near), is_almost_full
         )

@@ -18,7 +18,7 @@ import pytest
 from cyrusquota.verdicts.policies import LMTPD
 
 from . import commands
-from .cyrus import DOMAIN, HOST, Cyrus
+from .cyrus import DOMAIN, HOST, PATIENCE, Cyrus
 from .verdicts import listed
 
 pytestmark = pytest.mark.integration
@@ -244,6 +244,7 @@ def test_domains_have_their_own_letters(needs_cyrus: None, tmp_path: Path) -> No
 def _answers_get_lost(lmtp_port: int) -> Iterator[int]:
     """A port that leads to lmtpd, whose answer to a message is lost with the connection."""
     with socket.create_server((HOST, 0)) as listening:
+        listening.settimeout(PATIENCE)
         thread = threading.Thread(target=_pass_on, args=(listening, lmtp_port))
         thread.start()
         try:
