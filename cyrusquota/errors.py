@@ -35,6 +35,7 @@ INTERRUPTED = 130
 OTHER_STATUSES = {
     EX_OK: "Done. A record that cannot be read is named on standard error and left out.",
     EX_SOFTWARE: "A bug of this program; please report it.",
+    EX_TEMPFAIL: "A letter was refused or perhaps lost; the next run sends it again.",
     INTERRUPTED: "Interrupted from the keyboard.",
 }
 

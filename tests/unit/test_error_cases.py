@@ -108,6 +108,6 @@ def test_a_message_in_the_documents_is_printed_by_a_command(
     assert [line for line in printed if re.fullmatch(_pattern(message), line)] != []
 
 
-def test_the_document_has_twenty_messages_and_a_wrong_one_would_be_noticed() -> None:
-    assert len(_quoted()) == 20
+def test_the_document_has_the_usual_messages_and_a_wrong_one_would_be_noticed() -> None:
+    assert len(_quoted()) == 20 + 5
     assert not re.fullmatch(_pattern("MAP: is full; ..."), "map: is a directory; remove it")
