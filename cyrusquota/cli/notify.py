@@ -73,7 +73,7 @@ _who, _when, _letters, _run = map(
     "--exempt",
     metavar="ADDRESS",
     multiple=True,
-    help="Never tell this address or local part (repeatable; postmaster never is told).",
+    help="Never tell this address or local part (repeatable; postmaster is never told).",
 )
 @_when(
     "--at",
@@ -166,8 +166,8 @@ def notify(
     """Tell users by mail that their mailbox is nearly full, or full.
 
     Each user gets one letter, about the highest threshold that they have reached, once, and again
-    after --repeat. When they were 5 points below a threshold, it counts again. Told are users with
-    an INBOX here and a quota root of their own. Run it from cron, or with
+    after --repeat. When they were 5 points below a threshold, it counts again. Only users with an
+    INBOX here and a quota root of their own are told. Run it from cron, or with
     cyrusquota-notify.timer.
 
     The exit status is 75 if a letter was refused, or was lost on the way; it is sent again by the

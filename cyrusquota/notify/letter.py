@@ -166,8 +166,8 @@ def template(directory: Optional[str], name: str) -> Template:
         content = (shipped / file if directory is None else Path(where)).read_bytes()
     except FileNotFoundError:
         raise ConfigError(
-            f"{printable(where)}: there is no such template; copy another one of the directory to"
-            " this name, or name a directory that has it with --templates"
+            f"{printable(where)}: there is no such template; write it, in a directory of your own"
+            " with copies of those that are shipped, and name that with --templates"
         ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
