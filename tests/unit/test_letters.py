@@ -270,6 +270,8 @@ def test_a_clock_that_starts_in_1970_repeats_nothing(run: Run) -> None:
     assert run(NOW + REPEAT, server, jane=810, max=810) == [("jane", "80", Why.REPEATED)]
     assert run(NOW + REPEAT + REPEAT - 1, server, jane=0, max=810) == []
     assert run(NOW + REPEAT + REPEAT, server, max=810) == [("max", "80", Why.REPEATED)]
+    assert run(NOW + REPEAT + REPEAT + DAY, server, max=810) == []
+    assert run(NOW + REPEAT + REPEAT + REPEAT, server, max=810) == [("max", "80", Why.REPEATED)]
 
 
 def test_a_clock_that_was_years_ahead_delays_a_letter_by_one_repetition(run: Run) -> None:
