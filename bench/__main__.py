@@ -15,7 +15,7 @@ from typing import Sequence
 from bench import data, imap, timing
 from bench.timing import Command, Run, medians
 
-_PARTS = ("twoskip", "commands", "deletions", "quotalegacy", "growth", "explain", "imap")
+_PARTS = ("twoskip", "commands", "deletions", "quotalegacy", "growth", "explain", "notify", "imap")
 _EXPORT = (sys.executable, "-m", "cyrusquota.cli.export")
 
 
@@ -219,6 +219,28 @@ class _Bench:
             title = f"One user of {count} roots and {count} mailboxes, {backend}"
             self.show(title, commands, count)
             self.unknown(f"{backend}: a user who does not exist", [*explain, *conf, nobody])
+
+    def notify(self) -> None:
+        """Time the letters to most users of a site, beside the export that lists the same users."""
+        count = min(self.asked.roots, 100_000)
+        site = data.made(self.directory / "notify", "twoskip", count, self.asked.over)
+        data.add_mailboxes(site, count)
+        source = ("-C", str(site.conf), "--headers", "trust-rows")
+        # A threshold counts again 5 points below it, so that many more users are looked at.
+        trial = ("--dry-run", "--at", "10%", "--max-letters", str(count))
+        (self.directory / "10.txt").write_text("Subject: $percent\n\n$used of $limit\n")
+        files = ("--templates", str(self.directory), "--state", str(self.directory / "state"))
+        self.show(
+            f"letters to most of {count} users",
+            [
+                self.export(*source, "--reserve", "95%", name="cyrusquota-export --reserve 95%"),
+                Command(
+                    "cyrusquota notify --dry-run --at 10%",
+                    [sys.executable, "-m", "cyrusquota.cli", "notify", *source, *trial, *files],
+                ),
+            ],
+            count,
+        )
 
     def unknown(self, title: str, words: Sequence[str]) -> None:
         """Print what it takes to look for similar names, which ends with status 67."""
