@@ -179,7 +179,7 @@ def notify(
     with memory.opened(state, is_trial=dry_run) as remembered:
         now = int(time.time())
         remembered.begin(now, repeat)
-        users = _Users(options, thresholds, exempt)
+        users = _Users(options, thresholds, exempt, domain)
         standings = users.standings()
         remembered.forget(standings.found, users.doubtful(remembered))
         plan = planned(standings.found, thresholds, remembered, now=now, repeat=repeat)
@@ -235,6 +235,8 @@ class _Users:
     options: Options
     thresholds: Sequence[Threshold]
     exempt: Sequence[str]
+    #: That of users who have none.
+    domain: Optional[str]
     _roots: int = attrs.field(init=False, default=0)
     _unread: set[str] = attrs.field(init=False, factory=set)
     #: Whether there was a problem that may concern any user.
@@ -249,8 +251,12 @@ class _Users:
             # Whether it takes the mail of users who are full is nothing to them.
             catchall=None,
         )
+        is_exempt = maps.exemption(self.exempt)
         found = Standings(
-            options.source.naming, options.policy, options.reserve, maps.exemption(self.exempt)
+            options.source.naming,
+            options.policy,
+            options.reserve,
+            lambda to: is_exempt(to.within(self.domain)),
         )
         with reading_as(options.user):
             evaluation = evaluate(

@@ -38,6 +38,10 @@ class Recipient:
     def __str__(self) -> str:
         return self.local if self.domain is None else f"{self.local}@{self.domain}"
 
+    def within(self, domain: Optional[str]) -> Recipient:
+        """Return the address in `domain`, where it has none."""
+        return self if self.domain is not None else Recipient(self.local, domain)
+
 
 @attrs.frozen
 class Naming:

@@ -133,15 +133,13 @@ class Stationery:
 
     def address(self, standing: Standing) -> Recipient:
         """Return the address of a user; raise `OptionError` where no domain is known."""
-        to = standing.recipient
-        if to.domain is not None:
-            return to
-        if self.domain is None:
+        to = standing.recipient.within(self.domain)
+        if to.domain is None:
             raise OptionError(
                 f"no domain is known for {standing.user!r}, and so no address to write to; give"
                 " --domain"
             )
-        return attrs.evolve(to, domain=self.domain)
+        return to
 
     def letter(
         self, standing: Standing, threshold: Threshold, *, message_id: str, date: int

@@ -91,6 +91,16 @@ def printed(command: str, conf: Path, *options: str) -> str:
     return done.stdout.decode()
 
 
+def started(*arguments: str) -> subprocess.Popen[bytes]:
+    """`cyrusquota` with these arguments, while it runs."""
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "cyrusquota.cli", *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+    )
+
+
 def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     # pytest-xdist sets COLUMNS in its processes, and then lines are wrapped.
     inherited = {name: value for name, value in os.environ.items() if name != "COLUMNS"}

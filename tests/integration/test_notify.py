@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import email
 import email.policy
+import os
+import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
+import tempfile
 import threading
 from email.message import EmailMessage
 from pathlib import Path
@@ -17,7 +21,7 @@ import pytest
 
 from cyrusquota.verdicts.policies import LMTPD
 
-from . import commands
+from . import commands, exim
 from .cyrus import DOMAIN, HOST, PATIENCE, Cyrus
 from .verdicts import listed
 
@@ -44,9 +48,12 @@ def plain_cyrus(needs_cyrus: None) -> Iterator[Cyrus]:
         yield running
 
 
+def _words(cyrus: Cyrus, state: Path, *options: str) -> tuple[str, ...]:
+    return ("-C", str(cyrus.conf), "--state", str(state), "--domain", DOMAIN, *options)
+
+
 def notify(cyrus: Cyrus, state: Path, *options: str) -> subprocess.CompletedProcess[bytes]:
-    words = ("-C", str(cyrus.conf), "--state", str(state), "--domain", DOMAIN, *options)
-    return commands.run_tool("notify", *words)
+    return commands.run_tool("notify", *_words(cyrus, state, *options))
 
 
 def notify_quietly(cyrus: Cyrus, state: Path, *options: str) -> None:
@@ -187,9 +194,11 @@ def test_nobody_else_is_told(plain_cyrus: Cyrus, tmp_path: Path) -> None:
         assert told == (set() if options else {"jane"})
 
 
-@pytest.mark.parametrize("suppression", ["yes", "no"])
+@pytest.mark.parametrize(
+    ("suppression", "is_killed"), [("yes", False), ("yes", True), ("no", False)]
+)
 def test_cyrus_drops_a_letter_that_is_sent_again(
-    suppression: str, needs_cyrus: None, tmp_path: Path
+    suppression: str, is_killed: bool, needs_cyrus: None, tmp_path: Path
 ) -> None:
     """Without duplicate suppression it comes twice, so it was sent twice."""
     state = tmp_path / "state"
@@ -197,10 +206,10 @@ def test_cyrus_drops_a_letter_that_is_sent_again(
         cyrus.start()
         create(cyrus, "jane")
         use(cyrus, "jane", 170)
-        with _answers_get_lost(cyrus.lmtp_port) as port:
-            done = notify(cyrus, state, "--lmtp", f"{HOST}:{port}")
-        assert (done.returncode, done.stdout) == (75, b"")
-        assert done.stderr.startswith(b"cyrusquota: jane@example.net: the letter may be lost, and")
+        if is_killed:
+            _be_killed(cyrus, state)
+        else:
+            _lose_the_answer(cyrus, state)
         assert len(letters(cyrus, "jane")) == 1
 
         notify_quietly(cyrus, state)
@@ -214,6 +223,53 @@ def test_cyrus_drops_a_letter_that_is_sent_again(
         assert len({(letter["Message-ID"], letter["Date"]) for letter in found}) == 1
         notify_quietly(cyrus, state)
         assert len(letters(cyrus, "jane")) == len(found)
+
+
+def _lose_the_answer(cyrus: Cyrus, state: Path) -> None:
+    with _Silence(cyrus.lmtp_port) as silence:
+        silence.ended.set()
+        done = notify(cyrus, state, "--lmtp", silence.place)
+    assert (done.returncode, done.stdout) == (75, b"")
+    assert done.stderr.startswith(b"cyrusquota: jane@example.net: the letter may be lost, and")
+
+
+def _be_killed(cyrus: Cyrus, state: Path) -> None:
+    with _Silence(cyrus.lmtp_port) as silence:
+        words = _words(cyrus, state, "--lmtp", silence.place)
+        with commands.started("notify", *words) as process:
+            assert silence.arrived.wait(PATIENCE)
+            process.kill()
+            assert process.wait(PATIENCE) == -signal.SIGKILL
+        silence.ended.set()
+
+
+def test_exim_queues_a_letter_with_an_empty_return_path(
+    plain_cyrus: Cyrus, needs_exim: None, tmp_path: Path
+) -> None:
+    """As /usr/sbin/sendmail of a host with Exim; it has a queue of its own here, and no daemon."""
+    with tempfile.TemporaryDirectory(prefix="cq", dir="/tmp") as directory:
+        conf = Path(directory, "exim.conf")
+        conf.write_text(
+            f"spool_directory = {directory}/spool\nlog_file_path = {directory}/log/%slog\n"
+            "primary_hostname = mail.example.net\n"
+            ".ifdef _OPT_MAIN_KEEP_ENVIRONMENT\nkeep_environment =\n.endif\n"
+            "begin acl\nbegin routers\nbegin transports\n"
+        )
+        conf.chmod(0o644)
+        os.chmod(directory, 0o755)
+        shutil.chown(directory, exim.user())
+        program = Path(directory, "sendmail")
+        program.write_text(f'#!/bin/sh\nexec {exim.program()} -C {conf} -odq "$@"\n')
+        program.chmod(0o755)
+        create(plain_cyrus, "jane")
+        use(plain_cyrus, "jane", 170)
+        notify_quietly(plain_cyrus, tmp_path / "state", "--sendmail", str(program))
+        (queued,) = Path(directory, "spool", "input").rglob("*-H")
+        lines = queued.read_text().splitlines()
+        assert lines[2] == "<>"
+        assert "jane@example.net" in lines
+        assert any(line.endswith(" To: jane@example.net") for line in lines)
+    assert letters(plain_cyrus, "jane") == []
 
 
 def test_domains_have_their_own_letters(needs_cyrus: None, tmp_path: Path) -> None:
@@ -240,36 +296,46 @@ def test_domains_have_their_own_letters(needs_cyrus: None, tmp_path: Path) -> No
         assert other["To"] == "j.doe@example.com"
 
 
-@contextlib.contextmanager
-def _answers_get_lost(lmtp_port: int) -> Iterator[int]:
-    """A port that leads to lmtpd, whose answer to a message is lost with the connection."""
-    with socket.create_server((HOST, 0)) as listening:
-        listening.settimeout(PATIENCE)
-        thread = threading.Thread(target=_pass_on, args=(listening, lmtp_port))
-        thread.start()
-        try:
-            yield listening.getsockname()[1]
-        finally:
-            thread.join()
+class _Silence:
+    """A way to lmtpd on which the answer to a letter is lost, and then the connection.
 
+    The letter has `arrived` by then. It is quiet until `ended` is set.
+    """
 
-def _pass_on(listening: socket.socket, lmtp_port: int) -> None:
-    with contextlib.ExitStack() as stack:
-        client = stack.enter_context(listening.accept()[0])
-        server = stack.enter_context(socket.create_connection((HOST, lmtp_port)))
-        said, answered = (stack.enter_context(one.makefile("rb")) for one in (client, server))
-        client.sendall(answered.readline())
-        is_letter = False
-        for line in said:
-            server.sendall(line)
-            if is_letter and line != b".\r\n":
-                continue
-            answer = answered.readline()
-            while answer[3:4] == b"-":
-                client.sendall(answer)
+    def __init__(self, lmtp_port: int) -> None:
+        self.arrived, self.ended = threading.Event(), threading.Event()
+        self._lmtp_port = lmtp_port
+        self._listening = socket.create_server((HOST, 0))
+        self._listening.settimeout(PATIENCE)
+        self.place = f"{HOST}:{self._listening.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._pass_on)
+
+    def __enter__(self) -> _Silence:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join()
+        self._listening.close()
+
+    def _pass_on(self) -> None:
+        with contextlib.ExitStack() as stack:
+            client = stack.enter_context(self._listening.accept()[0])
+            server = stack.enter_context(socket.create_connection((HOST, self._lmtp_port)))
+            said, answered = (stack.enter_context(one.makefile("rb")) for one in (client, server))
+            client.sendall(answered.readline())
+            is_letter = False
+            for line in said:
+                server.sendall(line)
+                if is_letter and line != b".\r\n":
+                    continue
                 answer = answered.readline()
-            if is_letter:
-                # It has arrived, but nobody hears of it.
-                return
-            client.sendall(answer)
-            is_letter = answer.startswith(b"354 ")
+                while answer[3:4] == b"-":
+                    client.sendall(answer)
+                    answer = answered.readline()
+                if is_letter:
+                    self.arrived.set()
+                    self.ended.wait(PATIENCE)
+                    return
+                client.sendall(answer)
+                is_letter = answer.startswith(b"354 ")
