@@ -49,7 +49,7 @@ class Why(enum.Enum):
     """Why a letter is due."""
 
     NEW = "not told yet"
-    REPEATED = "still so"
+    REPEATED = "told before, and still so"
     UNKNOWN = "not known whether the last letter arrived"
     REFUSED = "the last letter was refused"
 
