@@ -248,7 +248,7 @@ class _Users:
         query = attrs.evolve(
             options.query(watched(self.thresholds, options.policy, options.reserve)),
             on_problem=self._note,
-            # Whether it takes the mail of users who are full is nothing to them.
+            # A catch-all that takes the mail of users who are full is no reason not to tell them.
             catchall=None,
         )
         is_exempt = maps.exemption(self.exempt)
