@@ -16,7 +16,7 @@ import attrs
 import click
 
 from cyrusquota import doctor
-from cyrusquota.cli import settings
+from cyrusquota.cli import settings, settings_file
 from cyrusquota.cli.command import Command, Example, Heading, under
 from cyrusquota.cli.engine_options import EngineOptions, engine_options, mirrored
 from cyrusquota.cli.exim_options import exim_options
@@ -141,7 +141,7 @@ def _but_the_map(findings: Iterable[Finding], keeps_map: bool) -> Iterator[Findi
 def _shared(engine: EngineOptions, host: Host) -> SharedEngine:
     """Return what there is to check about several hosts."""
     file = settings.applied(click.get_current_context()).file
-    found = () if file is None else file.sections.get(settings.MIRROR, ())
+    found = () if file is None else file.sections.get(settings_file.MIRROR, ())
     expect = next((one.text for one in found if one.key == "expect"), "")
     reason = None
     if engine.store is not None:

@@ -13,7 +13,7 @@ import attrs
 import click
 from click.core import ParameterSource
 
-from cyrusquota.cli import settings
+from cyrusquota.cli import settings, settings_file
 from cyrusquota.cli.command import Heading, Option, under
 from cyrusquota.cli.option_types import file_names
 from cyrusquota.engine.address import Address, EngineConfig
@@ -62,7 +62,7 @@ def store_names(
 
 #: Not a command that can be run: the keys of the section [engine].
 SECTION = click.Command(
-    settings.ENGINE,
+    settings_file.ENGINE,
     params=[
         Option(["--url"], metavar="URL", heading=Heading.ENGINE, help=_URL_HELP),
         Option(
@@ -170,9 +170,9 @@ def mirrored(context: click.Context, parameter: str) -> str:
     given, setting = context.params[parameter], settings.applied(context).settings.get(parameter)
     is_own = context.get_parameter_source(parameter) is ParameterSource.COMMANDLINE
     if given is not None and (
-        is_own or (setting is not None and setting.section != settings.EXPORT)
+        is_own or (setting is not None and setting.section != settings_file.EXPORT)
     ):
         return str(given)
     file = settings.applied(context).file
-    found = () if file is None else file.sections.get(settings.MIRROR, ())
+    found = () if file is None else file.sections.get(settings_file.MIRROR, ())
     return next((one.text.strip() for one in found if one.key == "output"), DEFAULT_PATH)

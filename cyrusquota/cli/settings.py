@@ -1,51 +1,31 @@
 """The settings file: values for the long options of the commands, which the command line replaces.
 
-It is an INI file. [common] has what several commands share, and each other section the options of
-one command; a repeatable option takes one value a line. Commands that look at the export also take
-from [export] what they need. [notify DOMAIN] has what is different in letters to one domain. A file
-that cannot be followed in every point is an error, and so is one that another user could have
-written, since its options decide what root does.
+[common] has what several commands share, and each other section the options of one command.
+Commands that look at the export also take from [export] what they need. [notify DOMAIN] has what is
+different in letters to one domain.
 """
 
 from __future__ import annotations
 
-import configparser
-import functools
 import os
 import re
-import stat
 from typing import Any, Iterator, Mapping, Optional, Union
 
 import attrs
 import click
 from click.core import ParameterSource
 
+from cyrusquota.cli import settings_file
 from cyrusquota.cli.command import Heading, heading_of
+from cyrusquota.cli.settings_file import BY_DOMAIN, COMMON, ENGINE, EXPORT, Setting
 from cyrusquota.cyrus.names import ascii_lower
-from cyrusquota.errors import ConfigError, OptionError, printable, quote
+from cyrusquota.errors import OptionError, printable
 
 #: Where in `Context.meta` it is kept what was applied.
 _APPLIED = "cyrusquota.settings"
 DEFAULT_PATH = "/etc/cyrusquota.conf"
 #: The environment variable that names the file where --settings does not; empty for none.
 VARIABLE = "CYRUSQUOTA_SETTINGS"
-COMMON, EXPORT, MIRROR, ENGINE = "common", "export", "mirror", "engine"
-#: The sections that are those of commands; [engine] is for all that need one.
-COMMANDS = (
-    EXPORT,
-    MIRROR,
-    ENGINE,
-    "check",
-    "metrics",
-    "doctor",
-    "explain",
-    "stores",
-    "list",
-    "report",
-    "notify",
-    "router",
-    "settings",
-)
 
 #: The commands that take from [export] what they need to know about the map.
 _LOOK_AT_EXPORT = ("check", "metrics", "doctor", "explain", "router", "notify")
@@ -69,42 +49,8 @@ _EXCLUDE = {
     "lmtp": ("sendmail",),
     "sendmail": ("lmtp",),
 }
-#: The command that has a section for each domain, and what that may set.
-_BY_DOMAIN = "notify"
 _DOMAIN_KEYS = ("templates", "from")
-#: Far more than anybody writes.
-_MAX_SIZE = 1 << 20
 _OPTION_NAME = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
-_YES, _NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
-
-
-@attrs.frozen
-class Setting:
-    """A key of the file, its value, and where it is."""
-
-    path: str
-    section: str
-    key: str
-    text: str
-    line: int
-
-    def error(self, message: str) -> ConfigError:
-        """Return the error that `message` describes."""
-        return _error(self.path, self.line, f"[{self.section}] {printable(self.key)}: {message}")
-
-    def value(self, option: click.Option) -> Any:
-        """Return what click takes as the default of `option`; raise `ConfigError` for no value."""
-        lines = [line.strip() for line in self.text.splitlines() if line.strip()]
-        if option.multiple:
-            return tuple(lines)
-        if len(lines) > 1:
-            raise self.error("takes one value; remove the other lines")
-        value = self.text.strip()
-        if not option.is_flag:
-            return value
-        if value.lower() not in _YES + _NO:
-            raise self.error(f"expected yes or no, found {quote(_bytes(value))}")
-        return value.lower() in _YES
 
 
 @attrs.frozen
@@ -125,7 +71,7 @@ class SettingsFile:
             if option is not None:
                 _check(setting, option, context)
                 found[option.name or ""] = setting
-        if command.name == _BY_DOMAIN:
+        if command.name == BY_DOMAIN:
             self.by_domain(command, context)
         return found
 
@@ -217,35 +163,7 @@ def find(path: Optional[str]) -> Optional[SettingsFile]:
 
 def load(path: str) -> SettingsFile:
     """Read a settings file; raise `ConfigError` if it is not one, or must not be trusted."""
-    text = _text(path)
-    parser = configparser.ConfigParser(
-        interpolation=None, delimiters=("=",), default_section="\n", empty_lines_in_values=False
-    )
-    try:
-        parser.read_file(_numbered(text, parser))
-    except configparser.Error as error:
-        raise _syntax_error(path, error) from None
-    for name in parser.sections():
-        kind, _, domain = name.partition(" ")
-        if name not in (COMMON, *COMMANDS) and not (kind == _BY_DOMAIN and domain.strip()):
-            lines = [line.strip().startswith(f"[{name}]") for line in text.split("\n")]
-            known = ", ".join((COMMON, *COMMANDS, f"{_BY_DOMAIN} DOMAIN"))
-            raise _error(
-                path,
-                lines.index(True) + 1,
-                f"unknown section [{printable(name)}]; sections are {known}",
-            )
-    return SettingsFile(
-        path,
-        {
-            name: tuple(
-                Setting(path, name, str(key), text, key.line)
-                for key, text in parser.items(name)
-                if isinstance(key, _Key)
-            )
-            for name in parser.sections()
-        },
-    )
+    return SettingsFile(path, settings_file.read(path))
 
 
 def applied(context: click.Context) -> Applied:
@@ -311,87 +229,6 @@ def located(error: OptionError, context: click.Context) -> Exception:
         place = f"{printable(first.path)}, line {first.line}"
         return OptionError(f"{error} ({first.key} is set in {place})")
     return first.error(str(error))
-
-
-class _Key(str):
-    """A key as it is in the file, where configparser would ignore its case, and its line."""
-
-    line = 0
-
-    @classmethod
-    def on(cls, line: int, text: str) -> _Key:
-        """Return the key `text` of a line."""
-        key = cls(text)
-        key.line = line
-        return key
-
-
-def _numbered(text: str, parser: configparser.ConfigParser) -> Iterator[str]:
-    """Yield the lines of `text` for `parser`, whose keys then know which line they are on."""
-    for number, line in enumerate(text.split("\n"), 1):
-        parser.optionxform = functools.partial(_Key.on, number)  # type: ignore[method-assign]
-        yield f"{line}\n"
-
-
-def _opened(path: str, flags: int) -> int:
-    # Otherwise opening a named pipe would wait for somebody to write to it.
-    return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _text(path: str) -> str:
-    where = printable(path)
-    try:
-        with open(path, "rb", opener=_opened) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ConfigError(f"{where}: not a file; name the settings file")
-            _check_trusted(where, status)
-            content = file.read(_MAX_SIZE + 1)
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{where}: no such file; `--settings ''` runs without a settings file"
-        ) from None
-    except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise ConfigError(
-            f"{where}: cannot be read: {reason}; run as root, or without it: --settings ''"
-        ) from None
-    if len(content) > _MAX_SIZE or b"\0" in content:
-        raise ConfigError(f"{where}: not a settings file; it should be text, with [sections]")
-    return content.decode("utf-8-sig", "surrogateescape").replace("\r\n", "\n")
-
-
-def _check_trusted(where: str, status: os.stat_result) -> None:
-    if status.st_uid not in (0, os.geteuid()):
-        raise ConfigError(
-            f"{where}: belongs to the user {status.st_uid}, who could change it; chown root {where}"
-        )
-    if status.st_mode & stat.S_IWOTH:
-        raise ConfigError(f"{where}: any user may write to it; chmod o-w {where}")
-
-
-def _syntax_error(path: str, error: configparser.Error) -> ConfigError:
-    if isinstance(error, configparser.DuplicateSectionError):
-        return _error(path, error.lineno, f"[{printable(error.section)}] is there twice; join them")
-    if isinstance(error, configparser.DuplicateOptionError):
-        key = printable(error.option)
-        return _error(
-            path,
-            error.lineno,
-            f"{key} is there twice; remove one, or give a repeatable option one value a line",
-        )
-    if isinstance(error, configparser.MissingSectionHeaderError):
-        return _error(path, error.lineno, f"expected a section such as [{EXPORT}] before it")
-    assert isinstance(error, configparser.ParsingError)
-    return _error(path, error.errors[0][0], "expected KEY = VALUE, such as user = cyrus")
-
-
-def _error(path: str, line: Optional[int], message: str) -> ConfigError:
-    return ConfigError(f"{printable(path)}, line {line}: {message}")
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
 
 
 def _export() -> click.Command:

@@ -7,10 +7,11 @@ from typing import Any, Iterator, Optional
 import attrs
 import click
 
-from cyrusquota.cli import settings
+from cyrusquota.cli import settings, settings_file
 from cyrusquota.cli.command import Command, Example, Heading, under
 from cyrusquota.cli.json_format import format_option, json_text
-from cyrusquota.cli.settings import Setting, SettingsFile
+from cyrusquota.cli.settings import SettingsFile
+from cyrusquota.cli.settings_file import Setting
 from cyrusquota.errors import OptionError, printable
 
 _NO_FILE = "no settings file; all options have their defaults"
@@ -36,7 +37,7 @@ def show_settings(context: click.Context, form: str, check: bool, names: tuple[s
     of a section, such as export or check; without one, all are shown. The exit status is 78 if the
     file cannot be followed; the message names the line.
     """
-    commands = {name: _command(name) for name in names or settings.COMMANDS}
+    commands = {name: _command(name) for name in names or settings_file.COMMANDS}
     found = settings.applied(context).file
     shown = {name: list(_values(one, found)) for name, one in commands.items()}
     for name, one in commands.items():
@@ -113,12 +114,12 @@ def _command(name: str) -> click.Command:
     from cyrusquota.cli.mirror import mirror
 
     others = {
-        settings.EXPORT: export,
-        settings.MIRROR: mirror,
-        settings.ENGINE: engine_options.SECTION,
+        settings_file.EXPORT: export,
+        settings_file.MIRROR: mirror,
+        settings_file.ENGINE: engine_options.SECTION,
     }
     found = others.get(name) or cyrusquota.commands.get(name)
     if found is None:
-        known = ", ".join(settings.COMMANDS)
+        known = ", ".join(settings_file.COMMANDS)
         raise OptionError(f"unknown command {printable(name)!r}; choose from {known}")
     return found

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cyrusquota.cli import settings
+from cyrusquota.cli import settings, settings_file
 from cyrusquota.cli.export import export
 from cyrusquota.cli.main import cyrusquota
 from cyrusquota.errors import ConfigError
@@ -370,7 +370,7 @@ def test_any_bytes_are_settings_or_one_error(
 
 
 def test_every_command_has_a_section() -> None:
-    assert {*settings.COMMANDS} == {"export", "mirror", *cyrusquota.commands}
+    assert {*settings_file.COMMANDS} == {"export", "mirror", *cyrusquota.commands}
 
 
 def test_text_shows_what_is_set_and_where(run: Program, site: Path) -> None:
