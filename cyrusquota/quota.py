@@ -46,6 +46,7 @@ _CODES = {
     Resource.ANNOTATION_STORAGE: b"AS",
     Resource.MAILBOX: b"NF",
 }
+_RESOURCES = tuple(Resource)
 _MEASURED = frozenset((Resource.STORAGE, Resource.ANNOTATION_STORAGE))
 
 #: What `quota` calls the resources: since Cyrus 3.10 as RFC 9208 does, before two otherwise.
@@ -121,11 +122,8 @@ class QuotaRoot:
         return cls(name, *(usages.get(resource, UNSET) for resource in Resource))
 
     def usages(self) -> Iterator[tuple[Resource, Usage]]:
-        """Yield each resource with its usage, in Cyrus's order."""
-        yield Resource.STORAGE, self.storage
-        yield Resource.MESSAGE, self.message
-        yield Resource.ANNOTATION_STORAGE, self.annotation_storage
-        yield Resource.MAILBOX, self.mailbox
+        """Return each resource with its usage, in Cyrus's order."""
+        return zip(_RESOURCES, (self.storage, self.message, self.annotation_storage, self.mailbox))
 
 
 # Many at once

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from operator import itemgetter
-from typing import Callable, Iterable, Iterator, Optional, Union
+from typing import Callable, Iterable, Iterator, Optional, Sequence, Union
 
 import attrs
 import click
@@ -258,14 +258,14 @@ class _Evaluation:
 
     def _batch(
         self,
-        keys: list[bytes],
-        values: list[bytes],
+        keys: Sequence[bytes],
+        values: Sequence[bytes],
         written: ColumnsFormat,
         prefilter: Prefilter,
     ) -> list[str]:
         columns = parse_columns.columns(keys, values)
         if columns is None:
-            records = zip(keys, values)
+            records = list(zip(keys, values))
             found = self.options.source.parsed(records, self.options.problems, is_checked=True)
             return [written.row(self._evaluated(root)) for root in found]
         rows = written.plain_rows(columns)

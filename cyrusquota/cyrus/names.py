@@ -163,9 +163,10 @@ def recipient(name: str, naming: Naming) -> Optional[Recipient]:
     elif domain is None and naming.virtdomains:
         domain = naming.defaultdomain
     to = Recipient(local, domain or None)
-    if not _LOCAL_PART.fullmatch(local) or not str(to).isprintable():
+    address = str(to)
+    if not _LOCAL_PART.fullmatch(local) or not address.isprintable():
         return None
-    return None if naming.downcase and str(to) != ascii_lower(str(to)) else to
+    return None if naming.downcase and address != ascii_lower(address) else to
 
 
 def inbox_of_user(user: str, naming: Naming) -> str:
@@ -181,7 +182,7 @@ def inbox_of_user(user: str, naming: Naming) -> str:
 
 def ascii_lower(text: str) -> str:
     """Return `text` with ASCII capitals folded, as Cyrus and Exim do."""
-    return text.translate(_LOWER)
+    return text.lower() if text.isascii() else text.translate(_LOWER)
 
 
 def internal_name(printed: str) -> str:

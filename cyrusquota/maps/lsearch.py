@@ -33,7 +33,8 @@ IS_TEXT = True
 #: Keys made of these only are written as they are; all others in quotes.
 _BARE = re.compile(rb"[A-Za-z0-9_.+=@!$%&'*/?^{|}~,;()<>\[\]`-]+")
 _ESCAPED = re.compile(rb'[\x00-\x1f\x7f"\\]')
-_LINE = re.compile(rb'^(?P<key>"(?:[^"\\\n]|\\.)*"|[^#":\n][^:\n]*):', re.MULTILINE)
+#: A line and the key in it.
+_LINE = re.compile(rb'^("(?:[^"\\\n]|\\.)*"|[^#":\n][^:\n]*):.*', re.MULTILINE)
 #: A line as `lines` writes it, which no line of another format looks like.
 _OWN_LINE = re.compile(rb'(?:"(?:[^"\\\n]|\\.)*"|[^\s":]+): ')
 _COMMENTS = re.compile(rb"(?:# [^\n]*(?:\n|\Z))*")
@@ -69,7 +70,7 @@ def comments(content: bytes) -> list[str]:
 
 def keys(content: bytes) -> set[bytes]:
     """Return the keys of a map, as `lines` writes them."""
-    return {match["key"] for match in _LINE.finditer(content)}
+    return set(_LINE.findall(content))
 
 
 def value(content: bytes, key: bytes) -> Optional[bytes]:

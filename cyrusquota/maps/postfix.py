@@ -34,7 +34,8 @@ IS_TEXT = True
 _ATEXT = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
 _DOT_ATOM = re.compile(rf"{_ATEXT}(?:\.{_ATEXT})*")
 _QUOTED = re.compile(r'(["\\])')
-_LINE = re.compile(rb'^(?P<key>(?:"(?:[^"\\\n]|\\.)*"@)?[^#\s][^\s]*) ', re.MULTILINE)
+#: A line and the key in it.
+_LINE = re.compile(rb'^((?:"(?:[^"\\\n]|\\.)*"@)?[^#\s][^\s]*) .*', re.MULTILINE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -62,7 +63,7 @@ def row(entry: Entry) -> Optional[Row]:
 
 def keys(content: bytes) -> set[bytes]:
     """Return the keys of a table, as `document` writes them."""
-    return {match["key"] for match in _LINE.finditer(content)}
+    return set(_LINE.findall(content))
 
 
 def value(content: bytes, key: bytes) -> Optional[bytes]:

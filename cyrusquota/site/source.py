@@ -36,7 +36,7 @@ _BATCH = 1 << 11
 #: The table of quotas where a SQLite file has several.
 _TABLE = "quotas_db"
 #: The keys and the values of some thousand records.
-Batch = tuple[list[bytes], list[bytes]]
+Batch = tuple[Sequence[bytes], Sequence[bytes]]
 #: Takes the number of quota roots that were read and not selected.
 Passed = Callable[[int], None]
 
@@ -83,11 +83,13 @@ class Source:
         They are in the order of the source, except that those which changed last come last.
         """
         found = self.scanned(cyrusdb.Fold(_packed))
-        return None if found is None else (found.records, _batches(found.kept, str(self.path)))
+        if found is None:
+            return None
+        return found.records, _checked(_unpacked(found.kept), str(self.path))
 
     def parsed(
         self,
-        records: Iterable[tuple[bytes, bytes]],
+        records: Sequence[tuple[bytes, bytes]],
         on_problem: OnProblem,
         *,
         is_checked: bool = False,
@@ -97,7 +99,8 @@ class Source:
         Raises `DataError` where the first record is one of another database, unless it `is_checked`
         already.
         """
-        return _roots(records, str(self.path), on_problem, is_first=not is_checked)
+        batches = _in_batches(records)
+        return _many_roots(batches, str(self.path), on_problem, is_first=not is_checked)
 
     def unreadable(self) -> DataError:
         """Return what to raise where there are problems and not one quota root."""
@@ -173,7 +176,7 @@ def _from_file(
     def roots(on_problem: OnProblem) -> Iterator[QuotaRoot]:
         found = scanned(cyrusdb.Fold(_packed))
         if found is not None and found.records:
-            yield from _many_roots(found.kept, str(path), on_problem)
+            yield from _many_roots(_unpacked(found.kept), str(path), on_problem)
             return
         with opened(on_problem) as db:
             if db.snapshot().records == 0:
@@ -191,7 +194,7 @@ def _from_file(
         if not found.records:
             check_empty(path)
         passed(found.records - len(found.kept))
-        yield from _roots(found.kept, str(path), on_problem)
+        yield from _many_roots(_in_batches(found.kept), str(path), on_problem)
 
     def lookup(keys: AbstractSet[bytes], on_problem: OnProblem) -> dict[bytes, Optional[bytes]]:
         check()
@@ -241,7 +244,7 @@ def from_config(conf: ImapdConf) -> Source:
         if found is None or not found.records:
             yield from plain(on_problem)
         else:
-            yield from _many_roots(found.kept, str(base), on_problem)
+            yield from _many_roots(_unpacked(found.kept), str(base), on_problem)
 
     def selected_roots(
         prefilter: Prefilter, on_problem: OnProblem, passed: Passed
@@ -251,7 +254,7 @@ def from_config(conf: ImapdConf) -> Source:
             yield from plain(on_problem)
             return
         passed(found.records - len(found.kept))
-        yield from _roots(found.kept, str(base), on_problem)
+        yield from _many_roots(_in_batches(found.kept), str(base), on_problem)
 
     def lookup(keys: AbstractSet[bytes], on_problem: OnProblem) -> dict[bytes, Optional[bytes]]:
         virtdomains = bool(naming.virtdomains)
@@ -311,15 +314,12 @@ def roots_in(db: cyrusdb.Database, on_problem: OnProblem) -> Iterator[QuotaRoot]
 
 
 def _roots(
-    records: Iterable[tuple[bytes, bytes]],
-    name: str,
-    on_problem: OnProblem,
-    *,
-    is_first: bool = True,
+    records: Iterable[tuple[bytes, bytes]], name: str, on_problem: OnProblem
 ) -> Iterator[QuotaRoot]:
     def named(problem: CyrusQuotaError) -> None:
         on_problem(problem.at(Place(name)) if isinstance(problem, DataError) else problem)
 
+    is_first = True
     for key, data in records:
         if is_first:
             check_quotas(key, data, name)
@@ -339,11 +339,23 @@ def _packed(keys: Sequence[bytes], values: Sequence[bytes]) -> Iterator[tuple[by
         yield marshal.dumps(list(keys[part])), marshal.dumps(list(values[part]))
 
 
-def _batches(pairs: Iterable[tuple[bytes, bytes]], name: str) -> Iterator[Batch]:
-    """Yield the keys and the values of each batch; raises `DataError` where they are no quotas."""
+def _unpacked(pairs: Iterable[tuple[bytes, bytes]]) -> Iterator[Batch]:
+    """Yield the keys and the values that `_packed` packed."""
+    for keys, values in pairs:
+        yield marshal.loads(keys), marshal.loads(values)
+
+
+def _in_batches(records: Sequence[tuple[bytes, bytes]]) -> Iterator[Batch]:
+    """Yield the keys and the values of records, by the thousand."""
+    for at in range(0, len(records), _BATCH):
+        keys, values = zip(*records[at : at + _BATCH])
+        yield keys, values
+
+
+def _checked(batches: Iterable[Batch], name: str) -> Iterator[Batch]:
+    """Yield the batches; raises `DataError` where they are no quotas."""
     is_first = True
-    for packed_keys, packed_values in pairs:
-        keys, values = marshal.loads(packed_keys), marshal.loads(packed_values)
+    for keys, values in batches:
         if is_first:
             check_quotas(keys[0], values[0], name)
             is_first = False
@@ -351,10 +363,10 @@ def _batches(pairs: Iterable[tuple[bytes, bytes]], name: str) -> Iterator[Batch]
 
 
 def _many_roots(
-    pairs: Iterable[tuple[bytes, bytes]], name: str, on_problem: OnProblem
+    batches: Iterable[Batch], name: str, on_problem: OnProblem, *, is_first: bool = True
 ) -> Iterator[QuotaRoot]:
-    """Yield what `_roots` yields of batches."""
-    for keys, values in _batches(pairs, name):
+    """Yield what `_roots` yields of the records in the batches."""
+    for keys, values in _checked(batches, name) if is_first else batches:
         found = columns.columns(keys, values)
         if found is not None:
             yield from found.roots()
@@ -363,7 +375,7 @@ def _many_roots(
 
 
 def _mixed_roots(
-    keys: list[bytes], values: list[bytes], name: str, on_problem: OnProblem
+    keys: Sequence[bytes], values: Sequence[bytes], name: str, on_problem: OnProblem
 ) -> Iterator[QuotaRoot]:
     """Yield the roots of a batch in which some values are not in the usual form."""
 

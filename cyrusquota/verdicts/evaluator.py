@@ -26,7 +26,6 @@ from cyrusquota.cyrus.names import (
     ancestors,
     ascii_lower,
     inbox_of,
-    inbox_owner,
     recipient,
 )
 from cyrusquota.errors import CyrusQuotaError, DataError, OnProblem, raise_problem
@@ -170,12 +169,14 @@ class Evaluator:
 
     def by_roots(self, roots: Iterable[QuotaRoot]) -> Iterator[Verdict]:
         """Return the verdicts on the users with a root of their own, where no others are known."""
+        heeds_case = not self.query.naming.downcase
         for root in roots:
-            bad = root if self._is_bad(root) else None
-            if inbox_owner(root.name) is not None:
-                yield from self._verdict(root.name, bad)
-            elif bad is not None and is_inherited(root):
-                self.inherited.add(root.name)
+            is_bad = self._is_bad(root)
+            if is_inherited(root):
+                if is_bad:
+                    self.inherited.add(root.name)
+            elif is_bad or heeds_case:
+                yield from self._verdict(root.name, root if is_bad else None)
         for name in sorted(self.inherited):
             self.query.on_problem(Unresolved(name))
 

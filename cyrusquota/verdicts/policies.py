@@ -22,11 +22,14 @@ class Policy:
 
     def over(self, root: QuotaRoot) -> tuple[Resource, ...]:
         """Return the resources of `root` for which this policy refuses mail."""
-        return tuple(
+        found = [
             resource
             for resource, usage in root.usages()
-            if resource in self.room and usage.is_over(self.room[resource])
-        )
+            if usage.limit is not None
+            and resource in self.room
+            and usage.is_over(self.room[resource])
+        ]
+        return tuple(found)
 
 
 #: lmtpd as it is by default (imap/lmtpd.c, verify_user): any of the four, strictly above the limit.
