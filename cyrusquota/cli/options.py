@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-import pkgutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Optional
@@ -307,6 +306,8 @@ def import_all() -> None:
 
     The target user may not be able to read this installation, in root's home for example.
     """
+    import pkgutil
+
     for parent in (cyrusdb, maps, parse):
         for module in pkgutil.walk_packages(parent.__path__, f"{parent.__name__}."):
             importlib.import_module(module.name)

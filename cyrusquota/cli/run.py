@@ -8,7 +8,6 @@ import io
 import os
 import shlex
 import sys
-import traceback
 from typing import Iterator, NoReturn, Optional
 
 import click
@@ -162,6 +161,8 @@ def _status(command: click.Command, name: str, arguments: Optional[list[str]]) -
     except OSError as error:
         return _output_error(name, error)
     except Exception:
+        import traceback
+
         _write_error(traceback.format_exc().rstrip("\n"))
         _write_error(f"{name}: internal error, nothing was changed; please report it")
         return errors.EX_SOFTWARE

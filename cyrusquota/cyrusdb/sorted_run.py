@@ -52,9 +52,10 @@ Deletion = tuple[int, int]
 class Batch:
     """Some records in the order in which they stand, and the deletions among them."""
 
+    #: Whether to note where each record starts in the file.
+    has_starts: bool = False
     keys: list[bytes] = attrs.field(factory=list)
     values: list[bytes] = attrs.field(factory=list)
-    #: Where each record starts in the file.
     starts: list[int] = attrs.field(factory=list)
     deletions: list[Deletion] = attrs.field(factory=list)
 
@@ -266,7 +267,7 @@ def _piece(
         count += len(keys)
 
     try:
-        walk(descriptor, start, end, records, take)
+        walk(descriptor, start, end, records, take, has_starts=asked is not None)
     except FastPathUnsupported:
         return None
     raw = kept_at.tobytes(), starts.tobytes(), starting.tobytes(), places.tobytes()
@@ -318,17 +319,25 @@ def _joined(counts: Sequence[int], pieces: Sequence[bytes]) -> array[int]:
     return found
 
 
-def walk(descriptor: int, start: int, end: int, records: Records, take: Take) -> None:
+def walk(
+    descriptor: int,
+    start: int,
+    end: int,
+    records: Records,
+    take: Take,
+    *,
+    has_starts: bool = False,
+) -> None:
     """Hand the records between two of their boundaries to `take`, some thousand at a time."""
     tries, size = 0, _PIECE
-    batch = Batch()
+    batch = Batch(has_starts)
     while start < end:
         data = read(descriptor, start, min(end, start + size))
         length = records(data, start, batch, 0)
         start += length
         if start >= end or len(batch.keys) + len(batch.deletions) >= BATCH:
             take(batch)
-            batch = Batch()
+            batch = Batch(has_starts)
         if length:
             tries, size = 0, _PIECE
             continue

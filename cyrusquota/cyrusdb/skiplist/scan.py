@@ -10,8 +10,9 @@ whole record, keys that are not in byte order, a very large log) is left to it.
 from __future__ import annotations
 
 import os
+import re
 from functools import partial
-from typing import Optional
+from typing import Iterable, Optional
 
 from cyrusquota.cyrusdb import sorted_run
 from cyrusquota.cyrusdb.database import Unreadable, attempts, identity
@@ -23,6 +24,22 @@ from cyrusquota.errors import AnyPath
 #: The end of one record of the run and the start of the next.
 _BETWEEN = layout.PADDING + layout.WORD.pack(layout.INORDER)
 _SMALLEST = layout.START.size + layout.WORD.size
+#: A record of the run as most are, short and with a value in parentheses. The groups are the length
+#: of the key, the key, the zeros behind it, the length of the value, the value and its padding; or
+#: any other byte.
+_USUAL = re.compile(
+    rb"%b\0\0\0(.)([^\0]+)(\0+)(.)(%%[^\0]*\))(\0{0,3})(?:[^\xff]..[%b]){1,%d}%b|(.)"
+    % (
+        re.escape(layout.WORD.pack(layout.INORDER)),
+        re.escape(layout.LAST_BYTES),
+        layout.MAX_LEVEL,
+        layout.PADDING,
+    ),
+    re.DOTALL,
+)
+#: By the length of a value: how long its padding is; of a key, with the zeros of the next length.
+_PADDED = bytes(-length % layout.ALIGN for length in range(256))
+_PADDED_KEY = bytes(-length % layout.ALIGN + layout.WORD.size - 1 for length in range(256))
 
 #: As much of the log as may be held at once.
 _LARGEST_LOG = 1 << 26
@@ -149,21 +166,55 @@ def _word(data: bytes, at: int) -> int:
 def _record(data: bytes, at: int, kind: int) -> tuple[bytes, bytes, int]:
     """Return the key and the value of the record at `at`, and where it ends."""
     batch = Batch()
-    end = at + _whole(data, at, kind, 0, batch, 1)
+    end = at + _whole(data, at, kind, batch, 1)
     if not batch.keys:
         raise FastPathUnsupported
     return batch.keys[0], batch.values[0], end
 
 
 def _records(data: bytes, base: int, batch: Batch, most: int) -> int:
-    """Add what is in `data`, as `sorted_run.Records` has it; no deletions are in a run."""
-    return _whole(data, 0, layout.INORDER, base, batch, most)
+    """Add what is in `data`, as `sorted_run.Records` has it; no deletions are in a run.
+
+    Nothing here asks where a record starts.
+    """
+    start = 0 if most else _usual(data, batch)
+    return start + _whole(data, start, layout.INORDER, batch, most)
 
 
-def _whole(data: bytes, start: int, kind: int, base: int, batch: Batch, most: int) -> int:
+def _usual(data: bytes, batch: Batch) -> int:
+    """Add all whole records in `data` but the last few; return how many bytes they have.
+
+    Only where all are as most are, and then in less time than `_whole`; else none are added.
+    """
+    end = data.rfind(_BETWEEN) + len(layout.PADDING)
+    rows = _USUAL.findall(data, 0, end)
+    if not rows:
+        return 0
+    key_lengths, keys, zeros, value_lengths, values, padding, others = zip(*rows)
+    of_keys, of_values = b"".join(key_lengths), b"".join(value_lengths)
+    if any(others) or (of_keys, of_values) != (_lengths(keys), _lengths(values)):
+        return 0
+    if _lengths(zeros) != of_keys.translate(_PADDED_KEY):
+        return 0
+    if _lengths(padding) != of_values.translate(_PADDED):
+        return 0
+    batch.keys += keys
+    batch.values += values
+    return end
+
+
+def _lengths(texts: Iterable[bytes]) -> bytes:
+    """Return the length of each text as a byte; nothing where one is too long for that."""
+    try:
+        return bytes(map(len, texts))
+    except ValueError:
+        return b""
+
+
+def _whole(data: bytes, start: int, kind: int, batch: Batch, most: int) -> int:
     """Add the whole records of one kind from `start` on; how many bytes they have."""
     at, size = start, len(data)
-    add_key, add_value, add_start = batch.keys.append, batch.values.append, batch.starts.append
+    add_key, add_value = batch.keys.append, batch.values.append
     unpack_start, unpack_word, find = layout.START.unpack_from, layout.WORD.unpack_from, data.find
     start_size, word_size, align = layout.START.size, layout.WORD.size, layout.ALIGN
     padding, last_bytes, below = layout.PADDING, layout.LAST_BYTES, layout.ALIGN - 1
@@ -195,7 +246,6 @@ def _whole(data: bytes, start: int, kind: int, base: int, batch: Batch, most: in
             raise FastPathUnsupported
         add_key(data[key:key_end])
         add_value(data[value:value_end])
-        add_start(base + at)
         at = end + len(padding)
         if most:
             break

@@ -16,7 +16,7 @@ from cyrusquota.cyrusdb import sorted_run
 from cyrusquota.cyrusdb.selection import FastPathUnsupported, Selected, Work
 from cyrusquota.cyrusdb.sorted_run import PROBE, Batch, Changes
 from cyrusquota.cyrusdb.twom import layout, records
-from cyrusquota.cyrusdb.twom.xxh3 import checksum
+from cyrusquota.cyrusdb.twom.xxh3 import BITS32, checksum, digest
 from cyrusquota.errors import AnyPath
 
 # One structure for the whole head of each type and level: type, key length, value length, pointers,
@@ -31,10 +31,13 @@ _CHECKSUMS_AT = {
 }
 _HEADS = {
     kind: tuple(
-        struct.Struct(f"<xxHI{at - layout.START.size}xII").unpack_from for at in _CHECKSUMS_AT[kind]
+        (at, struct.Struct(f"<xxHI{at - layout.START.size}xII").unpack_from)
+        for at in _CHECKSUMS_AT[kind]
     )
     for kind in _KINDS
 }
+#: What may stand behind a value.
+_NULS = frozenset(bytes(count) for count in range(1, layout.ALIGN + 1))
 _STORES = layout.STORES.intersection(_KINDS)
 _LARGEST_HEAD = _CHECKSUMS_AT[layout.REPLACE][-1] + layout.CHECKSUMS.size
 
@@ -103,40 +106,41 @@ class _Log:
 
 
 def _records(data: bytes, base: int, batch: Batch, most: int) -> int:
-    """Add what is in `data`, as `sorted_run.Records` has it."""
+    """Add what is in `data`, as `sorted_run.Records` has it; nothing asks where a record starts."""
     at, end = 0, len(data)
-    keys = batch.keys
+    keys, values = batch.keys, batch.values
     data += bytes(_LARGEST_HEAD)
-    heads, checksums_at, hashed = _HEADS, _CHECKSUMS_AT, checksum
-    checksums_size, below = layout.CHECKSUMS.size, layout.ALIGN - 1
+    heads, hashed, low, nuls, stores = _HEADS, digest(), BITS32, _NULS, _STORES
+    checksums_size, align = layout.CHECKSUMS.size, layout.ALIGN
     while at < end:
         kind, level = data[at], data[at + 1]
         if kind not in heads or level >= _LEVELS:
             raise FastPathUnsupported
-        key_length, value_length, of_head, of_tail = heads[kind][level](data, at)
-        checksums = at + checksums_at[kind][level]
+        checksums, unpack = heads[kind][level]
+        key_length, value_length, of_head, of_tail = unpack(data, at)
+        checksums += at
         key = checksums + checksums_size
-        if kind not in _STORES:
+        if kind not in stores:
             if most:
                 raise FastPathUnsupported
-            if key > end or hashed(data[at:checksums]) != of_head:
+            if key > end or hashed(data[at:checksums]) & low != of_head:
                 break
             if kind == layout.DELETE:
                 ancestor_at = at + layout.ANCESTOR[kind]
                 batch.deletions.append((len(keys), layout.LONG.unpack_from(data, ancestor_at)[0]))
             at = key
             continue
-        value = key + key_length + 1
-        stop = value + value_length
-        behind = stop + 1 + (-(key_length + value_length + 2) & below)
-        if behind > end or hashed(data[at:checksums]) != of_head:
+        key_end = key + key_length
+        stop = key_end + 1 + value_length
+        behind = (stop + align) & -align
+        if behind > end or hashed(data[at:checksums]) & low != of_head:
             break
         # Nothing but NULs behind the key and the value.
-        if hashed(data[key:behind]) != of_tail or data[value - 1] or any(data[stop:behind]):
+        is_right = hashed(data[key:behind]) & low == of_tail
+        if not is_right or data[key_end] or data[stop:behind] not in nuls:
             raise FastPathUnsupported
-        keys.append(data[key : value - 1])
-        batch.values.append(data[value:stop])
-        batch.starts.append(base + at)
+        keys.append(data[key:key_end])
+        values.append(data[key_end + 1 : stop])
         at = behind
         if most:
             break

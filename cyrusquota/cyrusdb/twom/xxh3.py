@@ -11,7 +11,7 @@ import importlib
 import struct
 from typing import Callable
 
-_BITS32, _BITS64 = (1 << 32) - 1, (1 << 64) - 1
+BITS32, _BITS64 = (1 << 32) - 1, (1 << 64) - 1
 _PRIME32 = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D)
 _PRIME64 = (
     *(0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9),
@@ -44,11 +44,12 @@ _START = (
 
 def checksum(data: bytes) -> int:
     """Return what twom writes behind `data`: the low 32 bits, and 0 for nothing at all."""
-    return _digest()(data) & _BITS32 if data else 0
+    return digest()(data) & BITS32 if data else 0
 
 
 @functools.cache
-def _digest() -> Callable[[bytes], int]:
+def digest() -> Callable[[bytes], int]:
+    """Return the function that gives the 64-bit digest of bytes in the least time."""
     try:
         found: Callable[[bytes], int] = importlib.import_module("xxhash").xxh3_64_intdigest
     except (ImportError, AttributeError):
@@ -83,7 +84,7 @@ def _up_to_16(data: bytes, length: int) -> int:
         return value ^ value >> 28
     if length:
         value = data[0] << 16 | data[length >> 1] << 24 | data[-1] | length << 8
-        return _avalanche64(value ^ (_S[0] ^ _S[4]) & _BITS32)
+        return _avalanche64(value ^ (_S[0] ^ _S[4]) & BITS32)
     return _avalanche64(_S[56] ^ _S[64])
 
 
@@ -136,7 +137,7 @@ def _add_stripe(lanes: list[int], data: bytes, at: int, secret: int) -> None:
         value = _word(data, at + 8 * lane)
         keyed = value ^ _S[secret + 8 * lane]
         lanes[lane ^ 1] = lanes[lane ^ 1] + value & _BITS64
-        lanes[lane] = lanes[lane] + (keyed & _BITS32) * (keyed >> 32) & _BITS64
+        lanes[lane] = lanes[lane] + (keyed & BITS32) * (keyed >> 32) & _BITS64
 
 
 def _word(data: bytes, at: int) -> int:

@@ -41,7 +41,9 @@ _RUN_START = layout.DUMMY_AT + layout.DUMMY_SIZE
 _LEVELS = layout.MAX_LEVEL + 1
 #: Where the checksums of a head are, by its level.
 _CRCS_AT = tuple(layout.START.size + layout.LONG.size * (level + 1) for level in range(_LEVELS))
-_HEADS = tuple(struct.Struct(f">BxHI{at - layout.START.size}xII").unpack_from for at in _CRCS_AT)
+_HEADS = tuple(
+    (at, struct.Struct(f">BxHI{at - layout.START.size}xII").unpack_from) for at in _CRCS_AT
+)
 #: A deletion or a commit: type, lengths, its one pointer, and the checksum of these.
 _NAMELESS = struct.Struct(">Bx6sQI")
 _LARGEST_HEAD = _CRCS_AT[-1] + layout.CRCS.size
@@ -58,7 +60,7 @@ def select(path: AnyPath, work: Work) -> Optional[Selected]:
 def _selected(descriptor: int, work: Work) -> Selected:
     run_end, end, known = _header(descriptor)
     log = _Log(work)
-    sorted_run.walk(descriptor, run_end, end, _records, log.take)
+    sorted_run.walk(descriptor, run_end, end, _records, log.take, has_starts=True)
     bounds = sorted_run.boundaries(_RUN_START, run_end, partial(_first_record, descriptor))
     asked = log.asked()
     # Which records are deleted is known only when the whole run has been read.
@@ -179,19 +181,19 @@ def _records(data: bytes, base: int, batch: Batch, most: int) -> int:
     """Add what is in `data`, as `sorted_run.Records` has it."""
     at, end = 0, len(data)
     data += bytes(_LARGEST_HEAD)
-    heads, crcs_at, crc, below = _HEADS, _CRCS_AT, crc32, layout.ALIGN - 1
+    heads, levels, crc, align = _HEADS, _LEVELS, crc32, layout.ALIGN
     a_record, long_key, crcs_size = layout.RECORD, layout.LONG_KEY, layout.CRCS.size
-    keys = batch.keys
-    a_deletion, kinds, nameless, add_deletion = (
-        *(layout.DELETE, (layout.COMMIT, layout.DELETE), _NAMELESS.unpack_from),
-        batch.deletions.append,
+    keys, values, starts = batch.keys, batch.values, batch.starts
+    has_starts = batch.has_starts
+    a_deletion, kinds, nameless = (
+        *(layout.DELETE, (layout.COMMIT, layout.DELETE)),
+        _NAMELESS.unpack_from,
     )
     no_lengths = bytes(layout.START.size - 2)
     nameless_crcs_at, nameless_size = _CRCS_AT[0], _CRCS_AT[0] + layout.CRCS.size
-    add_key, add_value, add_start = keys.append, batch.values.append, batch.starts.append
     while at < end:
         level = data[at + 1]
-        if level >= _LEVELS:
+        if level >= levels:
             if not data.startswith(layout.BLANK, at):
                 raise FastPathUnsupported
             at += len(layout.BLANK)
@@ -203,24 +205,26 @@ def _records(data: bytes, base: int, batch: Batch, most: int) -> int:
                 if crc(data[at : at + nameless_crcs_at]) != head_crc:
                     break
                 if kind == a_deletion:
-                    add_deletion((len(keys), following))
+                    batch.deletions.append((len(keys), following))
                 at += nameless_size
                 continue
-        kind, key_length, value_length, head_crc, tail_crc = heads[level](data, at)
-        crcs = at + crcs_at[level]
+        crcs, unpack = heads[level]
+        kind, key_length, value_length, head_crc, tail_crc = unpack(data, at)
+        crcs += at
         key = crcs + crcs_size
         value = key + key_length
         stop = value + value_length
-        behind = stop + (-stop & below)
+        behind = (stop + align - 1) & -align
         if behind > end or crc(data[at:crcs]) != head_crc:
+            if key_length == long_key:
+                raise FastPathUnsupported
             break
-        if kind != a_record:
+        if kind != a_record or crc(data[key:behind]) != tail_crc:
             raise FastPathUnsupported
-        if key_length == long_key or crc(data[key:behind]) != tail_crc:
-            raise FastPathUnsupported
-        add_key(data[key:value])
-        add_value(data[value:stop])
-        add_start(base + at)
+        keys.append(data[key:value])
+        values.append(data[value:stop])
+        if has_starts:
+            starts.append(base + at)
         at = behind
         if most:
             break
