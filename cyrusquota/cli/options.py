@@ -297,8 +297,8 @@ def source_options(command: Callable[..., Any], *, is_quiet: bool = False) -> Ca
     return wrapped
 
 
-#: Packages that are used where they are installed.
-_EXTRAS = ("inotify_simple", "xxhash")
+#: What is used where it is installed; Python itself may have been built without the first.
+_EXTRAS = ("ctypes", "xxhash")
 
 
 def import_all() -> None:

@@ -1,4 +1,4 @@
-"""Starting and ending the servers of the tests, each in a session of its own."""
+"""Starting, ending and waiting for the servers of the tests, each in a session of its own."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
-from typing import Mapping, Optional, Sequence
+from typing import Callable, Mapping, Optional, Sequence
 
 #: Seconds that a server may take to stop before it is killed.
 PATIENCE = 30
@@ -28,6 +29,14 @@ def start(
             stderr=output,
             start_new_session=True,
         )
+
+
+def until(is_so: Callable[[], bool], seconds: float = PATIENCE) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not become so in time"
+        time.sleep(0.01)
 
 
 def end(process: subprocess.Popen[bytes], by: signal.Signals = signal.SIGTERM) -> None:

@@ -10,14 +10,14 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Callable, Iterator, Optional
+from typing import Iterator, Optional
 
 import pytest
 
 from cyrusquota.maps import FORMATS
 from tests.integration.cyrus import Cyrus
+from tests.integration.processes import until
 
 pytestmark = pytest.mark.integration
 
@@ -28,14 +28,6 @@ PATIENCE = 30.0
 SOON = 5.0
 FULL = b"%(S (2048000 1000) M (1) AS (0) NF (1) MODSEQ 5)"
 FINE = b"%(S (20480 1000) M (1) AS (0) NF (1) MODSEQ 6)"
-
-
-def until(is_so: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not become so in time"
-        time.sleep(0.01)
 
 
 class Following:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from cyrusquota import __version__
+from tests.integration.processes import until
 from tests.recorded_fixtures import TWOSKIP
 
 PATIENCE = 60
@@ -56,6 +57,25 @@ def test_what_to_do_names_the_command_that_was_given(zipapp: Path, tmp_path: Pat
     assert held.returncode == 75
     again = f"cyrusquota.pyz {' '.join(words)} --accept-change 30"
     assert again in held.stderr
+
+
+def test_it_follows_a_tree_by_inotify(zipapp: Path, tmp_path: Path) -> None:
+    """Nothing but Python itself is needed for that."""
+    root, output = tmp_path / "quota" / "j" / "user.jane", tmp_path / "overquota"
+    root.parent.mkdir(parents=True)
+    root.write_text("1 1\n")
+    words = ["export", "--db", str(tmp_path), "-o", str(output), "--follow", "--poll", "0.1"]
+    running = subprocess.Popen([sys.executable, "-I", "-S", str(zipapp), *words], cwd="/")
+    try:
+        until(output.exists)
+        opened = Path(f"/proc/{running.pid}/fd").iterdir()
+        assert "anon_inode:inotify" in {os.readlink(one) for one in opened}
+        root.with_name("user.jane.NEW").write_text("2000 1\n")
+        root.with_name("user.jane.NEW").rename(root)
+        until(lambda: "jane: :defer:" in output.read_text())
+    finally:
+        running.terminate()
+        running.wait(PATIENCE)
 
 
 def test_root_may_keep_it_where_only_root_looks(zipapp: Path, tmp_path: Path) -> None:

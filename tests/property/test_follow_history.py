@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 
 from cyrusquota.cyrus.names import Naming, Recipient
-from cyrusquota.cyrusdb.quotalegacy import follow as tree
+from cyrusquota.cyrusdb.quotalegacy import inotify
 from cyrusquota.follow import FollowConfig, Follower, FollowState, MapEntries, Notices
 from cyrusquota.follow.worker import Failed, Work
 from cyrusquota.maps import Entry, KeyForm, cdb, entries, lsearch, postfix
@@ -303,5 +303,5 @@ def test_so_it_does_where_capitals_count() -> None:
 
 
 def test_so_it_does_by_the_times_of_directories(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tree._InotifyWatch, "is_possible", staticmethod(lambda: False))
+    monkeypatch.setattr(inotify, "opened", lambda: None)
     _run(backend="quotalegacy", mailboxes_backend="twoskip")

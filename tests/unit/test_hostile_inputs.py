@@ -19,6 +19,7 @@ from typing import Callable
 import pytest
 
 from cyrusquota import cyrusdb
+from cyrusquota.cyrusdb.quotalegacy import inotify
 from cyrusquota.cyrusdb.quotalegacy.follow import FollowedTree
 from cyrusquota.cyrusdb.twom import layout as twom_layout
 from cyrusquota.cyrusdb.twom.xxh3 import checksum
@@ -215,9 +216,12 @@ def test_a_database_that_is_no_file(option: str, kind: str, tmp_path: Path) -> N
     assert f"{kind}: expected a regular file, found a " in said
 
 
-def test_following_goes_on_once_a_pipe_is_gone(tmp_path: Path) -> None:
+def test_following_goes_on_once_a_pipe_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inotify, "opened", lambda: None)
     path = _tree(tmp_path)
-    with FollowedTree(tmp_path, inotify=False) as followed:
+    with FollowedTree(tmp_path) as followed:
         with cyrusdb.open(tmp_path) as database:
             assert dict(database) == {b"user.jane": b"9999 1"}
             followed.begin(database.snapshot())

@@ -10,8 +10,8 @@ from typing import Callable, Optional
 import pytest
 
 from cyrusquota import cyrusdb
+from cyrusquota.cyrusdb.quotalegacy import inotify, scan
 from cyrusquota.cyrusdb.quotalegacy import reader as quotalegacy
-from cyrusquota.cyrusdb.quotalegacy import scan
 from cyrusquota.cyrusdb.quotalegacy.follow import FollowedTree
 from cyrusquota.errors import BadValue, CyrusQuotaError, DamagedDatabase, NoSuchSource
 from cyrusquota.site import source
@@ -328,7 +328,11 @@ def test_the_writer_used_here_hashes_as_cyrus_does(
     ],
 )
 def test_every_path_looks_where_cyrus_does(
-    fulldirhash: bool, paths: tuple[str, ...], put: Put, tmp_path: Path
+    fulldirhash: bool,
+    paths: tuple[str, ...],
+    put: Put,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The letters are those of `cyr_dbtool ... quotalegacy set` of Cyrus 3.6.1."""
     for path in paths:
@@ -339,7 +343,8 @@ def test_every_path_looks_where_cyrus_does(
     found = scan.select(tmp_path, every, fulldirhash=fulldirhash)
     assert found is not None
     assert {key for key, _ in found.kept} == names
-    with FollowedTree(tmp_path, fulldirhash=fulldirhash, inotify=False) as followed:
+    monkeypatch.setattr(inotify, "opened", lambda: None)
+    with FollowedTree(tmp_path, fulldirhash=fulldirhash) as followed:
         changes = followed.changes()
         for path in paths:
             os.replace(tmp_path / "quota" / path, tmp_path / "new")

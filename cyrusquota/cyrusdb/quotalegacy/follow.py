@@ -1,14 +1,13 @@
 """Follow a quotalegacy tree: every change of a key renames a file into its directory.
 
-With inotify (the package inotify-simple) the kernel names the files. Without it, directories whose
-time has changed are listed again, and the files in them that are as new as that are read: the time
-of a file's last change of status comes from the same clock as that of its directory, and no program
-can set it.
+With inotify the kernel names the files. Where it does not, or allows too few watches for the tree,
+directories whose time has changed are listed again, and the files in them that are as new as that
+are read: the time of a file's last change of status comes from the same clock as that of its
+directory, and no program can set it.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import time
 from typing import Any, Iterator, Optional
@@ -17,7 +16,8 @@ import attrs
 
 from cyrusquota.cyrusdb.database import Snapshot, check_presence, opened
 from cyrusquota.cyrusdb.follow import Changes, Followed, NeedsRescan
-from cyrusquota.cyrusdb.quotalegacy import layout
+from cyrusquota.cyrusdb.quotalegacy import inotify, layout
+from cyrusquota.cyrusdb.quotalegacy.inotify import Inotify, Mask
 from cyrusquota.cyrusdb.quotalegacy.reader import time_of
 from cyrusquota.errors import AnyPath, DamagedDatabase
 
@@ -57,21 +57,16 @@ class FollowedTree(Followed):
         *,
         fulldirhash: Optional[bool] = None,
         virtdomains: Optional[bool] = None,
-        inotify: bool = True,
     ) -> None:
         self._letters = layout.letters(fulldirhash)
         self._virtdomains = virtdomains
         self._base = os.fsencode(path)
-        self._watch = _InotifyWatch() if inotify and _InotifyWatch.is_possible() else None
-        self._directories = {directory.path: directory for directory in self._walk()}
+        queue = inotify.opened()
+        self._watch = None if queue is None else _Watch(queue)
+        self._directories = self._walked()
         letters = {directory.letter for directory in self._directories.values()} - {None}
         # A key may have two files then, and which one counts only a full reading tells.
         self._is_mixed = bool(letters & layout.PLAIN and letters & layout.FULL)
-
-    @property
-    def fd(self) -> Optional[int]:
-        """Return what can be read from when there are changes, or None."""
-        return None if self._watch is None else self._watch.fd
 
     def begin(self, snapshot: Snapshot) -> None:
         """Do nothing: changes from before the reading come again, which does no harm."""
@@ -100,6 +95,18 @@ class FollowedTree(Followed):
         return Changes(by_key, None, is_complete and not (self._is_mixed and by_key))
 
     # The directories
+
+    def _walked(self) -> dict[bytes, _Directory]:
+        """Return the directories by path, watched if the kernel allows watches for all."""
+        try:
+            return {directory.path: directory for directory in self._walk()}
+        except _NoMoreWatches:
+            self.close()
+            self._watch = None
+            return {directory.path: directory for directory in self._walk()}
+        except BaseException:
+            self.close()
+            raise
 
     def _walk(self) -> Iterator[_Directory]:
         """Yield every directory of the tree, watched before it is listed."""
@@ -229,58 +236,50 @@ def _content(path: bytes) -> tuple[Optional[bytes], bool]:
     return layout.value(raw), True
 
 
-class _InotifyWatch:
+class _NoMoreWatches(Exception):
+    """The kernel allows no more watches."""
+
+
+class _Watch:
     """What the kernel says of directories."""
 
-    @staticmethod
-    def is_possible() -> bool:
-        """Return whether inotify-simple is installed."""
-        try:
-            importlib.import_module("inotify_simple")
-        except ImportError:
-            return False
-        return True
+    _LOST = Mask.Q_OVERFLOW | Mask.DELETE_SELF | Mask.MOVE_SELF | Mask.UNMOUNT
 
-    def __init__(self) -> None:
-        module: Any = importlib.import_module("inotify_simple")
-        self._flags = module.flags
-        self._inotify = module.INotify(nonblocking=True)
+    def __init__(self, queue: Inotify) -> None:
+        self._queue = queue
         self._directories: dict[int, _Directory] = {}
 
-    @property
-    def fd(self) -> int:
-        return int(self._inotify.fileno())
-
     def close(self) -> None:
-        self._inotify.close()
+        self._queue.close()
 
     def add(self, directory: _Directory) -> None:
-        flags = self._flags
-        mask = flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE | flags.DELETE_SELF
-        mask |= flags.CREATE if directory.letter is None else flags.CLOSE_WRITE
+        """Watch a directory. Raises `_NoMoreWatches` or `NeedsRescan`."""
+        mask = Mask.MOVED_TO | Mask.MOVED_FROM | Mask.DELETE | Mask.DELETE_SELF | Mask.MOVE_SELF
+        mask |= Mask.CREATE if directory.letter is None else Mask.CLOSE_WRITE
         try:
-            watch = self._inotify.add_watch(directory.path, mask | flags.ONLYDIR)
+            watch = self._queue.add(directory.path, mask | Mask.ONLYDIR)
         except OSError as error:
+            if inotify.is_exhausted(error):
+                raise _NoMoreWatches from error
             raise NeedsRescan(f"a directory cannot be watched ({error.strerror})") from error
         self._directories[watch] = directory
 
     def changed(self) -> Iterator[tuple[_Directory, Optional[bytes]]]:
         """Yield files that were renamed, written or removed, each once."""
-        flags = self._flags
-        found: dict[tuple[int, str], None] = {}
-        for event in self._inotify.read(timeout=0):
-            directory = self._directories.get(event.wd)
-            if event.mask & (flags.Q_OVERFLOW | flags.DELETE_SELF | flags.UNMOUNT):
+        found: dict[tuple[int, bytes], None] = {}
+        for event in self._queue.events():
+            directory = self._directories.get(event.watch)
+            if event.mask & self._LOST:
                 raise NeedsRescan("directories came or went, or too much at once")
             if directory is None:
                 continue
-            if event.mask & flags.ISDIR and directory.leads_to(os.fsencode(event.name)):
+            if event.mask & Mask.ISDIR and directory.leads_to(event.name):
                 raise NeedsRescan("directories came or went")
-            found[event.wd, event.name] = None
+            found[event.watch, event.name] = None
         for watch, name in found:
-            directory, raw = self._directories[watch], os.fsencode(name)
+            directory = self._directories[watch]
             if directory.letter is not None:
-                if layout.counts(raw):
-                    yield directory, raw
-            elif directory.has_root and raw == layout.ROOT:
-                yield directory, raw
+                if layout.counts(name):
+                    yield directory, name
+            elif directory.has_root and name == layout.ROOT:
+                yield directory, name
