@@ -13,13 +13,14 @@ import pytest
 
 from cyrusquota import cyrusdb
 from cyrusquota.cyrusdb import Selected, sorted_run
+from cyrusquota.cyrusdb.skiplist import layout
 from cyrusquota.cyrusdb.skiplist import scan as skiplist
 from cyrusquota.cyrusdb.twom import scan as twom
 from cyrusquota.cyrusdb.twom.xxh3 import checksum
 from cyrusquota.cyrusdb.twoskip import scan as twoskip
 from cyrusquota.errors import DamagedDatabase
 from cyrusquota.strategies.writers import Writer
-from cyrusquota.strategies.writers.skiplist import SkiplistWriter
+from cyrusquota.strategies.writers.skiplist import SkiplistWriter, record
 from cyrusquota.strategies.writers.twom import TwomWriter
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
 
@@ -199,6 +200,31 @@ def test_a_skiplist_that_adds_a_key_it_has_is_left_to_the_plain_reader(
     )
     writer.path.write_bytes(writer.path.read_bytes().replace(b"user.c", b"user.a"))
     assert skiplist.select(writer.path, _everything) is None
+
+
+def _skiplist(path: Path, pointers: list[int]) -> None:
+    """Write a run of three records, of which the second has an empty value."""
+    value = b"%(S (1 1))"
+    body = record(layout.DUMMY, b"", b"", [0] * layout.MAX_LEVEL)
+    for key, data, linked in ((b"a", value, [0]), (b"b", b"", pointers), (b"c", value, [0])):
+        body += record(layout.INORDER, b"user." + key, data, linked)
+    version = layout.VERSION, layout.MINOR_VERSION, layout.MAX_LEVEL
+    end = layout.HEADER.size + len(body)
+    path.write_bytes(layout.HEADER.pack(layout.MAGIC, *version, 4, 3, end, 1) + body)
+
+
+def test_pointers_that_look_like_a_value_are_left_to_the_plain_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sorted_run, "WORTH_IT", 0)
+    path = tmp_path / "quotas.db"
+    _skiplist(path, [8, 8, 8, 0])
+    found = skiplist.select(path, _everything)
+    assert found is not None
+    assert dict(found.kept)[b"user.b"] == b""
+    # The length 8 and `%(((((()`; but the last of these is no multiple of 4.
+    _skiplist(path, [8, *struct.unpack(">II", b"%(((((()"), 0])
+    assert skiplist.select(path, _everything) is None
 
 
 def test_a_file_that_ends_before_it_should_is_left_to_the_plain_reader(database: Database) -> None:

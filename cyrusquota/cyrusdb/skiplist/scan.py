@@ -25,10 +25,11 @@ from cyrusquota.errors import AnyPath
 _BETWEEN = layout.PADDING + layout.WORD.pack(layout.INORDER)
 _SMALLEST = layout.START.size + layout.WORD.size
 #: A record of the run as most are, short and with a value in parentheses. The groups are the length
-#: of the key, the key, the zeros behind it, the length of the value, the value and its padding; or
-#: any other byte.
+#: of the key, the key, the zeros behind it, the length of the value, and the value; all are empty
+#: for any other byte. The lengths of the first four tell where the value starts, and the pointers
+#: can only end where they do.
 _USUAL = re.compile(
-    rb"%b\0\0\0(.)([^\0]+)(\0+)(.)(%%[^\0]*\))(\0{0,3})(?:[^\xff]..[%b]){1,%d}%b|(.)"
+    rb"%b\0\0\0(.)([^\0]+)(\0+)(.)(%%[^\0]*\))\0{0,3}(?:[^\xff]..[%b]){1,%d}%b|."
     % (
         re.escape(layout.WORD.pack(layout.INORDER)),
         re.escape(layout.LAST_BYTES),
@@ -37,9 +38,8 @@ _USUAL = re.compile(
     ),
     re.DOTALL,
 )
-#: By the length of a value: how long its padding is; of a key, with the zeros of the next length.
-_PADDED = bytes(-length % layout.ALIGN for length in range(256))
-_PADDED_KEY = bytes(-length % layout.ALIGN + layout.WORD.size - 1 for length in range(256))
+#: By the length of a key: how many zeros follow, those of the next length included.
+_ZEROS = bytes(-length % layout.ALIGN + layout.WORD.size - 1 for length in range(256))
 
 #: As much of the log as may be held at once.
 _LARGEST_LOG = 1 << 26
@@ -190,25 +190,27 @@ def _usual(data: bytes, batch: Batch) -> int:
     rows = _USUAL.findall(data, 0, end)
     if not rows:
         return 0
-    key_lengths, keys, zeros, value_lengths, values, padding, others = zip(*rows)
-    of_keys, of_values = b"".join(key_lengths), b"".join(value_lengths)
-    if any(others) or (of_keys, of_values) != (_lengths(keys), _lengths(values)):
-        return 0
-    if _lengths(zeros) != of_keys.translate(_PADDED_KEY):
-        return 0
-    if _lengths(padding) != of_values.translate(_PADDED):
+    of_keys, keys, zeros, of_values, values = zip(*rows)
+    lengths = b"".join(of_keys)
+    # Any other byte in between has no length, and a key and a value of length 0.
+    is_right = (
+        lengths == _lengths(keys)
+        and b"".join(of_values) == _lengths(values)
+        and lengths.translate(_ZEROS) == _lengths(zeros)
+    )
+    if not is_right:
         return 0
     batch.keys += keys
     batch.values += values
     return end
 
 
-def _lengths(texts: Iterable[bytes]) -> bytes:
-    """Return the length of each text as a byte; nothing where one is too long for that."""
+def _lengths(texts: Iterable[bytes]) -> Optional[bytes]:
+    """Return the length of each text as a byte, None where one is too long for that."""
     try:
         return bytes(map(len, texts))
     except ValueError:
-        return b""
+        return None
 
 
 def _whole(data: bytes, start: int, kind: int, batch: Batch, most: int) -> int:
