@@ -19,9 +19,7 @@ BUILT_IN_DOMAIN = "internal"
 
 #: What stands before the first `!` is a domain, except that with virtual domains a user name may
 #: contain a `!`: `user.x!y` (while `user.example.org!user.max` is max in user.example.org).
-_NAME = re.compile(
-    r"(?:(?P<domain>(?!user\.)[^!]+|user\.[^!]*(?=!(?:user\.|user$|$)))!)?(?P<rest>.*)", re.DOTALL
-)
+_NAME = re.compile(r"(?:((?!user\.)[^!]+|user\.[^!]*(?=!(?:user\.|user$|$)))!)?(.*)", re.DOTALL)
 #: The local parts that lmtpd can be given: it takes no quoted ones, nothing that is not ASCII,
 #: and reads what stands behind a `+` as a folder (imap/lmtpengine.c).
 _LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*/=?^_`{|}~.-]+")
@@ -62,7 +60,8 @@ def split_domain(name: str) -> tuple[Optional[str], str]:
     """Split an internal name into its domain (None if it has none) and the rest."""
     match = _NAME.fullmatch(name)
     assert match is not None
-    return match["domain"], match["rest"]
+    domain, rest = match.groups()
+    return domain, rest
 
 
 def inbox_owner(name: str) -> Optional[tuple[Optional[str], str]]:

@@ -169,14 +169,11 @@ class Evaluator:
 
     def by_roots(self, roots: Iterable[QuotaRoot]) -> Iterator[Verdict]:
         """Return the verdicts on the users with a root of their own, where no others are known."""
-        heeds_case = not self.query.naming.downcase
         for root in roots:
-            is_bad = self._is_bad(root)
-            if is_inherited(root):
-                if is_bad:
-                    self.inherited.add(root.name)
-            elif is_bad or heeds_case:
-                yield from self._verdict(root.name, root if is_bad else None)
+            if not is_inherited(root):
+                yield from self._verdict(root.name, root)
+            elif self._is_bad(root):
+                self.inherited.add(root.name)
         for name in sorted(self.inherited):
             self.query.on_problem(Unresolved(name))
 
@@ -280,18 +277,20 @@ class Evaluator:
         self, name: str, root: Optional[QuotaRoot], is_approximate: bool = False
     ) -> Iterator[Verdict]:
         """Return the verdict on a user whose root is `root`, if it is bad."""
-        if root is None and self.query.naming.downcase:
+        over = () if root is None else self.query.policy.over(root)
+        near = () if root is None else self.query.reserve.near(root)
+        is_bad = bool(over or near)
+        if not is_bad and self.query.naming.downcase:
             return
         to = recipient(name, self.query.naming)
-        if root is None:
-            if to is not None:
-                self._good.add(ascii_lower(str(to)))
-            return
-        over, near = self.query.policy.over(root), self.query.reserve.near(root)
         if over and name == self._catchall and not is_approximate:
             self._has_catchall = False
-        if to is not None:
+        if to is None:
+            return
+        if root is not None and is_bad:
             yield Verdict(to, root, over, near, is_approximate)
+        else:
+            self._good.add(ascii_lower(str(to)))
 
     def _depends_on_totals(self, root: QuotaRoot) -> bool:
         site = self.query.site
