@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import compileall
+import os
 import random
 import shutil
 import statistics
@@ -12,10 +14,16 @@ import tempfile
 from pathlib import Path
 from typing import Sequence
 
+import attrs
+
+import cyrusquota
 from bench import data, imap, timing
 from bench.timing import Command, Run, medians
 
-_PARTS = ("twoskip", "commands", "deletions", "quotalegacy", "growth", "explain", "notify", "imap")
+_PARTS = (
+    *("twoskip", "commands", "mailboxes", "deletions", "quotalegacy", "growth", "explain"),
+    *("notify", "imap"),
+)
 _EXPORT = (sys.executable, "-m", "cyrusquota.cli.export")
 
 
@@ -133,13 +141,15 @@ class _Bench:
         for backend in ("twoskip", "skiplist", "twom"):
             site = self.site(backend, count)
             # The installed Cyrus may be too old for twom: the same roots in twoskip then.
-            shown = data.Site(self.directory / f"twoskip{count}", "twoskip")
-            show = (shown if backend == "twom" else site).tool("show")
+            twoskip = data.Site(self.directory / f"twoskip{count}", "twoskip")
+            shown = twoskip if backend == "twom" else site
+            show = shown.tool("show")
             db = ("--db", str(site.path))
             self.show(
                 f"{backend}, {count} roots, every command",
                 [
                     Command("cyr_dbtool show", show),
+                    Command("quota", shown.quota()),
                     self.export(*db),
                     _command("check", *db),
                     _command("metrics", *db),
@@ -164,19 +174,70 @@ class _Bench:
                 count,
             )
 
+    def mailboxes(self) -> None:
+        """Time the commands with a mailboxes.db, and the headers of those who are over."""
+        count = self.asked.roots
+        twoskip = self.site("twoskip", count)
+        for backend in ("twoskip", "skiplist", "twom"):
+            site = self.site(backend, count)
+            self.add_mailboxes(site)
+            for number, root in enumerate(data.roots(count, self.asked.over)):
+                if root.is_over:
+                    data.add_header(site, number)
+            conf = ("-C", str(site.conf))
+            shown = twoskip if backend == "twom" else site
+            self.show(
+                f"{backend}, {count} roots, with as many mailboxes and the headers that count",
+                [
+                    Command("cyr_dbtool show", shown.tool("show")),
+                    self.export(*conf),
+                    _command("check", *conf),
+                    _command("metrics", *conf),
+                    _command("report", *conf),
+                    _command("list", *conf, "--format", "csv"),
+                    _command("list", *conf, "--format", "csv", "--over"),
+                ],
+                count,
+            )
+
+    def add_mailboxes(self, site: data.Site) -> None:
+        if not site.mailboxes.exists():
+            data.add_mailboxes(site, self.asked.roots)
+
     def quotalegacy(self) -> None:
         count = self.asked.files
         site = self.site("quotalegacy", count)
-        base = str(site.path / "quota")
+        bare = (sys.executable, "-m", "bench.bare")
+        start = [*_EXPORT, "--version"]
         self.show(
             f"quotalegacy, {count} roots, in the cache",
             [
+                Command("open, read, close", [*bare, str(site.path / "quota")]),
                 self.export("--db", str(site.path)),
-                Command("listdir, open, read, close", [sys.executable, "-m", "bench.bare", base]),
+                Command("cyrusquota-export --version", start),
                 Command("quota", site.quota()),
             ],
             count,
         )
+        if not os.access(timing.DROP_CACHES, os.W_OK):
+            print(f"\nNot measured with a cold cache: {timing.DROP_CACHES} cannot be written")
+            return
+        with tempfile.TemporaryDirectory(dir=self.asked.disk) as disk:
+            # Copied, as Cyrus would sync each file.
+            subprocess.run(["cp", "-a", str(site.path / "quota"), disk], check=True)
+            kind = ["findmnt", "-no", "FSTYPE", "-T", disk]
+            on = subprocess.run(kind, capture_output=True, text=True, check=True).stdout.strip()
+            export = self.export("--db", disk)
+            words = [*bare, f"{disk}/quota"]
+            self.show(
+                f"quotalegacy, {count} roots, on {on} with a cold cache"
+                f" (sync; echo 3 >{timing.DROP_CACHES}), but the programs in it",
+                [
+                    Command("open, read, close", words, is_cold=True, warm=start),
+                    attrs.evolve(export, is_cold=True, warm=start),
+                ],
+                count,
+            )
 
     def growth(self) -> None:
         print("\n### Growth with the number of roots (twoskip)\n")
@@ -197,10 +258,8 @@ class _Bench:
         """Time one user of many; the headers of the others are not there, as nobody reads them."""
         count = self.asked.roots
         for backend in ("twoskip", "skiplist", "twom"):
-            directory = self.directory / f"{backend}{count}"
-            site = data.Site(directory, backend) if directory.exists() else None
-            site = site or self.site(backend, count)
-            data.add_mailboxes(site, count)
+            site = self.site(backend, count)
+            self.add_mailboxes(site)
             root, address = data.add_header(site, count // 3)
             nobody = f"nobody@{address.partition('@')[2]}"
             explain = (sys.executable, "-m", "cyrusquota.cli", "explain", "--no-exim")
@@ -257,7 +316,7 @@ class _Bench:
 
 
 def _command(name: str, *words: str) -> Command:
-    shown = " ".join(word for word in words if not word.startswith(("--db", "/")))
+    shown = " ".join(word for word in words if not word.startswith(("--db", "-C", "/")))
     return Command(
         f"cyrusquota {name} {shown}".strip(), [sys.executable, "-m", "cyrusquota.cli", name, *words]
     )
@@ -294,8 +353,11 @@ def main() -> None:
     parser.add_argument("--over", type=float, default=0.02, help="share of roots over quota")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--directory", default="/dev/shm", help="where the data is made")
+    parser.add_argument("--disk", default="/var/tmp", help="what to read with a cold cache")
     parser.add_argument("--only", choices=_PARTS, action="append")
     asked = parser.parse_args()
+    # As in every installation, also where PYTHONDONTWRITEBYTECODE is set.
+    compileall.compile_dir(os.path.dirname(cyrusquota.__file__), quiet=1)
     directory = Path(tempfile.mkdtemp(prefix="cyrusquota-bench", dir=asked.directory))
     directory.chmod(0o755)
     try:

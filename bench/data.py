@@ -135,7 +135,7 @@ def add_header(site: Site, number: int) -> tuple[str, str]:
     domain, user, uniqueid = _user(number)
     root = f"{domain}!user.{user}"
     path = site.directory / "spool" / "uuid" / uniqueid[0] / uniqueid[1] / uniqueid / "cyrus.header"
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     lines = b"\n".join([b"\xa1\x02\x8b\x0dCyrus mailbox header", b'"', b'"', b""])
     path.write_bytes(lines + f"%(T e N {root} I {uniqueid} Q {root})\n".encode())
     return root, f"{user}@{domain}"

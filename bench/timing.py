@@ -11,17 +11,24 @@ from typing import Sequence
 
 import attrs
 
+#: Empties the page cache, and those of directory entries and inodes, of the whole machine.
+DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 _ONCE = str(Path(__file__).with_name("once.py"))
 
 
 @attrs.frozen
 class Command:
-    """A command, and its exit status; its output is discarded."""
+    """A command, and its exit status; its output is discarded.
+
+    One that `is_cold` finds no file in the page cache but those that the command `warm` reads.
+    """
 
     name: str
     words: Sequence[str]
     one_core: bool = False
     status: int = 0
+    is_cold: bool = False
+    warm: Sequence[str] = ()
 
 
 @attrs.frozen
@@ -36,7 +43,12 @@ class Run:
 def run(command: Command) -> Run:
     """Run a command once. Raises if it fails."""
     cores = sorted(os.sched_getaffinity(0))[: 1 if command.one_core else None]
-    words = [sys.executable, "-S", _ONCE, ",".join(map(str, cores)), *command.words]
+    once = [sys.executable, "-S", _ONCE, ",".join(map(str, cores))]
+    if command.is_cold:
+        os.sync()
+        DROP_CACHES.write_text("3")
+        subprocess.run([*once, *command.warm], stdout=subprocess.DEVNULL, check=True)
+    words = [*once, *command.words]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     if done.returncode != command.status:
         raise subprocess.CalledProcessError(done.returncode, words)
