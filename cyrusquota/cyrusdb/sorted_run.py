@@ -16,7 +16,7 @@ from bisect import bisect_left, bisect_right
 from functools import partial
 from itertools import chain, compress
 from operator import lt
-from typing import Callable, Mapping, Optional, Sequence
+from typing import Callable, Iterable, Mapping, Optional, Sequence
 
 import attrs
 
@@ -367,6 +367,14 @@ def key_at(descriptor: int, at: int, records: Records) -> bytes:
         if batch.keys:
             return batch.keys[0]
     raise FastPathUnsupported
+
+
+def lengths(texts: Iterable[bytes]) -> Optional[bytes]:
+    """Return the length of each text as a byte, None where one is too long for that."""
+    try:
+        return bytes(map(len, texts))
+    except ValueError:
+        return None
 
 
 def boundaries(start: int, end: int, first_record: Callable[[int], int]) -> list[int]:

@@ -12,13 +12,13 @@ from __future__ import annotations
 import os
 import re
 from functools import partial
-from typing import Iterable, Optional
+from typing import Optional
 
 from cyrusquota.cyrusdb import sorted_run
 from cyrusquota.cyrusdb.database import Unreadable, attempts, identity
 from cyrusquota.cyrusdb.selection import FastPathUnsupported, Selected, Work
 from cyrusquota.cyrusdb.skiplist import layout, records
-from cyrusquota.cyrusdb.sorted_run import PROBE, Batch, Changes
+from cyrusquota.cyrusdb.sorted_run import PROBE, Batch, Changes, lengths
 from cyrusquota.errors import AnyPath
 
 #: The end of one record of the run and the start of the next.
@@ -191,26 +191,18 @@ def _usual(data: bytes, batch: Batch) -> int:
     if not rows:
         return 0
     of_keys, keys, zeros, of_values, values = zip(*rows)
-    lengths = b"".join(of_keys)
+    key_lengths = b"".join(of_keys)
     # Any other byte in between has no length, and a key and a value of length 0.
     is_right = (
-        lengths == _lengths(keys)
-        and b"".join(of_values) == _lengths(values)
-        and lengths.translate(_ZEROS) == _lengths(zeros)
+        key_lengths == lengths(keys)
+        and b"".join(of_values) == lengths(values)
+        and key_lengths.translate(_ZEROS) == lengths(zeros)
     )
     if not is_right:
         return 0
     batch.keys += keys
     batch.values += values
     return end
-
-
-def _lengths(texts: Iterable[bytes]) -> Optional[bytes]:
-    """Return the length of each text as a byte, None where one is too long for that."""
-    try:
-        return bytes(map(len, texts))
-    except ValueError:
-        return None
 
 
 def _whole(data: bytes, start: int, kind: int, batch: Batch, most: int) -> int:
