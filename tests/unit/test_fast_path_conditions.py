@@ -20,6 +20,7 @@ from cyrusquota.cyrusdb.twom.xxh3 import checksum
 from cyrusquota.cyrusdb.twoskip import scan as twoskip
 from cyrusquota.errors import DamagedDatabase
 from cyrusquota.strategies.writers import Writer
+from cyrusquota.strategies.writers import twoskip as twoskip_writer
 from cyrusquota.strategies.writers.skiplist import SkiplistWriter, record
 from cyrusquota.strategies.writers.twom import TwomWriter
 from cyrusquota.strategies.writers.twoskip import TwoskipWriter
@@ -200,6 +201,66 @@ def test_a_skiplist_that_adds_a_key_it_has_is_left_to_the_plain_reader(
     )
     writer.path.write_bytes(writer.path.read_bytes().replace(b"user.c", b"user.a"))
     assert skiplist.select(writer.path, _everything) is None
+
+
+def _run_of(backend: str, path: Path, state: Mapping[bytes, bytes]) -> None:
+    writer = WRITERS[backend](path)
+    writer.begin()
+    for key, value in state.items():
+        writer.set(key, value)
+    writer.commit()
+    writer.repack()
+
+
+@pytest.mark.parametrize("backend", MODULES)
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (b"user.k%l", b"%(S (1 1))"),
+        (b"user.k", b"%(S (1 1))\0"),
+        (b"user.k\0%(x)", b""),
+        (b"user.kkkkkk\0", b""),
+        (b"user.k", b""),
+        (b"user.k", b"1 1"),
+        (b"user.k", b"%(S (1 1))" * 30),
+        (b"user." + b"k" * 300, b"%(S (1 1))"),
+        (b"user.k" + b"\xff" * 4, b"\xff" * 4 + b"%)"),
+    ],
+)
+def test_a_record_that_is_not_like_the_others_is_read_as_it_is(
+    backend: str, key: bytes, value: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sorted_run, "WORTH_IT", 0)
+    usual = {b"user.%c" % letter: b"%(S (1 1))" for letter in b"abcdefxyz"}
+    _run_of(backend, tmp_path / "quotas.db", {**usual, key: value})
+    found = MODULES[backend].select(tmp_path / "quotas.db", _everything)
+    assert found is not None
+    assert dict(found.kept) == {**usual, key: value}
+
+
+@pytest.mark.parametrize("extra", [0, 4])
+@pytest.mark.parametrize("backend", ["twom", "twoskip"])
+def test_records_that_start_where_none_can_are_left_to_the_plain_reader(
+    backend: str, extra: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two paddings that are too long, under checksums that fit."""
+    monkeypatch.setattr(sorted_run, "WORTH_IT", 0)
+    padded, signed = twoskip_writer._tail_bytes, TwomWriter._signed
+    longer = {b"user.b": bytes(extra), b"user.d": bytes(extra)}
+    monkeypatch.setattr(
+        twoskip_writer,
+        "_tail_bytes",
+        lambda key, value: padded(key, value) + longer.get(key, b""),
+    )
+    monkeypatch.setattr(
+        TwomWriter,
+        "_signed",
+        lambda self, head, tail: signed(self, head, tail + longer.get(tail[:6], b"")),
+    )
+    state = {b"user.%c" % letter: b"%(S (123456 1))" for letter in b"abcdefxyz"}
+    _run_of(backend, tmp_path / "quotas.db", state)
+    found = MODULES[backend].select(tmp_path / "quotas.db", _everything)
+    assert (found is None) == bool(extra)
 
 
 def _skiplist(path: Path, pointers: list[int]) -> None:
