@@ -1,7 +1,7 @@
 """The fast path of twoskip; the plain reader defines what is right.
 
-header.repack_size says where the run ends and the log starts. Every checksum is checked, every
-record is met, and the records are counted, as in the plain reader. Where the log has deletions, all
+header.repack_size says where the run ends and the log starts. Every record is met, its checksums
+prove it, and the records are counted, as in the plain reader. Where the log has deletions, all
 records of the run and all keys of the log get a place in the order of the database, which tells
 whom they mean. Whatever is unusual (damage, keys that are not in byte order, keys of the log that
 mailbox order puts elsewhere, a very large log) is left to the plain reader.
