@@ -31,8 +31,8 @@ class Fold:
 #: What is to be done with all live records.
 Work = Union[Predicate, Fold]
 
-#: Records that are judged at a time.
-BATCH = 1 << 13
+#: Records that are judged at a time; with more, they no longer fit a processor's cache.
+BATCH = 1 << 12
 
 
 class FastPathUnsupported(Exception):

@@ -66,7 +66,7 @@ class Batch:
 Records = Callable[[bytes, int, Batch, int], int]
 Take = Callable[[Batch], None]
 
-_PIECE = 1 << 17
+_PIECE = 1 << 16
 #: Where a record is looked for; one that is not found in so much counts as none.
 PROBE = 1 << 16
 #: In how many bytes a single record is read first.
