@@ -1,7 +1,7 @@
 """The engine that hosts share: --engine and --store, and the section [engine] of the settings file.
 
 Only the URL and the name of the store can be given on the command line, which every user of the
-host can read.
+host can read. What speaks to the engine is imported only where one is named.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from click.core import ParameterSource
 from cyrusquota.cli import settings, settings_file
 from cyrusquota.cli.command import Heading, Option, under
 from cyrusquota.cli.option_types import file_names
-from cyrusquota.engine.address import Address, EngineConfig
-from cyrusquota.engine.protocol import check_store_name
 from cyrusquota.errors import OptionError
 from cyrusquota.maps.installed import DEFAULT_PATH
 
@@ -46,6 +44,8 @@ def store_name(
     context: click.Context, parameter: click.Parameter, name: Optional[str]
 ) -> Optional[str]:
     if name is not None:
+        from cyrusquota.engine.protocol import check_store_name
+
         check_store_name(name)
     return name
 
@@ -56,7 +56,7 @@ def store_names(
     """Return the names in `store1,store2`; raise `OptionError` for what cannot be one."""
     names = tuple(name.strip() for name in (given or "").split(",") if name.strip())
     for name in names:
-        check_store_name(name)
+        store_name(context, parameter, name)
     return names
 
 
@@ -118,6 +118,7 @@ class EngineOptions:
                 "expected the engine that hosts share; name it with --engine URL, or as url in"
                 " [engine] of the settings file"
             )
+        from cyrusquota.engine.address import Address, EngineConfig
         from cyrusquota.engine.redis import RedisEngine
 
         config = EngineConfig(Address.of(self.url), **self.values)

@@ -5,7 +5,6 @@ docs/scripting.md has the shapes. A member that is added leaves the version as i
 
 from __future__ import annotations
 
-import json
 from typing import Any, Callable, Mapping, TypeVar
 
 import click
@@ -35,4 +34,7 @@ def format_option(
 
 def json_text(members: Mapping[str, object]) -> str:
     """Return the object with these members and the version."""
+    # Most runs print no JSON.
+    import json
+
     return json.dumps({"version": VERSION, **members}, indent=2)

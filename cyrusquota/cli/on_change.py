@@ -10,15 +10,17 @@ import contextlib
 import os
 import shlex
 import signal
-import subprocess
 import sys
 import time
-from typing import Callable, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 import attrs
 import click
 
 from cyrusquota.errors import OptionError, printable
+
+if TYPE_CHECKING:
+    import subprocess
 
 #: Seconds after which it is killed.
 LIMIT = 30.0
@@ -66,6 +68,9 @@ class ChangeCommand:
         self._note_end(max(0.0, self._begun + LIMIT - time.monotonic()))
 
     def _begin(self) -> None:
+        # Most runs have no command, and start without this module.
+        import subprocess
+
         self._begun = time.monotonic()
         try:
             # Standard output may be where another program reads the map.
@@ -81,6 +86,8 @@ class ChangeCommand:
     def _note_end(self, patience: float) -> None:
         if self._running is None:
             return
+        import subprocess
+
         try:
             status = self._running.wait(patience)
         except subprocess.TimeoutExpired:
