@@ -34,11 +34,16 @@ class Finding:
         return ": ".join(filter(None, (self.do, "; ".join(self.commands))))
 
 
-#: Every kind of finding by its name, in the order in which they are checked.
-KINDS: Mapping[str, Kind] = {
-    kind.id: kind
-    for kind in (*CYRUS_KINDS, *MAP_KINDS, *EXIM_KINDS, *SCHEDULE_KINDS, *ENGINE_KINDS)
+#: Kinds of findings by what they are about, in the order in which they are checked.
+GROUPS: Mapping[str, tuple[Kind, ...]] = {
+    "Cyrus": CYRUS_KINDS,
+    "The map": MAP_KINDS,
+    "Exim": EXIM_KINDS,
+    "Jobs and services": SCHEDULE_KINDS,
+    "Several hosts": ENGINE_KINDS,
 }
+#: Every kind of finding by its name.
+KINDS: Mapping[str, Kind] = {kind.id: kind for kinds in GROUPS.values() for kind in kinds}
 
 
 def finding(kind: str, said: str, *commands: str, do: Optional[str] = None) -> Finding:

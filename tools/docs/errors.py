@@ -10,7 +10,8 @@ import re
 from typing import Callable, Iterator
 
 from cyrusquota import errors
-from cyrusquota.doctor import KINDS
+from cyrusquota.doctor.findings import GROUPS
+from cyrusquota.doctor.kinds import Kind
 from cyrusquota.errors import CyrusQuotaError
 from tools.docs import CHECKOUT, Generated
 
@@ -53,15 +54,21 @@ def _exit_statuses() -> Iterator[str]:
 
 
 def _findings() -> Iterator[str]:
-    """Return a row for each finding that is not simply good news."""
-    yield "| finding | severity | means | what to do |\n| --- | --- | --- | --- |\n"
-    for kind in KINDS.values():
-        severity = kind.severity.name.lower()
-        if severity != "ok":
-            commands = ", ".join(f"`{command}`" for command in kind.commands)
-            do = ": ".join(filter(None, (kind.do, commands)))
-            cells = (f"`{kind.id}`", severity, kind.means, do)
-            yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
+    """Return a table for each group of findings, without those that are simply good news."""
+    for number, (group, kinds) in enumerate(GROUPS.items()):
+        yield "\n" if number else ""
+        yield f"### {group}\n\n"
+        yield "| finding | severity | means | what to do |\n| --- | --- | --- | --- |\n"
+        for kind in kinds:
+            if kind.severity.name != "OK":
+                yield _row(kind)
+
+
+def _row(kind: Kind) -> str:
+    commands = ", ".join(f"`{command}`" for command in kind.commands)
+    do = ": ".join(filter(None, (kind.do, commands)))
+    cells = (f"`{kind.id}`", kind.severity.name.lower(), kind.means, do)
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
 
 
 _TABLES: dict[str, Callable[[], Iterator[str]]] = {
