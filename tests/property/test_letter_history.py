@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Optional
 
 import attrs
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
@@ -324,6 +324,9 @@ RESERVES = st.sampled_from(
 def test_every_user_who_has_reached_a_threshold_is_watched(
     root: QuotaRoot, names: list[str], policy: Policy, reserve: Reserve
 ) -> None:
+    # Beyond a petabyte, parts of a limit are rounded, and Cyrus's own sums overflow in the end.
+    sizes = [size for _, usage in root.usages() for size in (usage.used, usage.limit or 0)]
+    assume(max(sizes) < 1 << 50)
     root = attrs.evolve(root, name="user.jane")
     thresholds = tuple(sorted(map(Threshold.of, names)))
     found = _found([root], thresholds, policy, reserve).found
