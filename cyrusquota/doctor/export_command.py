@@ -11,6 +11,8 @@ import attrs
 
 from cyrusquota.cyrus import imapdconf
 from cyrusquota.doctor.schedule import Job, Schedule
+from cyrusquota.errors import MapError
+from cyrusquota.maps.installed import installed_map
 
 _NAME = "cyrusquota-export"
 #: Where packages and docs/operations.md install it.
@@ -22,6 +24,8 @@ _SPECIAL = re.compile(r"[$`%*?()<>|;&]")
 #: Options for a run that stays or is silent; one by hand ends and says what it does.
 _ALONE = ("--follow", "-q", "--quiet")
 _WITH_VALUE = ("--poll",)
+#: What an export writes unless it is told otherwise.
+_USUAL_FORMAT = "lsearch"
 
 
 @attrs.frozen
@@ -41,12 +45,17 @@ class ExportCommand:
         words = next(filter(None, map(_by_hand, writing)), None)
         if words is None:
             words = (_program(schedule.root), *options_for(config), "-o", path)
+            words += _format_options(path)
         return cls(words, path)
 
     def line(self, *options: str) -> str:
         """Return the command line, with more options."""
-        is_there = len(options) == 1 and options[0] in self.words
-        return shlex.join(self.words if is_there else (*self.words, *options))
+        words = self.words
+        if options and options[0] in words:
+            # Given again, it replaces what is there.
+            at = words.index(options[0])
+            words = (*words[:at], *words[at + len(options) :])
+        return shlex.join((*words, *options))
 
     def of_dump(self, dumping: str) -> str:
         """Return the command line that writes the map from what the command `dumping` prints."""
@@ -56,6 +65,15 @@ class ExportCommand:
 def options_for(config: str) -> tuple[str, ...]:
     """Return the options that have a command read the imapd.conf at `config`."""
     return () if config == imapdconf.DEFAULT_PATH else ("-C", config)
+
+
+def _format_options(path: str) -> tuple[str, ...]:
+    """Return the options that keep the format of the map at `path`, if there is one."""
+    try:
+        form = installed_map(path).format
+    except MapError:
+        return ()
+    return () if form == _USUAL_FORMAT else ("--map-format", form)
 
 
 def _program(root: Path) -> str:

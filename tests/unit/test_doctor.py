@@ -494,6 +494,15 @@ def test_the_line_for_a_crontab_is_one_that_cron_runs(site: Site) -> None:
     assert found["schedule"].said == f"{crontab}: {line.partition('  ')[2]}"
 
 
+@pytest.mark.parametrize("form", ["cdb", "postfix"])
+def test_the_line_for_a_crontab_keeps_the_format_of_the_map(form: str, site: Site) -> None:
+    site.map.unlink()
+    site.write_map("--map-format", form)
+    site.no_schedule()
+    (line,) = site.findings()["schedule-missing"].commands
+    assert line.endswith(f" -o {site.map} --map-format {form}")
+
+
 def test_the_map_of_the_settings_needs_no_option(site: Site) -> None:
     site.cron("* * * * * root cyrusquota-export --settings /etc/c.conf\n")
     _held(site)

@@ -389,6 +389,15 @@ def test_a_map_that_is_missing_comes_with_the_command_that_writes_it(site: Site)
     assert _found(site, "bob")["differences"] == []
 
 
+@pytest.mark.parametrize("form", ["cdb", "postfix"])
+def test_the_command_that_renews_a_map_keeps_its_format(form: str, site: Site) -> None:
+    site.map.unlink()
+    site.write_map("--map-format", form)
+    _change(site, bob=FULL_ROW)
+    (command,) = _difference(site, "bob")["commands"]
+    assert command == f"cyrusquota-export -C {site.conf} -o {site.map} --map-format {form}"
+
+
 def test_a_stream_is_not_compared_with_the_next_map(dump: Path, overquota: Path) -> None:
     text = overquota.read_text().replace("source: somewhere", f"source: {dump}")
     overquota.write_text(text.replace("jane:", "bob:"))

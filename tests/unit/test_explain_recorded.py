@@ -98,6 +98,15 @@ def test_each_reason_is_found_by_asking(site: Site, situation: str) -> None:
         assert found["differences"][0]["do"]
 
 
+def test_a_map_is_converted_into_the_format_that_the_router_expects(site: Site) -> None:
+    site.map.unlink()
+    site.write_map("--map-format", "postfix")
+    (difference,) = _found(site, "cdb", JANE)["differences"]
+    (command,) = difference["commands"]
+    assert command.endswith(f" -o {site.map} --map-format cdb")
+    assert "postfix" not in command
+
+
 def test_another_router_that_defers_a_user_with_room_is_named(site: Site) -> None:
     found = _found(site, "trouble", "bob@example.net")
     (difference,) = found["differences"]
