@@ -138,6 +138,8 @@ def _full(
         is_ours = router.defers_by_acl or _text(table.value(str(to)) or b"") in answer.text
         if is_ours:
             yield finding("full-deferred", answer.text)
+        elif not answer.has_reason:
+            yield finding("not-seen", f"{answer.text}; Exim tells only its administrators why")
         else:
             yield finding("full-otherwise", answer.text, why)
     elif router.defers_by_acl:

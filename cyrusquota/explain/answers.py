@@ -198,7 +198,7 @@ class EximAnswer:
     """Exim's answer about `address`, or the error instead of one; and the overquota router.
 
     `delivery` is where the mail goes. `steps` are what each router does with the recipient; Exim
-    shows them to its administrators only. `quota_ignored_by` is the option by which the transport
+    shows them to its administrators only (`shows_steps`). `quota_ignored_by` is the option by which the transport
     has Cyrus ignore quotas, if it does.
     """
 
@@ -208,6 +208,7 @@ class EximAnswer:
     router: Optional[OverquotaRouter] = None
     delivery: Optional[Delivery] = None
     steps: tuple[Step, ...] = ()
+    shows_steps: bool = False
     quota_ignored_by: Optional[str] = None
 
     @property
@@ -238,11 +239,13 @@ def exim_answer(exim: Exim, address: str, path: str, delivery: Optional[Delivery
         answer = exim.verify(address)
         if delivery is None:
             delivery = delivered(exim, address)
+        steps = trace(exim, address)
         return attrs.evolve(
             found,
             answer=answer,
             delivery=delivery,
-            steps=trace(exim, address),
+            steps=steps or (),
+            shows_steps=steps is not None,
             quota_ignored_by=_quota_ignored_by(exim, delivery),
         )
     except CyrusQuotaError as error:

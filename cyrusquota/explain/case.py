@@ -9,7 +9,7 @@ import attrs
 from cyrusquota.explain.answers import EximAnswer, MapAnswer, ServerAnswer
 from cyrusquota.explain.export import Export
 from cyrusquota.explain.user import User
-from cyrusquota.mta.exim import Exim
+from cyrusquota.mta.exim import Exim, VerifyStatus
 from cyrusquota.mta.routing import Destination, is_same
 from cyrusquota.mta.transport import IGNORED
 from cyrusquota.verdicts.evaluator import Query
@@ -76,8 +76,24 @@ class Case:
         exim, table = self.exim, self.table
         if exim is None or exim.answer is None or not exim.is_by_router or not table.may_defer:
             return False
+        if exim.steps or table.is_hidden or self.is_cause_hidden:
+            return True
         # Without the steps, only the text tells; Exim takes a code off its beginning.
-        return bool(exim.steps) or table.is_hidden or table.end_of_text in exim.answer.text
+        return table.end_of_text in exim.answer.text
+
+    @property
+    def is_cause_hidden(self) -> bool:
+        """Whether Exim does not tell why it defers or rejects, as it tells its administrators."""
+        exim = self.exim
+        if exim is None or exim.answer is None or exim.shows_steps:
+            return False
+        return exim.status is not VerifyStatus.ACCEPTED and not exim.answer.has_reason
+
+    @property
+    def is_stopped_before(self) -> bool:
+        """Whether Exim defers or rejects, and not because of the map."""
+        status = None if self.exim is None else self.exim.status
+        return status not in (None, VerifyStatus.ACCEPTED) and not self.is_by_map
 
     @property
     def ignores_quota(self) -> bool:

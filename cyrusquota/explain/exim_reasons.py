@@ -103,7 +103,7 @@ def _ignored(case: Case, exim: EximAnswer, router: OverquotaRouter) -> Reason:
             f"the router {name} is not reached: the router {takes} takes the address before",
             f"move the router {name} before the router {takes} (exim/README.md)",
         )
-    return _by_options(case, router)
+    return _by_options(case, exim, router)
 
 
 def _by_step(case: Case, router: OverquotaRouter, step: Step) -> Reason:
@@ -122,6 +122,12 @@ def _by_step(case: Case, router: OverquotaRouter, step: Step) -> Reason:
         )
     if keys and table.key not in keys:
         return _other_keys(case, name, keys)
+    if step.outcome.startswith("defer "):
+        # The trace goes on to each address behind a list, which verification does not.
+        return Reason(
+            "it leads to several addresses, and Exim verifies none of these",
+            "let it lead to this user alone; otherwise the mail waits in Exim's queue",
+        )
     if keys:
         return Reason(
             f"{name} finds the entry, and does not act on it: {step.outcome}",
@@ -175,7 +181,7 @@ def _other_keys(case: Case, name: str, keys: tuple[str, ...]) -> Reason:
     )
 
 
-def _by_options(case: Case, router: OverquotaRouter) -> Reason:
+def _by_options(case: Case, exim: EximAnswer, router: OverquotaRouter) -> Reason:
     """Return why the router does not use the entry, where Exim does not say what it does."""
     name, table = f"the router {router.router.name}", case.table
     closed = _closed(case, table.path)
@@ -188,10 +194,13 @@ def _by_options(case: Case, router: OverquotaRouter) -> Reason:
             f"{name} looks up local parts only, and the entry is for {table.key}",
             "use the router in exim/address, or a CYRUSQUOTA_KEY with the domain",
         )
-    return _not_shown(case)
+    return _not_shown(case, exim)
 
 
-def _not_shown(case: Case) -> Reason:
+def _not_shown(case: Case, exim: EximAnswer) -> Reason:
+    if exim.shows_steps:
+        # As for an address with a syntax error.
+        return Reason("Exim tries no router for this address", *_trace(case, exim))
     return Reason(
         "it is not known why, because Exim shows only its administrators what its routers do",
         "run this as root",
@@ -201,7 +210,7 @@ def _not_shown(case: Case) -> Reason:
 def _deferred(case: Case, exim: EximAnswer) -> Reason:
     """Return which router defers."""
     if not exim.steps:
-        return _not_shown(case)
+        return _not_shown(case, exim)
     last, router = exim.steps[-1], exim.router
     if router is None or not exim.is_by_router:
         return Reason(f"the router {last.router} defers", *_trace(case, exim))
@@ -229,7 +238,7 @@ def _rejected(case: Case, exim: EximAnswer) -> Reason:
             " use",
         )
     if not exim.steps:
-        return _not_shown(case)
+        return _not_shown(case, exim)
     last = exim.steps[-1]
     why = f"no router takes the address; the last one, {last.router}, says {last.outcome}"
     if last.outcome.startswith("forced"):
@@ -278,7 +287,7 @@ def _elsewhere(case: Case, exim: EximAnswer, goes: Destination) -> Difference:
 
 def _unverified(case: Case, exim: EximAnswer) -> Iterator[Difference]:
     """Find that no ACL asks the routers at RCPT, as `exim -bv` does."""
-    if exim.status is VerifyStatus.ACCEPTED or case.mta is None:
+    if not case.is_by_map or case.mta is None:
         return
     try:
         is_asked = verifies_recipients(acls_at_rcpt(case.mta))

@@ -159,7 +159,9 @@ def _of_user(
     differences = [] if first is None else [first]
     with host.reading():
         differences += map_reasons.differences(case)
-    differences += exim_reasons.differences(case)
+    of_exim = list(exim_reasons.differences(case))
+    # Where Exim does not come to the map, the verdict has Exim's own reason.
+    differences = of_exim + differences if case.is_stopped_before else differences + of_exim
     not_known = []
     if host.exim is not None and exim is not None and exim.problem is None:
         older, unknown = exim_reasons.daemon_state(host.exim)
@@ -215,6 +217,8 @@ def _unanswered(case: Case) -> Iterator[str]:
         yield "what Exim does: it was not asked"
     elif case.exim.problem is not None:
         yield f"what Exim does: {case.exim.problem}"
+    if case.is_cause_hidden:
+        yield "why Exim does that: it tells its administrators only; run this as root"
     if case.table.is_hidden:
         yield f"what the map says: {case.table.problem}"
     if case.user.header_problem is not None:

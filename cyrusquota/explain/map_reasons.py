@@ -10,7 +10,7 @@ import shlex
 from typing import Callable, Iterator, Optional
 
 from cyrusquota.display.sizes import duration
-from cyrusquota.errors import CyrusQuotaError
+from cyrusquota.errors import CyrusQuotaError, NoSuchMap
 from cyrusquota.explain.answers import Reply
 from cyrusquota.explain.case import Case, Difference, Reason
 from cyrusquota.maps import KeyForm
@@ -27,7 +27,8 @@ def differences(case: Case) -> Iterator[Difference]:
     table, refuses = case.table, case.server.reply.refuses_as_full
     if table.installed_map is None:
         if refuses and not table.is_hidden:
-            yield Difference(f"{case.server.daemon} refuses, and Exim has no map", _no_map(case))
+            what = f"{case.server.daemon} refuses, and there is no map that can be read"
+            yield Difference(what, _no_map(case))
         return
     for what, reason in _checks(case, refuses):
         try:
@@ -53,7 +54,10 @@ def _checks(
 
 
 def _no_map(case: Case) -> Reason:
-    why, _, _ = str(case.table.problem).partition("; ")
+    why, _, do = str(case.table.problem).partition("; ")
+    if not isinstance(case.table.problem, NoSuchMap):
+        # An export does not overwrite what it did not write.
+        return Reason(why, do)
     idle = case.export.idleness
     return Reason(f"{why}; {idle}" if idle else why, "write it", (case.export.command.line(),))
 

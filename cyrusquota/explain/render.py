@@ -67,8 +67,8 @@ def _parts(found: Explanation) -> Iterator[list[str]]:
     for difference in found.differences:
         yield [*_difference(difference)]
     unknown = [*found.unanswered, *found.not_known]
-    if found.exim is None:
-        # The verdict says so.
+    if found.exim is None or found.exim.problem is not None:
+        # The verdict, or the line about Exim, says so.
         unknown = unknown[1:]
     more = [*found.notes, *(f"Not known: {said}." for said in unknown)]
     if more:

@@ -128,6 +128,9 @@ def _over(
         does, outcome = _DOES[status], _OUTCOMES[status]
         said = f"{over}, and Exim {does} their mail, but not for that{_reason(differences)}"
         return outcome, Level.WRONG, said
+    if case.is_cause_hidden:
+        does, outcome = _DOES[status], _OUTCOMES[status]
+        return outcome, Level.LIMITED, f"{over}, and Exim {does} their mail, probably for that."
     if status is VerifyStatus.REFUSED:
         return Outcome.REJECTED, Level.LIMITED, f"{over}, and Exim rejects their mail."
     by = "Exim's ACL" if by_acl and status is VerifyStatus.ACCEPTED else "Exim"

@@ -79,7 +79,7 @@ def installed_map(path: AnyPath = DEFAULT_PATH) -> InstalledMap:
         if header is not None and form.is_format_of(content):
             return InstalledMap(str(path), name, header, content, status)
     if not content:
-        raise ForeignMap(f"{where}: is empty, which no map of cyrusquota is; {_advice(path)}")
+        raise NoSuchMap(f"{where}: is empty, which no map of cyrusquota is; {_advice(path)}")
     raise ForeignMap(
         f"{where}: was not written by this program; name the map that cyrusquota-export writes,"
         " or move this away and write one"

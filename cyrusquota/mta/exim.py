@@ -47,6 +47,11 @@ class VerifyResult:
     status: VerifyStatus
     text: str
 
+    @property
+    def has_reason(self) -> bool:
+        """Whether the text says why; Exim leaves that out for users who are no administrators."""
+        return not self.text.endswith((" cannot be resolved at this time", " failed to verify"))
+
 
 @attrs.frozen
 class Driver:
@@ -201,7 +206,7 @@ class Exim:
         said = " ".join(line.strip() for line in (done.stderr or done.stdout).splitlines())
         return EximError(
             f"{printable(self.program)}: does not answer: {printable(_without_echo(said))};"
-            f" try: {printable(self.program)} -bV"
+            f" try: {printable(self.command('-bV'))}"
         )
 
 
@@ -229,4 +234,5 @@ def _options(printed: str) -> dict[str, str]:
 
 def _without_echo(said: str) -> str:
     """Return Exim's message once; it repeats it for its panic log."""
+    said = said.removeprefix("LOG: PANIC DIE ")
     return said.partition(" LOG: ")[0] or "it exited without a message"

@@ -118,14 +118,16 @@ class Step:
         return next((kind for kind, opened in self.opened if opened == file), None)
 
 
-def trace(exim: Exim, address: str) -> tuple[Step, ...]:
-    """Return what each router does with a recipient, in order; empty where that is not known.
+def trace(exim: Exim, address: str) -> Optional[tuple[Step, ...]]:
+    """Return what each router does with a recipient, in order; None where Exim does not show it.
 
     Behind an alias it goes on with the address that the alias leads to.
     """
-    return tuple(_steps(exim.traced(address)))
+    printed = exim.traced(address)
+    return None if _NOT_SHOWN in printed else tuple(_steps(printed))
 
 
+_NOT_SHOWN = "debugging permission denied"
 #: Newer versions draw lines in front of what is nested.
 _MARGIN = re.compile(r"^[\s\u2500-\u257f]*")
 _BEGINS = re.compile(r"-+> (?P<router>\w+) router <-+")

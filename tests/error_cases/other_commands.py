@@ -153,9 +153,10 @@ CASES = (
         files=_MAP,
     ),
     ErrorCase(
-        "an empty file checked as the map",
-        ForeignMap,
-        _CHECK,
+        "an empty file for a map to explain",
+        NoSuchMap,
+        "cyrusquota explain --dump dump --no-exim --map map jane",
+        within="is empty",
         files={**_FULL, "map": b""},
     ),
     ErrorCase(

@@ -389,6 +389,19 @@ def test_a_map_that_is_missing_comes_with_the_command_that_writes_it(site: Site)
     assert _found(site, "bob")["differences"] == []
 
 
+def test_what_is_no_map_is_not_said_to_be_overwritten(site: Site) -> None:
+    """An export does not do that."""
+    site.map.write_text("jane: :defer: by hand\n")
+    found = _difference(site, "jane")
+    assert found["why"] == f"{site.map}: was not written by this program"
+    assert found["do"].startswith("name the map that cyrusquota-export writes, or move this away")
+    assert found["commands"] == []
+    site.map.write_text("")
+    assert _difference(site, "jane")["commands"] == [
+        f"cyrusquota-export -C {site.conf} -o {site.map}"
+    ]
+
+
 @pytest.mark.parametrize("form", ["cdb", "postfix"])
 def test_the_command_that_renews_a_map_keeps_its_format(form: str, site: Site) -> None:
     site.map.unlink()

@@ -127,23 +127,73 @@ def test_a_map_that_the_router_does_not_use_is_named(site: Site) -> None:
     assert _found(site, "plain", JANE, "--map", str(link))["agree"]
 
 
-def _without_trace(site: Site) -> None:
-    """Let Exim show its steps to administrators only."""
+def _changed(site: Site, situation: str, asked: str, **changes: Any) -> dict[str, Any]:
+    """What is found where Exim answers this to -bv, -bt and -d."""
+    exim = recorded_exim(site.directory, situation, site.map)
     path = site.directory / "calls.json"
     calls = json.loads(path.read_text())
-    refused = [1, "", "exim: debugging permission denied\n"]
-    traced = {key: refused for key in calls if key.startswith("-d")}
-    path.write_text(json.dumps({**calls, **traced}))
-
-
-def _as_user(site: Site, situation: str, asked: str) -> dict[str, Any]:
-    """What somebody finds whom Exim shows no steps."""
-    exim = recorded_exim(site.directory, situation, site.map)
-    _without_trace(site)
+    for option, answer in changes.items():
+        same = {key for key in calls if key.startswith(f"-{option}")}
+        calls.update(dict.fromkeys({*same, f"-{option} -- {asked}"}, answer))
+    path.write_text(json.dumps(calls))
     words = ["explain", "-C", str(site.conf), "--settings", "", "--exim", exim]
     words += ["--map", str(site.map), "--format", "json", asked]
     found: dict[str, Any] = json.loads(CliRunner().invoke(cyrusquota, words).stdout)
     return found
+
+
+def _as_user(site: Site, situation: str, asked: str, **changes: Any) -> dict[str, Any]:
+    """What somebody finds whom Exim shows no steps."""
+    refused = [1, "", "exim: debugging permission denied\n"]
+    return _changed(site, situation, asked, d=refused, **changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "does"),
+    [("cannot be resolved at this time", "defers"), ("failed to verify", "rejects")],
+)
+def test_a_reason_that_exim_does_not_give_is_not_denied(site: Site, text: str, does: str) -> None:
+    """Exim 4.96 tells users who are no administrators this much."""
+    answer = [1 if does == "defers" else 2, f"{JANE} {text}\n", ""]
+    found = _as_user(site, "plain", JANE, bv=answer)
+    assert found["verdict"]["text"] == (
+        f"{JANE} is over quota (STORAGE at >999%), and Exim {does} their mail, probably for that."
+    )
+    assert (found["agree"], found["differences"]) == (None, [])
+    assert found["not_known"][0].startswith("why Exim does that: ")
+
+
+def test_a_list_of_which_exim_discards_the_rest_is_no_fault_of_the_router(site: Site) -> None:
+    """For `janes: jane, gone@elsewhere`, -bt shows jane alone, and -d goes on to jane."""
+    found = _changed(site, "plain", "janes", bv=[0, "janes@example.net verified\n", ""])
+    assert found["verdict"]["text"].endswith(
+        "Cyrus then refuses: it leads to several addresses, and Exim verifies none of these."
+    )
+
+
+def test_an_address_that_exim_cannot_parse_is_not_put_down_to_missing_rights(site: Site) -> None:
+    wrong = "jane@ex ample"
+    said = f"syntax error: malformed address: ample may not follow jane@ex\n{wrong} failed"
+    found = _changed(
+        site, "plain", wrong, bv=[2, said, ""], d=[2, "", "admin user\n"], bt=[2, "", ""]
+    )
+    assert found["differences"][0]["why"] == "Exim tries no router for this address"
+    assert "run this as root" not in json.dumps(found)
+
+
+def test_where_exim_rejects_its_own_reason_comes_first(site: Site) -> None:
+    site.map.unlink()
+    found = _found(site, "not-local", JANE)
+    assert found["verdict"]["text"].endswith("example.net is not in Exim's local_domains.")
+    assert [one["what"] for one in found["differences"]] == [
+        "Exim rejects the address, and the mail server knows the user",
+        "lmtpd refuses, and there is no map that can be read",
+    ]
+
+
+def test_an_acl_is_not_blamed_where_no_router_defers(site: Site) -> None:
+    found = _changed(site, "not-local", JANE, **{"bP config": [0, "begin acl\n", ""]})
+    assert not any("ACL" in one["what"] for one in found["differences"])
 
 
 @pytest.mark.parametrize(

@@ -105,15 +105,22 @@ def test_a_link_leads_to_the_map(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
-    [(b"", "is empty"), (b"jane: :defer: x\n", "not written by"), (b"\0" * 4096, "not written by")],
+    "content",
+    [b"jane: :defer: x\n", b"\0" * 4096],
 )
-def test_what_is_none_of_ours_is_no_map(content: bytes, why: str, tmp_path: Path) -> None:
+def test_what_is_none_of_ours_is_no_map(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "map"
     path.write_bytes(content)
-    with pytest.raises(ForeignMap, match=why) as error:
+    with pytest.raises(ForeignMap, match="not written by") as error:
         installed_map(path)
     assert error.value.exit_status == 65
+
+
+def test_an_empty_file_is_no_map(tmp_path: Path) -> None:
+    path = tmp_path / "map"
+    path.write_bytes(b"")
+    with pytest.raises(NoSuchMap, match="is empty.*; write it: cyrusquota-export"):
+        installed_map(path)
 
 
 def test_a_directory_is_no_map(tmp_path: Path) -> None:
