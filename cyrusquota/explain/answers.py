@@ -78,10 +78,7 @@ def server_answer(user: User, *, for_good: bool = False) -> ServerAnswer:
 
 def _reply(user: User, for_good: bool) -> tuple[Reply, str]:
     if user.recipient is None:
-        return Reply.UNREACHABLE, (
-            "it has capitals while lmtp_downcase_rcpt is on, a +, characters that need quotes, or a"
-            " domain while virtdomains is off"
-        )
+        return Reply.UNREACHABLE, user.unreachable
     if user.has_list and user.inbox is None:
         left = "; its quota root is left over" if user.nearest == user.name else ""
         return Reply.UNKNOWN, f"mailboxes.db has no {user.name}{left}"
@@ -198,8 +195,8 @@ class EximAnswer:
     """Exim's answer about `address`, or the error instead of one; and the overquota router.
 
     `delivery` is where the mail goes. `steps` are what each router does with the recipient; Exim
-    shows them to its administrators only (`shows_steps`). `quota_ignored_by` is the option by which the transport
-    has Cyrus ignore quotas, if it does.
+    shows them to its administrators only (`shows_steps`). `quota_ignored_by` is the option by which
+    the transport has Cyrus ignore quotas, if it does.
     """
 
     address: str

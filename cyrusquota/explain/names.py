@@ -12,6 +12,8 @@ import itertools
 import re
 from typing import Iterable, Iterator, Optional
 
+import attrs
+
 from cyrusquota.cyrus.imapdconf import ImapdConf
 from cyrusquota.cyrus.names import (
     Naming,
@@ -123,6 +125,18 @@ def address(name: str, naming: Naming) -> Recipient:
     return Recipient(local, domain)
 
 
+def unreachable_because(name: str, naming: Naming) -> str:
+    """Return why no mail can be sent to the INBOX `name`, which `recipient` gives nobody for."""
+    if recipient(name, attrs.evolve(naming, downcase=False)) is not None:
+        return "it has capitals, and lmtp_downcase_rcpt is on"
+    if recipient(name, Naming(virtdomains=True, downcase=naming.downcase)) is not None:
+        setting = "virtdomains is off" if not naming.virtdomains else "that is the defaultdomain"
+        return f"it has a domain, and {setting}"
+    if "+" in address(name, naming).local:
+        return "it has a +, behind which an address has the name of a folder"
+    return "it has characters that lmtpd takes in no address"
+
+
 def _resembling(wanted: str, names: Iterable[str]) -> Iterator[str]:
     """Return those of `names` that have about the same length and letters as `wanted`."""
     letters = set(wanted)
@@ -145,6 +159,8 @@ def nearest(asked: str, names: Iterable[str], naming: Naming) -> list[str]:
     known: dict[str, set[str]] = {}
     for name in itertools.islice(_resembling(wanted, names), _COMPARED):
         to = address(name, naming)
-        known.setdefault(ascii_lower(to.local), set()).add(str(to))
+        # Without an address it is found by the name of its INBOX only.
+        shown = name if recipient(name, naming) is None else str(to)
+        known.setdefault(ascii_lower(to.local), set()).add(shown)
     alike = difflib.get_close_matches(wanted, known, n=_OFFERED, cutoff=0.7)
     return [shown for local in alike for shown in sorted(known[local])][:_OFFERED]

@@ -186,7 +186,9 @@ def _answers(case: Case) -> Iterator[str]:
 def _map(table: MapAnswer) -> Iterator[str]:
     start = f"{'map':{_WIDTH}}"
     if table.installed_map is None:
-        yield f"{start}{table.problem}"
+        said = str(table.problem)
+        # What to do about it is said further down, with the whole command.
+        yield start + (said if table.is_hidden else said.partition("; ")[0])
         return
     if table.key is None or table.value is None:
         yield f"{start}no entry for {' or '.join(table.looked_for)}"

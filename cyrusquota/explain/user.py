@@ -27,6 +27,7 @@ from cyrusquota.explain.names import (
     inbox_names,
     nearest,
     shared_folder,
+    unreachable_because,
     wanted_part,
 )
 from cyrusquota.explain.rows import (
@@ -58,7 +59,8 @@ class User:
     asked about, and `folder_roots` are the quota roots below the INBOX, if they were looked for:
     what these hold does not count for mail to the INBOX. `catchall` is the user who gets the mail
     that lmtpd does not take for this one. `messages` is the number of messages in the INBOX, and
-    `max_messages` the limit of mailbox_maxmessages_email, if there is one.
+    `max_messages` the limit of mailbox_maxmessages_email, if there is one. `unreachable` is why no
+    mail can be addressed to this name, where `recipient` is None.
     """
 
     name: str
@@ -81,6 +83,7 @@ class User:
     catchall: Optional[User] = None
     messages: Optional[int] = None
     max_messages: Optional[int] = None
+    unreachable: str = ""
 
     @property
     def has_too_many_messages(self) -> bool:
@@ -195,6 +198,7 @@ class _Search:
             is_shared=self.is_shared,
             shared=self.shared,
             catchall=self.catchall,
+            unreachable="" if to is not None else unreachable_because(name, naming),
         )
         return self._evaluated(user, roots)
 

@@ -23,6 +23,7 @@ from cyrusquota.explain.names import (
     is_mailbox_name,
     nearest,
     shared_folder,
+    unreachable_because,
 )
 from tests.site import FULL as FULL_ROW
 from tests.site import GOOD as GOOD_ROW
@@ -110,7 +111,7 @@ def test_a_folder_may_be_asked_about(
 
 def test_the_nearest_names_are_offered_as_addresses() -> None:
     users = ["user.jane", "example.org!user.james", "user.bob", "user.j^doe", "user.Jame"]
-    assert nearest("jame", users, ON) == ["Jame", "james@example.org", "jane@example.net"]
+    assert nearest("jame", users, ON) == ["user.Jame", "james@example.org", "jane@example.net"]
     assert nearest("zacharias", users, ON) == []
 
 
@@ -187,7 +188,11 @@ def test_strict_quotas_ask_room_for_one_more(tmp_path: Path, overquota: Path) ->
     [
         ("bob", "bob has room: Cyrus accepts their mail. What Exim does is not known: it was not"),
         ("odd", "451 4.3.0 System I/O error: the quota root cannot be read: "),
-        ("user.Up", "lmtpd  no mail can be addressed to this name: "),
+        (
+            "user.Up",
+            "lmtpd  no mail can be addressed to this name: it has capitals, and lmtp_downcase_rcpt"
+            " is on\n",
+        ),
     ],
 )
 def test_what_else_a_server_may_answer(asked: str, said: str, dump: Path, overquota: Path) -> None:
@@ -485,6 +490,30 @@ def test_a_shared_folder_that_nobody_may_post_to_refuses(site: Site, acl: str, r
 
 
 # --- on a terminal ---
+
+
+@pytest.mark.parametrize(
+    ("name", "naming", "why"),
+    [
+        ("user.Up", OFF, "capitals"),
+        ("user.up+x", OFF, "a +"),
+        ("user.Up+x", OFF, "a +"),
+        ("user.up up", OFF, "characters"),
+        ("example.org!user.up", OFF, "a domain, and virtdomains is off"),
+        ("example.net!user.up", ON, "a domain, and that is the defaultdomain"),
+    ],
+)
+def test_why_a_mailbox_has_no_address_is_found(name: str, naming: Naming, why: str) -> None:
+    assert unreachable_because(name, naming).startswith(f"it has {why}")
+
+
+def test_a_mailbox_without_an_address_is_offered_by_its_name(site: Site) -> None:
+    """Asked for by its local part, it would be offered again."""
+    site.users["Upper"] = FULL_ROW
+    site.write_users()
+    words = ["explain", "-C", str(site.conf), "--map", str(site.map), "--no-exim"]
+    done = CliRunner().invoke(cyrusquota, [*words, "--settings", "", "Upper"])
+    assert "did you mean user.Upper?" in str(done.exception)
 
 
 def test_the_verdict_has_a_colour_on_a_terminal_only(site: Site) -> None:

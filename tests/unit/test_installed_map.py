@@ -119,7 +119,7 @@ def test_what_is_none_of_ours_is_no_map(content: bytes, tmp_path: Path) -> None:
 def test_an_empty_file_is_no_map(tmp_path: Path) -> None:
     path = tmp_path / "map"
     path.write_bytes(b"")
-    with pytest.raises(NoSuchMap, match="is empty.*; write it: cyrusquota-export"):
+    with pytest.raises(NoSuchMap, match=r"is empty.*; write it: cyrusquota-export"):
         installed_map(path)
 
 
