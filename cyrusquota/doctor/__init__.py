@@ -81,7 +81,8 @@ def _everything(host: Host) -> Iterator[Finding]:
     jobs = Schedule.below(host.root)
     export = ExportCommand.on_host(jobs, path, host.exports_to, host.config)
     found, quotas = cyrus.examine(host.config, host.service, export)
-    yield from found
+    has_domains = router is not None and router.lookup and not router.looks_up_local_parts
+    yield from (one for one in found if not (has_domains and one.kind.id == "virtual-domains"))
     found, table = map_file.examine(path, max_age, exim, quotas, export, time.time())
     yield from found
     yield from configured

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Iterator, Optional, Sequence
 
@@ -78,7 +79,8 @@ def _format_options(path: str) -> tuple[str, ...]:
 
 def _program(root: Path) -> str:
     """Return the path of the program below `root`, for cron; its name if it is not there."""
-    paths = (f"{directory}/{_NAME}" for directory in _DIRECTORIES)
+    # pip installs it beside the Python of a virtual environment, which cron does not search.
+    paths = (f"{directory}/{_NAME}" for directory in (*_DIRECTORIES, Path(sys.executable).parent))
     return next((path for path in paths if (root / path.lstrip("/")).exists()), _NAME)
 
 

@@ -148,6 +148,29 @@ def test_an_exim_that_answers_to_admins_only_is_not_seen(site: Site) -> None:
     assert str(site.map) in found["map"].said
 
 
+def test_a_reason_that_exim_tells_admins_only_is_not_known(site: Site) -> None:
+    program = site.directory / "exim"
+    program.write_text(
+        "#!/bin/sh\nexec setpriv --reuid=65534 --regid=65534 --clear-groups"
+        f' {exim.program()} "$@"\n'
+    )
+    program.chmod(0o755)
+    found = site.findings(site.host(str(program)))
+    assert found["not-seen"].said.endswith("; Exim tells only its administrators why")
+    assert "full-otherwise" not in found
+
+
+def test_the_router_for_addresses_is_not_advised_where_it_is(site: Site) -> None:
+    site.set("virtdomains: userid", "defaultdomain: example.net")
+    site.map.unlink()
+    site.write_map()
+    assert "virtual-domains" in _found(site)
+    site.write_exim("address")
+    found = _found(site)
+    assert "full-deferred" in found
+    assert "virtual-domains" not in found
+
+
 def test_the_command_says_all_that_is_found(site: Site) -> None:
     site.edit_exim("^qualify_domain.*", "qualify_domain = elsewhere.example")
     site.edit_exim("^domainlist.*", r"domainlist local_domains = \\N^example\\.net$\\N")

@@ -494,6 +494,27 @@ def test_the_line_for_a_crontab_is_one_that_cron_runs(site: Site) -> None:
     assert found["schedule"].said == f"{crontab}: {line.partition('  ')[2]}"
 
 
+def test_the_line_for_a_crontab_finds_the_program_of_a_virtual_environment(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cron would not find it by its name."""
+    site.no_schedule()
+    site.program.unlink()
+    monkeypatch.setattr(sys, "executable", "/srv/venv/bin/python3")
+    program = site.etc.parent / "srv/venv/bin/cyrusquota-export"
+    program.parent.mkdir(parents=True)
+    program.touch(0o755)
+    (line,) = site.findings()["schedule-missing"].commands
+    assert line.startswith("*/5 * * * *  /srv/venv/bin/cyrusquota-export -C ")
+
+
+def test_an_exim_that_is_not_there_is_not_to_be_run(site: Site) -> None:
+    found = site.findings(site.host(str(site.directory / "exim4")))["exim-bad"]
+    assert found.said.endswith("exim4: cannot be run: No such file or directory")
+    assert found.do == "name Exim with --exim, or leave it out with --no-exim"
+    assert found.commands == ()
+
+
 @pytest.mark.parametrize("form", ["cdb", "postfix"])
 def test_the_line_for_a_crontab_keeps_the_format_of_the_map(form: str, site: Site) -> None:
     site.map.unlink()

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Callable, Optional
 
+import attrs
 import pytest
 
 from cyrusquota.errors import EximError
@@ -34,6 +35,12 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 @pytest.fixture
 def fake(tmp_path: Path) -> FakeExim:
     return FakeExim(tmp_path / "fake")
+
+
+def test_the_command_to_try_asks_about_the_same_configuration(fake: FakeExim) -> None:
+    exim = attrs.evolve(fake.exim, config="/a b/exim.conf")
+    with pytest.raises(EximError, match=r"; try: .*/exim -C '/a b/exim\.conf' -bV$"):
+        exim.version()
 
 
 def _write(fake: FakeExim, name: str, text: str, *, age: float = 0) -> Path:

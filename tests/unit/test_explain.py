@@ -30,6 +30,14 @@ from tests.site import GOOD as GOOD_ROW
 from tests.site import HEADER, Site
 from tests.unit.terminals import on_terminal
 
+
+@pytest.fixture(autouse=True)
+def _not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no export be installed here, as it is beside the Python of an environment for tests."""
+    name = "cyrusquota-export"
+    monkeypatch.setattr("cyrusquota.doctor.export_command._program", lambda root: name)
+
+
 OFF = Naming(virtdomains=False)
 ON = Naming(virtdomains=True, defaultdomain="example.net")
 UNKNOWN = Naming()
