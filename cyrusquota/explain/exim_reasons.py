@@ -122,10 +122,10 @@ def _by_step(case: Case, router: OverquotaRouter, step: Step) -> Reason:
         )
     if keys and table.key not in keys:
         return _other_keys(case, name, keys)
-    if step.outcome.startswith("defer "):
+    if case.exim is not None and step.outcome.startswith("defer "):
         # The trace goes on to each address behind a list, which verification does not.
         return Reason(
-            "it leads to several addresses, and Exim verifies none of these",
+            f"{case.exim.address} leads to several destinations, and Exim verifies none of these",
             "let it lead to this user alone; otherwise the mail waits in Exim's queue",
         )
     if keys:

@@ -226,7 +226,7 @@ def _unanswered(case: Case) -> Iterator[str]:
 
 
 def _notes(asked: str, host: Host, delivery: Optional[Delivery]) -> Iterator[str]:
-    """Yield that an alias hides an INBOX of the same name."""
+    """Yield that there is an INBOX of this name, if the mail goes elsewhere."""
     if delivery is None or delivery.is_direct:
         return
     if any(is_same(asked, one.target or "") for one in delivery.destinations):
@@ -238,7 +238,7 @@ def _notes(asked: str, host: Host, delivery: Optional[Delivery]) -> Iterator[str
         return
     if hidden.inbox is not None and hidden.inbox.is_live:
         yield (
-            f"There is an INBOX {hidden.name} too, which the alias hides; to explain it:"
+            f"There is an INBOX {hidden.name} too, which gets none of this mail; to explain it:"
             f" cyrusquota explain {hidden.name}"
         )
 

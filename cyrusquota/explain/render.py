@@ -32,8 +32,10 @@ def as_text(
     lines = [line for part in _parts(found) for line in ("", *part)]
     wrapped = (piece for line in lines for piece in _wrapped(printable(line), width, command))
     text = printable(found.verdict.text)
-    verdict = text if width is None else textwrap.fill(text, width, break_on_hyphens=False)
-    return verdict, "\n".join(wrapped)
+    verdict = [text]
+    if width is not None:
+        verdict = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(verdict), "\n".join(wrapped)
 
 
 def _wrapped(line: str, width: Optional[int], command: Callable[[str], str]) -> list[str]:

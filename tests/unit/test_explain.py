@@ -544,6 +544,12 @@ def test_on_a_narrow_terminal_lines_are_wrapped_but_commands_are_not(site: Site)
     assert long == [f"          cyrusquota-export -C {site.conf} -o {site.map}"]
 
 
+def test_no_width_breaks_an_address(dump: Path, overquota: Path) -> None:
+    words = ["explain", "--dump", str(dump), "--map", str(overquota), "--no-exim", "jane"]
+    done = CliRunner().invoke(cyrusquota, words, env={"COLUMNS": "2"})
+    assert done.output.startswith("jane\nis\nover\nquota\n")
+
+
 def test_what_is_left_is_no_refusal(dump: Path, overquota: Path) -> None:
     overquota.write_text(overquota.read_text().replace("jane: :defer: 4.2.2 Full", "bob: free=5"))
     done = _explain(dump, overquota, "--format", "json", "bob")
