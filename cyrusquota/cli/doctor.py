@@ -26,9 +26,10 @@ from cyrusquota.cli.terminal import Terminal, terminal
 from cyrusquota.cyrus import imapdconf
 from cyrusquota.doctor import Finding, Host, Severity, SharedEngine
 from cyrusquota.doctor.kinds import MAP_KINDS
-from cyrusquota.doctor.kinds_exim import SCHEDULE_KINDS
+from cyrusquota.doctor.kinds_exim import EXIM_KINDS, SCHEDULE_KINDS
 from cyrusquota.engine import protocol
 from cyrusquota.errors import CyrusQuotaError, count_of, printable
+from cyrusquota.maps import KeyForm
 from cyrusquota.mta.exim import Exim
 from cyrusquota.site.role import elsewhere
 from cyrusquota.site.site import Site
@@ -133,16 +134,21 @@ def examine(
 
 
 def _but_the_map(findings: Iterable[Finding], keeps_map: bool) -> Iterator[Finding]:
-    """Yield the findings; on a host that only publishes, none about a map and who writes it."""
-    kinds = () if keeps_map else (*MAP_KINDS, *SCHEDULE_KINDS)
-    return (one for one in findings if one.kind not in kinds)
+    """Yield the findings; on a host that only publishes, none about a map and who uses it.
+
+    That a transport tells Cyrus to ignore quotas matters there, too.
+    """
+    kinds = () if keeps_map else (*MAP_KINDS, *SCHEDULE_KINDS, *EXIM_KINDS)
+    kept = ("transport-ignores-quota",)
+    return (one for one in findings if one.kind not in kinds or one.kind.id in kept)
 
 
 def _shared(engine: EngineOptions, host: Host) -> SharedEngine:
     """Return what there is to check about several hosts."""
     file = settings.applied(click.get_current_context()).file
     found = () if file is None else file.sections.get(settings_file.MIRROR, ())
-    expect = next((one.text for one in found if one.key == "expect"), "")
+    set_there = {one.key: one.text.strip() for one in found}
+    is_local = set_there.get("key") == KeyForm.LOCAL.value
     reason = None
     if engine.store is not None:
         with contextlib.suppress(CyrusQuotaError):
@@ -151,7 +157,8 @@ def _shared(engine: EngineOptions, host: Host) -> SharedEngine:
     return SharedEngine(
         engine.opened,
         engine.store,
-        [name.strip() for name in expect.split(",") if name.strip()],
+        [name.strip() for name in set_there.get("expect", "").split(",") if name.strip()],
+        key=(KeyForm.LOCAL if is_local else KeyForm.ADDRESS).value,
         elsewhere=reason,
         is_plain=bool(engine.values.get("plaintext_over_network")),
         hostname=protocol.holder_name(socket.gethostname(), "").rpartition(":")[0],

@@ -8,6 +8,7 @@ finding, not an error.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Iterator, Optional
@@ -16,12 +17,13 @@ import attrs
 
 from cyrusquota.doctor import cyrus, engine, exim_answers, map_file, schedule
 from cyrusquota.doctor import exim as exim_side
-from cyrusquota.doctor.engine import SharedEngine
-from cyrusquota.doctor.export_command import ExportCommand
+from cyrusquota.doctor.engine import MIRROR_MAX_AGE, SharedEngine
+from cyrusquota.doctor.export_command import ExportCommand, options_for
 from cyrusquota.doctor.findings import KINDS, Finding, without_consequences, worst
 from cyrusquota.doctor.kinds import Kind, Severity
 from cyrusquota.doctor.schedule import Schedule
-from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH
+from cyrusquota.errors import MapError
+from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH, installed_map
 from cyrusquota.mta.exim import Exim
 
 __all__ = [
@@ -57,13 +59,18 @@ class Host:
 
 
 def examine_mx(host: Host, shared: SharedEngine) -> Iterator[Finding]:
-    """Check an MX without Cyrus, whose map a mirror writes, and return all findings."""
-    configured, router, _ = exim_side.check_configuration(
-        host.exim, host.map or DEFAULT_PATH, host.config
+    """Check an MX without Cyrus, whose map a mirror writes, and yield the findings."""
+    options = ("--key", shared.key, "--max-age", str(MIRROR_MAX_AGE))
+    found, router, exim = exim_side.check_configuration(
+        host.exim, host.map or DEFAULT_PATH, options
     )
-    yield from configured
     path = host.map or (DEFAULT_PATH if router is None else router.map)
     max_age = None if router is None else router.max_age
+    if exim is not None and router is not None:
+        with contextlib.suppress(MapError):
+            found += exim_answers.examine_mx(exim, router, installed_map(path), host.domain)
+    # It sends mail on to the backends.
+    yield from without_consequences([one for one in found if one.kind.id != "delivery-missing"])
     yield from engine.examine(attrs.evolve(shared, map=path, max_age=max_age))
 
 
@@ -74,7 +81,7 @@ def examine(host: Host) -> list[Finding]:
 
 def _everything(host: Host) -> Iterator[Finding]:
     configured, router, exim = exim_side.check_configuration(
-        host.exim, host.map or DEFAULT_PATH, host.config
+        host.exim, host.map or DEFAULT_PATH, options_for(host.config)
     )
     path = host.map or (DEFAULT_PATH if router is None else router.map)
     max_age = DEFAULT_MAX_AGE if router is None else router.max_age

@@ -19,9 +19,12 @@ from cyrusquota.errors import (
     MapError,
     count_of,
 )
+from cyrusquota.maps import KeyForm
 
 #: Seconds between which the maximum age of a map fits a mirror.
 _LEAST_AGE, _MOST_AGE = 2 * LAPSE, 15 * LAPSE
+#: The one to set, in seconds.
+MIRROR_MAX_AGE = 300
 
 
 class InspectedEngine(Engine, Protocol):
@@ -39,8 +42,8 @@ class SharedEngine:
     """What this host has to do with an engine.
 
     `store` is what it publishes, `map` that of its mirror, and `max_age` that of the router for it;
-    each is None for nothing. `elsewhere` says why no quotas count here. `hostname` is what its
-    publisher calls itself.
+    each is None for nothing. `key` says what the router for that map looks up. `elsewhere` says why
+    no quotas count here. `hostname` is what its publisher calls itself.
     """
 
     opened: Callable[[], InspectedEngine]
@@ -48,6 +51,7 @@ class SharedEngine:
     expect: Sequence[str] = ()
     map: Optional[str] = None
     max_age: Optional[int] = None
+    key: str = KeyForm.ADDRESS.value
     elsewhere: Optional[str] = None
     is_plain: bool = False
     hostname: str = ""

@@ -40,7 +40,8 @@ def examine(
         good = [] if quotas is None else [_address(to, users) for to in quotas.good]
         found = [] if router is None else [*_position(exim, router, good)]
         if router is not None and quotas is not None:
-            found += _domains(exim, router, quotas, domain)
+            users_here = [*(one.recipient for one in quotas.verdicts), *quotas.good]
+            found += _domains(exim, router, users_here, domain)
         if router is not None and router.map != path:
             said = f"router {router.router.name} uses {router.map}, not {path}"
             found.append(finding("router-map", said))
@@ -54,6 +55,34 @@ def examine(
     except EximError as error:
         return [unanswered(error, exim)]
     return found
+
+
+def examine_mx(
+    exim: Exim, router: OverquotaRouter, table: InstalledMap, domain: Optional[str]
+) -> list[Finding]:
+    """Check the router of an MX without Cyrus against its map, and ask Exim about a listed user."""
+    try:
+        found = [*_matched(router, table, None)]
+        to = next(_listed(table), None)
+        if table.age() >= (router.max_age or float("inf")):
+            return found
+        users = exim.local_domain() if domain is None else domain
+        if to is not None:
+            found += _position(exim, router, [_address(to, users)])
+            found += _domains(exim, router, [to], domain)
+        found += _full(exim, router, table, to, users)
+    except EximError as error:
+        return [unanswered(error, exim)]
+    return found
+
+
+def _listed(table: InstalledMap) -> Iterator[Recipient]:
+    """Yield the users whom a map lists as full."""
+    for key in sorted(table.keys):
+        local, _, domain = key.decode("utf-8", "surrogateescape").rpartition("@")
+        to = Recipient(local, domain) if local else Recipient(domain)
+        if _has(table, to):
+            yield to
 
 
 def _address(to: Recipient, domain: Optional[str]) -> str:
@@ -87,10 +116,9 @@ def _position(exim: Exim, router: OverquotaRouter, good: Sequence[str]) -> Itera
 
 
 def _domains(
-    exim: Exim, router: OverquotaRouter, quotas: Quotas, domain: Optional[str]
+    exim: Exim, router: OverquotaRouter, users: Sequence[Recipient], domain: Optional[str]
 ) -> Iterator[Finding]:
     """Check that the router looks up the users of their domains."""
-    users = [*(one.recipient for one in quotas.verdicts), *quotas.good]
     named = dict.fromkeys([domain, *(to.domain for to in users)])
     wanted, listed = [name for name in named if name is not None], router.router.text("domains")
     outside = domains_outside(exim, wanted[:_DOMAINS], listed)
@@ -100,14 +128,16 @@ def _domains(
 
 
 def _matched(
-    router: OverquotaRouter, table: InstalledMap, export: ExportCommand
+    router: OverquotaRouter, table: InstalledMap, export: Optional[ExportCommand]
 ) -> Iterator[Finding]:
     """Check that the router understands the map."""
     name, kind = f"router {router.router.name}", router.lookup
     if table.format == "postfix" or kind not in (None, table.format):
         looks = "leaves the lookup to an ACL" if kind is None else f"expects {kind}"
         commands = (
-            (export.line("--map-format", kind),) if kind is not None and kind in FORMATS else ()
+            (export.line("--map-format", kind),)
+            if export is not None and kind is not None and kind in FORMATS
+            else ()
         )
         yield finding(
             "router-format", f"{table.path}: is {table.format}; {name} {looks}", *commands

@@ -14,10 +14,14 @@ from typing import Callable, Iterator, Optional
 import attrs
 import pytest
 
-from cyrusquota.doctor import KINDS, Finding, Severity
+from cyrusquota import doctor
+from cyrusquota.doctor import KINDS, Finding, Severity, SharedEngine
+from cyrusquota.doctor.engine import InspectedEngine
+from cyrusquota.doctor.kinds_exim import EXIM_KINDS
+from cyrusquota.errors import EngineUnreachable
 from cyrusquota.maps.installed import installed_map
 from tests.exim_faults import CONDITION, EXIM_CASES, ROUTER, rewritten
-from tests.site import Site
+from tests.site import END, START, Site
 
 from . import commands, exim, smtp
 from .cyrus import DOMAIN, Cyrus
@@ -36,6 +40,16 @@ VARIANTS = {
     "refuse": ("--refuse",),
     "headroom-refuse": ("--headroom", "10G", "--refuse"),
 }
+
+
+#: Sends mail for the domain of the users to another host.
+BACKEND = """\
+backend:
+  driver = manualroute
+  domains = +relay_to_domains
+  transport = remote
+  route_list = * 192.0.2.11
+"""
 
 
 @pytest.fixture
@@ -98,6 +112,59 @@ def test_the_domain_of_users_can_be_given(site: Site) -> None:
     found = site.findings(host)
     assert found["good-accepted"].said == "ann@example.net verified"
     assert "jane@example.net" in found["full-deferred"].said
+
+
+def _found_on_mx(site: Site, key: str = "local") -> dict[str, Finding]:
+    """What there is about Exim on an MX without Cyrus, whose map a mirror wrote."""
+    host = attrs.evolve(site.host(exim.program()), map=str(site.map), domain="example.net")
+
+    def unreachable() -> InspectedEngine:
+        raise EngineUnreachable("not asked")
+
+    shared = SharedEngine(unreachable, map=str(site.map), key=key)
+    kinds = {kind.id for kind in EXIM_KINDS}
+    found = doctor.examine_mx(host, shared)
+    return {one.kind.id: one for one in found if one.kind.id in kinds}
+
+
+def _relay(site: Site) -> None:
+    """Have Exim send mail for the users' domain on to a backend, as an MX does."""
+    site.edit_exim("^domainlist local_domains.*", "domainlist local_domains = mx.example.net")
+    relaying = "domainlist relay_to_domains = example.net\nCYRUSQUOTA_DOMAINS = +relay_to_domains\n"
+    site.exim_conf.write_text(relaying + site.exim_conf.read_text())
+    site.edit_exim("^cyrus:(\n.+)*\n", BACKEND)
+    site.edit_exim("^cyrus_lmtp:(\n.+)*\n", "remote:\n  driver = smtp\n")
+
+
+def test_an_mx_that_relays_is_well(site: Site) -> None:
+    _relay(site)
+    found = _found_on_mx(site)
+    assert set(found) == {"exim", "exim-start", "router", "full-deferred"}
+    assert "before backend, which delivers" in found["router"].said
+    assert "jane@example.net" in found["full-deferred"].said
+
+
+def test_an_mx_that_looks_up_local_domains_only_defers_nobody(site: Site) -> None:
+    _relay(site)
+    site.edit_exim("^CYRUSQUOTA_DOMAINS = .relay_to_domains\n")
+    found = _found_on_mx(site)
+    assert "example.net" in found["router-domains"].said
+    assert "full-accepted" in found["router-domains"].held_back
+
+
+def test_an_mx_that_relays_before_it_looks_up_defers_nobody(site: Site) -> None:
+    _relay(site)
+    site.edit_exim("^backend:(\n.+)*\n")
+    site.edit_exim("^begin routers\n", f"begin routers\n\n{BACKEND}\n")
+    found = _found_on_mx(site)
+    assert "after backend, which delivers" in found["router-late"].said
+    assert "full-accepted" in found["router-late"].held_back
+
+
+def test_an_mx_without_a_router_gets_one_that_needs_no_imapd_conf(site: Site) -> None:
+    site.edit_exim(f"{START}(.*\n)*{END}")
+    (command,) = _found_on_mx(site, "address")["router-missing"].commands
+    assert command == f"cyrusquota router --key address --max-age 300 --map {site.map}"
 
 
 def test_the_recipe_of_old_is_known_for_what_it_lacks(site: Site) -> None:

@@ -21,7 +21,9 @@ from click.testing import CliRunner
 from cyrusquota.cli.main import cyrusquota
 from cyrusquota.doctor import KINDS, Severity, worst
 from cyrusquota.doctor.findings import finding, without_consequences
+from cyrusquota.doctor.kinds import MAP_KINDS
 from cyrusquota.doctor.kinds_engine import ENGINE_KINDS
+from cyrusquota.doctor.kinds_exim import EXIM_KINDS, SCHEDULE_KINDS
 from cyrusquota.doctor.map_file import closed_to, described
 from cyrusquota.doctor.schedule import PATH, CronLine, cron_lines
 from tests.exim_faults import EXIM_CASES
@@ -406,6 +408,18 @@ def test_what_follows_is_held_back_until_its_cause_is_gone(
     found = site.findings()
     assert cause not in found
     assert found[consequence].held_back == ()
+
+
+def test_a_host_that_only_publishes_needs_no_map_and_no_exim(site: Site) -> None:
+    site.no_schedule()
+    site.map.unlink()
+    engine = ("--engine", "redis://127.0.0.1:1", "--store", "store1")
+    words = ["doctor", "-C", str(site.conf), "--root", str(site.etc.parent), *engine]
+    done = CliRunner().invoke(cyrusquota, [*words, "--format", "json"], catch_exceptions=False)
+    found = {one["id"] for one in json.loads(done.output)["findings"]}
+    assert found & {"imapd-conf", "quota-db"} == {"imapd-conf", "quota-db"}
+    about_mta = {kind.id for kind in (*MAP_KINDS, *SCHEDULE_KINDS, *EXIM_KINDS)}
+    assert found & about_mta == set()
 
 
 def test_the_command_names_what_it_holds_back(site: Site) -> None:
