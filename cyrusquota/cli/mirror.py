@@ -136,6 +136,8 @@ class Mirroring:
         self._reported: tuple[object, ...] = ()
         self._reported_at = float("-inf")
         self._map_options = map_options
+        #: Users whose backend knows no domain, where the map has addresses.
+        self._nameless: set[bytes] = set()
         self._entries = MapEntries(self._entries_of, map_options.values.format.row)
         self._mirror = Mirror(
             engine,
@@ -159,6 +161,7 @@ class Mirroring:
 
     def step(self) -> float:
         seconds = self._mirror.step()
+        self._report_nameless()
         version = self._entries.version
         if self._mirror.is_settled and (self._mirror.is_alive or not self._pace.has_put(version)):
             # Without a sign of life the map gets old.
@@ -192,11 +195,31 @@ class Mirroring:
 
     def put(self, key: bytes, status: Status) -> None:
         """List a key; called by the mirror."""
-        self._entries.put(key, protocol.recipient_of(key), status)
+        to = protocol.recipient_of(key)
+        if self._map_options.key is KeyForm.ADDRESS and to.domain is None:
+            self._nameless.add(key)
+        else:
+            self._entries.put(key, to, status)
 
     def drop(self, key: bytes) -> None:
         """Remove a key; called by the mirror."""
-        self._entries.drop(key)
+        if key in self._nameless:
+            self._nameless.remove(key)
+        else:
+            self._entries.drop(key)
+
+    def _report_nameless(self) -> None:
+        """Tell that a backend does not know the domains of its users; those of others count."""
+        if not self._nameless:
+            self._notices.right("key")
+            return
+        users = count_of(len(self._nameless), "user")
+        self._notices.wrong(
+            "key",
+            f"--key address: no domain is known for {users}, so they are not listed; set"
+            " virtdomains and defaultdomain in the imapd.conf of their backend, or use --key local"
+            " here and in the router",
+        )
 
     def _put(self) -> None:
         fresh = sum(store.is_fresh for store in self._mirror.stores())

@@ -97,6 +97,26 @@ def hosts(tmp_path: Path) -> Hosts:
     return Hosts(tmp_path / "overquota")
 
 
+def test_a_backend_that_knows_no_domains_does_not_end_a_map_of_addresses(hosts: Hosts) -> None:
+    hosts.publish("store1", {b"jane@example.org": OVER})
+    hosts.publish("store2", {b"max@": OVER, b"kate@": OVER, b"joe@example.org": OVER})
+    hosts.mirror(key=KeyForm.ADDRESS)
+    hosts.run(30)
+    assert hosts.keys() == {b"jane@example.org", b"joe@example.org"}
+    (said,) = hosts.said
+    assert "no domain is known for 2 users" in said
+    # They are listed as soon as their domain is known, and what is told then is told again.
+    known = {b"max@example.org": OVER, b"kate@example.org": OVER, b"joe@example.org": OVER}
+    hosts.publish("store2", known)
+    hosts.run(5)
+    assert hosts.keys() == {b"jane@example.org", *known}
+    hosts.publish("store2", {**known, b"ken@": OVER})
+    hosts.run(5)
+    assert hosts.keys() == {b"jane@example.org", *known}
+    assert "no domain is known for 1 user," in hosts.said[-1]
+    assert len(hosts.said) == 2
+
+
 def test_the_map_has_the_users_of_all_stores(hosts: Hosts) -> None:
     hosts.publish("store1", {b"jane@example.org": OVER, b"joe@example.org": NEAR})
     hosts.publish("store2", {b"max@": OVER})
