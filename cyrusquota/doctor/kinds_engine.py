@@ -29,7 +29,8 @@ ENGINE_KINDS = (
         "engine-misfit",
         ERROR,
         "The server is no Redis or Valkey, or lacks the functions.",
-        "cyrusquota engine functions | redis-cli -x FUNCTION LOAD REPLACE, then redis-cli SAVE",
+        "cyrusquota engine functions | redis-cli -x FUNCTION LOAD REPLACE, then redis-cli SAVE;"
+        " -h, --tls and --user are as in docs/many-hosts.md",
     ),
     Kind(
         "engine-functions",

@@ -20,7 +20,10 @@ from cyrusquota.errors import (
     printable,
 )
 
-_RIGHTS = "give its user the line that `cyrusquota engine acl` prints, then `ACL LOAD`"
+_RIGHTS = (
+    "name a user that may in [engine], or give this one the line that `cyrusquota engine acl`"
+    " prints, then `ACL LOAD`"
+)
 _NO_REDIS = "is no Redis server, or is too old: Redis from 7.0 on or Valkey is needed"
 
 #: What an error says, as a pattern; the class of the exception, and what to say and do.
@@ -28,7 +31,8 @@ _TABLE: tuple[tuple[str, type[EngineError], str], ...] = (
     (
         "Function not found",
         EngineMisfit,
-        f"the functions {LIBRARY} are not loaded there; run {LOAD} and then `redis-cli SAVE`",
+        f"the functions {LIBRARY} are not loaded there; run {LOAD} and then `redis-cli SAVE`,"
+        " with -h, --tls and --user as in docs/many-hosts.md",
     ),
     ("unknown command", EngineMisfit, _NO_REDIS),
     (
