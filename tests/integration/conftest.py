@@ -13,7 +13,7 @@ from typing import Iterator, Optional
 
 import pytest
 
-from . import artifacts, certificates, cyrus, exim, network, postfix, redis_server
+from . import artifacts, certificates, cyrus, exim, murder, network, postfix, redis_server
 
 NO_SKIP = "CYRUSQUOTA_NO_SKIP"
 
@@ -70,6 +70,12 @@ def needs_openssl() -> None:
 def needs_network() -> None:
     """Skip or fail unless a test can have a network of its own."""
     _need(network.missing())
+
+
+@pytest.fixture(scope="session")
+def needs_murder() -> None:
+    """Skip or fail unless a murder can run."""
+    _need(murder.missing())
 
 
 def _need_program(name: str, package: str) -> None:

@@ -60,9 +60,11 @@ class Cyrus:
         *,
         service: str = "lmtp",
         service_options: Optional[Mapping[str, str]] = None,
+        host: str = HOST,
     ) -> None:
         # Short, because the paths of Unix sockets are; and open to the user cyrus.
         self.directory = Path(tempfile.mkdtemp(prefix="cq", dir="/tmp"))
+        self.host = host
         self.conf = self.directory / "imapd.conf"
         self.lib = self.directory / "lib"
         self.options = {**self._defaults(), **(options or {})}
@@ -136,7 +138,8 @@ class Cyrus:
     def _services(self, lmtpds: Iterable[str]) -> str:
         """A cyrus.conf. The master does not hand on its own -C, so each command has one."""
         services = "".join(
-            f' {name} cmd="{PROGRAMS}/{program} -C {conf}" listen="{HOST}:{port}" proto="tcp4"\n'
+            f' {name} cmd="{PROGRAMS}/{program} -C {conf}" '
+            f'listen="{self.host}:{port}" proto="tcp4"\n'
             for name, program, port, conf in (
                 ("imap", "imapd", self._imap_port, self.conf),
                 (self._service, "lmtpd -a", self._lmtp_port, self._service_conf),
@@ -161,12 +164,9 @@ class Cyrus:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        command = [str(PROGRAMS / "master"), "-D", "-C", str(self.conf)]
-        command += ["-M", str(self.all_services)]
-        command += ["-p", str(self.directory / "master.pid"), "-L", str(self.directory / "log")]
         # A session of its own: the master signals its whole process group when it ends.
         self._master = subprocess.Popen(
-            command,
+            self._command(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -178,10 +178,18 @@ class Cyrus:
             self.stop()
             raise
 
+    def _command(self) -> list[str]:
+        command = [str(PROGRAMS / "master"), "-D", "-C", str(self.conf)]
+        command += ["-M", str(self.all_services)]
+        return [*command, "-p", f"{self.directory}/master.pid", "-L", f"{self.directory}/log"]
+
+    def _greeting_ports(self) -> tuple[int, ...]:
+        return self._imap_port, self._lmtp_port, self._strict_port
+
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + PATIENCE
-        for port in (self._imap_port, self._lmtp_port, self._strict_port):
-            while not greets(port):
+        for port in self._greeting_ports():
+            while not greets(port, self.host):
                 assert self._master is not None
                 if self._master.poll() is not None or time.monotonic() > deadline:
                     log = (self.directory / "log").read_text(errors="replace")
@@ -311,7 +319,7 @@ class Cyrus:
 
     @contextlib.contextmanager
     def _imap(self, user: str) -> Iterator[imaplib.IMAP4]:
-        with imaplib.IMAP4(HOST, self._imap_port, timeout=PATIENCE) as imap:
+        with imaplib.IMAP4(self.host, self._imap_port, timeout=PATIENCE) as imap:
             imap._encoding = "utf-8"  # type: ignore[attr-defined]
             imap.login(user, "any")
             yield imap
@@ -345,7 +353,9 @@ class Cyrus:
 
     def smmap(self, recipients: Iterable[str]) -> list[str]:
         """What smmapd says of each recipient: `OK NAME`, `TEMP Over quota` and the like."""
-        with socket.create_connection((HOST, self._smmap_port), timeout=PATIENCE) as connection:
+        with socket.create_connection(
+            (self.host, self._smmap_port), timeout=PATIENCE
+        ) as connection:
             stream = connection.makefile("rb")
             answers = []
             for recipient in recipients:
@@ -372,7 +382,7 @@ class Cyrus:
 
     @contextlib.contextmanager
     def _lmtp(self, port: Optional[int] = None) -> Iterator[_Lmtp]:
-        where = (HOST, self._lmtp_port if port is None else port)
+        where = (self.host, self._lmtp_port if port is None else port)
         with socket.create_connection(where, timeout=PATIENCE) as connection:
             lmtp = _Lmtp(connection)
             try:

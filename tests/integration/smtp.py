@@ -103,10 +103,10 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
-def greets(port: int) -> bool:
+def greets(port: int, host: str = HOST) -> bool:
     """Whether a server on `port` has said something, which a listening socket alone does not."""
     try:
-        with socket.create_connection((HOST, port), PATIENCE) as connection:
+        with socket.create_connection((host, port), PATIENCE) as connection:
             return bool(connection.recv(1))
     except ConnectionError:
         return False
