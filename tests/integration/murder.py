@@ -1,7 +1,7 @@
 """A private Cyrus murder: a mupdate master, backends and a frontend, each an address of its own.
 
 A murder wants the same ports on all its hosts, so it runs in a network of its own. Its frontend
-finds the backends' lmtpd by /etc/services, where Debian has none; it is given a file with it.
+finds the backends' lmtpd by /etc/services, where Debian has none; here it has another such file.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ _LMTP, _LMTP_PROXIED = 24, 2003
 #: Where a frontend's smmapd asks (imap/smmapd.c).
 _SMMAP = 12345
 _PROXY = "mailproxy"
-#: Runs what follows with another /etc/services, which nobody else sees.
-_WITH_SERVICES = 'mount --bind "$1" /etc/services && shift && exec "$@"'
 
 
 def missing() -> Optional[str]:
@@ -55,10 +53,6 @@ class _Member(Cyrus):
         }
         super().__init__({**always, **options}, host=host)
         self._imap_port, self._lmtp_port, self._smmap_port = _IMAP, _LMTP, _SMMAP
-        (self.directory / "services").write_text(
-            Path("/etc/services").read_text()
-            + f"lmtp {_LMTP_PROXIED}/tcp\nmupdate {_MUPDATE}/tcp\n"
-        )
 
     def _services(self, lmtpds: object) -> str:
         served = "".join(
@@ -72,11 +66,6 @@ class _Member(Cyrus):
     def _greeting_ports(self) -> tuple[int, ...]:
         return tuple(port for command, port in self._served.values() if command != "smmapd")
 
-    def _command(self) -> list[str]:
-        services = str(self.directory / "services")
-        command = super()._command()
-        return ["unshare", "--mount", "sh", "-c", _WITH_SERVICES, "sh", services, *command]
-
 
 class Murder:
     """A murder, in the network that the test has entered; see `network.private`.
@@ -85,7 +74,7 @@ class Murder:
     """
 
     def __init__(self, options: Optional[Mapping[str, str]] = None) -> None:
-        shared = {**(options or {})}
+        shared = dict(options or {})
         inside = {**shared, "mupdate_server": MUPDATE}
         behind = {**inside, "proxyservers": _PROXY, "lmtp_admins": _PROXY, "allowusermoves": "yes"}
         self.mupdate = _Member(MUPDATE, {"mupdate": ("mupdate -m", _MUPDATE)}, shared)
@@ -104,6 +93,10 @@ class Murder:
         return [self.mupdate, *self.backends, self.frontend]
 
     def __enter__(self) -> Murder:
+        services = self.mupdate.directory / "services"
+        lines = f"lmtp {_LMTP_PROXIED}/tcp\nmupdate {_MUPDATE}/tcp\n"
+        services.write_text(Path("/etc/services").read_text() + lines)
+        network.mount("none", "bind", str(services), Path("/etc/services"))
         try:
             for member in self.members:
                 member.start()
