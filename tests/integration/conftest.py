@@ -13,7 +13,17 @@ from typing import Iterator, Optional
 
 import pytest
 
-from . import artifacts, certificates, cyrus, exim, murder, network, postfix, redis_server
+from . import (
+    artifacts,
+    certificates,
+    cyrus,
+    exim,
+    fault_site,
+    murder,
+    network,
+    postfix,
+    redis_server,
+)
 
 NO_SKIP = "CYRUSQUOTA_NO_SKIP"
 
@@ -119,6 +129,12 @@ def needs_fish() -> None:
 
 
 @pytest.fixture(scope="session")
+def needs_strace() -> None:
+    """Skip or fail unless strace is here."""
+    _need_program("strace", "strace")
+
+
+@pytest.fixture(scope="session")
 def needs_setuptools() -> None:
     """Skip or fail unless a wheel can be built here."""
     _need(artifacts.missing_setuptools())
@@ -129,6 +145,24 @@ def zipapp() -> Path:
     """Skip or fail unless the zipapp was made from this tree; where it is."""
     _need(artifacts.missing_zipapp())
     return artifacts.ZIPAPP
+
+
+@pytest.fixture(scope="session")
+def all_faults() -> Iterator[list[fault_site.Row]]:
+    """What the tests of the fault matrix saw; it becomes a table in the end."""
+    found: list[fault_site.Row] = []
+    yield found
+    if found:
+        fault_site.report(found)
+
+
+@pytest.fixture
+def faults(
+    all_faults: list[fault_site.Row], needs_redis: None, needs_exim: None, needs_network: None
+) -> Iterator[list[fault_site.Row]]:
+    """A network of the test's own, and where it adds what it saw."""
+    with network.private():
+        yield all_faults
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ begin transports
 cyrus_lmtp:
   driver = smtp
   protocol = lmtp
-  hosts = 127.0.0.1
+  hosts = {lmtp_host}
   port = {lmtp_port}
   hosts_override
   allow_localhost
@@ -139,7 +139,8 @@ VARIANTS = {
 class Daemon:
     """An Exim that serves SMTP on `port` while it is entered.
 
-    `overquota` is its map. Messages wait in the queue unless `lmtp_port` says where to deliver.
+    `overquota` is its map. Messages wait in the queue unless `lmtp_port` says where to deliver, at
+    `lmtp_host`.
     """
 
     def __init__(
@@ -150,6 +151,7 @@ class Daemon:
         macros: Optional[Mapping[str, str]] = None,
         aliases: Optional[Mapping[str, str]] = None,
         lmtp_port: Optional[int] = None,
+        lmtp_host: str = smtp.HOST,
     ) -> None:
         self.overquota = overquota
         self.directory = Path(tempfile.mkdtemp(prefix="cq", dir="/tmp"))
@@ -171,6 +173,7 @@ class Daemon:
                 router=_include(variant.router),
                 transport=_include(variant.transport),
                 lmtp_port=lmtp_port or 1,
+                lmtp_host=lmtp_host,
             )
         )
         for name in ("spool", "log"):

@@ -21,7 +21,7 @@ from .cyrus import ADMIN, PROGRAMS, Cyrus
 MUPDATE, BACKENDS, FRONTEND = "127.0.0.10", ("127.0.0.11", "127.0.0.12"), "127.0.0.13"
 _IMAP, _MUPDATE = 143, 3905
 #: An lmtpd for everybody on this host, and one for the frontend, which must log in.
-_LMTP, _LMTP_PROXIED = 24, 2003
+LMTP, _LMTP_PROXIED = 24, 2003
 #: Where a frontend's smmapd asks (imap/smmapd.c).
 _SMMAP = 12345
 _PROXY = "mailproxy"
@@ -52,7 +52,7 @@ class _Member(Cyrus):
             "admins": f"{ADMIN} {_PROXY}",
         }
         super().__init__({**always, **options}, host=host)
-        self._imap_port, self._lmtp_port, self._smmap_port = _IMAP, _LMTP, _SMMAP
+        self._imap_port, self._lmtp_port, self._smmap_port = _IMAP, LMTP, _SMMAP
 
     def _services(self, lmtpds: object) -> str:
         served = "".join(
@@ -80,7 +80,7 @@ class Murder:
         self.mupdate = _Member(MUPDATE, {"mupdate": ("mupdate -m", _MUPDATE)}, shared)
         served = {
             "imap": ("imapd", _IMAP),
-            "lmtp": ("lmtpd -a", _LMTP),
+            "lmtp": ("lmtpd -a", LMTP),
             "smmap": ("smmapd", _SMMAP),
         }
         proxied = {"lmtpproxied": ("lmtpd", _LMTP_PROXIED)}

@@ -7,6 +7,7 @@ client and the Sentinel are looked for beside it.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import shutil
@@ -47,6 +48,8 @@ def missing() -> Optional[str]:
     ):
         if program(kind) is None:
             return f"no redis-{kind} here: apt-get install {package}"
+    if importlib.util.find_spec("redis") is None:
+        return "no module redis here: pip install 'cyrusquota[engine]'"
     return None
 
 
@@ -159,7 +162,8 @@ class Redis(_Server):
     """A Redis server. It keeps nothing over a restart, unless `options` say so.
 
     `acl` are lines of an ACL file; with them the default user is off. `functions` is a library to
-    load at each start. `replica_of` is the primary. Further addresses to listen on are `also`.
+    load at each start. `replica_of` is the primary. Further addresses to listen on are `also`. To
+    have it show another certificate from its next start on, set `tls`.
     """
 
     def __init__(
@@ -181,19 +185,19 @@ class Redis(_Server):
         self._acl_file = self.directory / "users.acl"
         self._has_users = acl is not None
         self.users(acl or ())
-        all_options = {
+        self._options = {
             "bind": " ".join((host, *also)),
+            # It would take clients of 127.0.0.1 only.
+            "protected-mode": "no",
             "unixsocket": str(self.socket),
             "unixsocketperm": "777",
             "dir": str(self.directory),
             "aclfile": str(self._acl_file),
             "save": '""',
             "appendonly": "no",
-            **self._ports(),
             **self._replication(replica_of),
             **(options or {}),
         }
-        self.conf.write_text("".join(f"{name} {value}\n" for name, value in all_options.items()))
 
     def __enter__(self) -> Redis:
         self.start()
@@ -237,6 +241,9 @@ class Redis(_Server):
         return f"unix:{self.socket}"
 
     def start(self) -> None:
+        if not self.conf.exists() or self.tls is not None:
+            options = {**self._options, **self._ports()}
+            self.conf.write_text("".join(f"{name} {value}\n" for name, value in options.items()))
         super().start()
         if self.functions is not None and self.role() == "master":
             self.load(self.functions)
@@ -248,9 +255,11 @@ class Redis(_Server):
         self._acl_file.write_text("".join(f"{line}\n" for line in (default, admin, *acl)))
 
     def reload_users(self, acl: Sequence[str]) -> None:
-        """Change the users of a server that runs; connections of changed users are closed."""
+        """Change the users of a server that runs, and close all connections of clients."""
         self.users(acl)
         self.run("ACL", "LOAD")
+        # Servers later than Redis 7.0 keep those of a user who has only got another password.
+        self.run("CLIENT", "KILL", "TYPE", "normal")
 
     def load(self, functions: bytes) -> None:
         """Load a library of functions, in place of one of that name."""
@@ -306,6 +315,7 @@ class Sentinel(_Server):
         lines = [
             f"bind {host}",
             f"bind-source-addr {host}",
+            "protected-mode no",
             f"port {self.port}",
             f"dir {self.directory}",
             f"sentinel announce-ip {host}",
