@@ -15,7 +15,7 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' cyrusquota/__init__.py
 SDIST = dist/cyrusquota-$(VERSION).tar.gz
 WHEEL = dist/cyrusquota-$(VERSION)-py3-none-any.whl
 
-.PHONY: demo test lint format man fuzz bench bench-rcpt bench-choosing bench-follow dists zipapp deb check-wheel clean
+.PHONY: demo demo-many test lint format man fuzz bench bench-rcpt bench-choosing bench-follow bench-many fault-matrix dists zipapp deb check-wheel clean
 
 demo: $(VENV)/installed
 	$(BIN)/cyrusquota list --db $(EXAMPLE)
@@ -41,6 +41,20 @@ lint: $(VENV)/tested
 format: $(VENV)/tested
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+# Several hosts, all on this machine, from nothing to the 451; needs root, Cyrus, Exim and Redis.
+demo-many: $(VENV)/tested
+	$(BIN)/python -m tools.demo_many
+
+# Takes about five minutes and 2 GB of memory for files. For a try:
+# make bench-many OPTIONS='--stores 2 --roots 20000 --entries 400 --rate 50 --seconds 10'
+bench-many: $(VENV)/tested
+	$(BIN)/python -m bench.many $(OPTIONS)
+
+# Break real servers, and put what was seen into docs/many-hosts.md; takes about five minutes.
+fault-matrix: $(VENV)/tested
+	CYRUSQUOTA_NO_SKIP=1 CYRUSQUOTA_FAULT_MATRIX=docs/many-hosts.md $(BIN)/python -m pytest -q -s \
+	    tests/integration/test_fault_matrix.py tests/integration/test_fault_security.py
 
 # Man pages, completion scripts, the tables of docs/errors.md, and the routers in exim/.
 man: $(VENV)/tested

@@ -75,11 +75,12 @@ class Cyrus:
         self._command = [TOOL, "-C", str(self.conf), "-n", str(self.path), backend, "batch"]
         self._has_transactions = backend != "quotalegacy"
 
-    def fill(self, roots: int) -> None:
+    def fill(self, roots: int, first: int = 0) -> None:
+        """Give as many users a root, from the number `first` on; one in `OVER` is over."""
         with subprocess.Popen(self._command, stdin=subprocess.PIPE) as tool:
             assert tool.stdin is not None
             tool.stdin.write(b"BEGIN\n" if self._has_transactions else b"")
-            for number in range(roots):
+            for number in range(first, first + roots):
                 tool.stdin.write(command(key(number), value(used(not number % OVER), 1)))
             tool.stdin.write(b"COMMIT\n" if self._has_transactions else b"")
         assert tool.returncode == 0
@@ -130,20 +131,20 @@ class Map:
     """The map in place, and its keys."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._seen = (0, 0)
         self.keys: set[bytes] = set()
 
     def look(self) -> bool:
         """Read the map if there is a new one, and return whether there was."""
         try:
-            status = os.stat(self._path)
+            status = os.stat(self.path)
         except FileNotFoundError:
             return False
         if (status.st_ino, status.st_ctime_ns) == self._seen:
             return False
         self._seen = status.st_ino, status.st_ctime_ns
-        lines = self._path.read_bytes().splitlines()
+        lines = self.path.read_bytes().splitlines()
         self.keys = {line.partition(b":")[0] for line in lines if not line.startswith(b"#")}
         return True
 

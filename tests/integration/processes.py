@@ -17,7 +17,10 @@ PATIENCE = 30
 def start(
     command: Sequence[str], said: Path, environment: Optional[Mapping[str, str]] = None
 ) -> subprocess.Popen[bytes]:
-    """Start a process that is killed when the tests are; what it says is appended to `said`."""
+    """Start a process; what it says is appended to `said`.
+
+    It is killed when the thread that starts it ends, so it does not outlive the tests.
+    """
     setpriv = shutil.which("setpriv")
     bound = [setpriv, "--pdeathsig", "KILL", "--"] if setpriv else []
     with said.open("ab") as output:

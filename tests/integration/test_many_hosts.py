@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 import signal
+import subprocess
+import sys
 import time
 from typing import Iterator
 
@@ -14,7 +16,7 @@ from cyrusquota.engine import functions
 
 from . import processes, smtp
 from .cyrus import Cyrus
-from .many_hosts import DOMAIN, Chain, chain
+from .many_hosts import DOMAIN, PROJECT, Chain, chain
 from .redis_server import Redis, until
 
 pytestmark = pytest.mark.integration
@@ -69,6 +71,16 @@ def test_exim_opens_no_socket_for_a_lookup(two: list[Cyrus], needs_strace: None)
     # strace sees that the map is read, so it would see a socket.
     assert (str(hosts.map) in without, str(hosts.map) in looked_up) == (False, True)
     assert len(re.findall(r"\bsocket\(", looked_up)) == len(re.findall(r"\bsocket\(", without))
+
+
+def test_the_demonstration_leads_to_the_451(
+    needs_cyrus: None, needs_exim: None, needs_redis: None
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.demo_many"], cwd=PROJECT, capture_output=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"RCPT TO:<jane@example.net>  451 4.2.2 " in done.stdout
 
 
 def traced(hosts: Chain, users: list[str]) -> str:
