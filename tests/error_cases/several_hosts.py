@@ -62,6 +62,8 @@ def _answered(
 def _plain_text() -> Iterator[None]:
     """Let the settings file ask for TLS of a server that answers as Redis without it does."""
     listening = socket.create_server(("127.0.0.1", 0))
+    # A command that never connects fails the test, and does not hang it.
+    listening.settimeout(30)
 
     def answer() -> None:
         connection, _ = listening.accept()
