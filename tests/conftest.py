@@ -5,6 +5,7 @@ The tests read no settings file of this machine, in the programs that they start
 
 from __future__ import annotations
 
+import gc
 import os
 
 from hypothesis import HealthCheck, settings
@@ -21,3 +22,8 @@ settings.register_profile(
     "deep", max_examples=10_000, deadline=None, print_blob=True, suppress_health_check=_SLOW
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+def pytest_runtest_teardown() -> None:
+    """Collect reference cycles again: a command that ran here has turned that off."""
+    gc.enable()

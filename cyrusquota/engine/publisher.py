@@ -258,7 +258,7 @@ class StorePublisher:
         return status.stamp.gen > self._floor and status.holder != self.holder
 
     def _compare_with_store(self, status: Optional[StoreStatus]) -> None:
-        """Let the guard compare with what is in the store, whoever wrote it."""
+        """Let the guard compare with what is in the store, by any publisher."""
         content = None
         try:
             content = None if status is None else self._engine.read(self.store)
