@@ -72,13 +72,14 @@ def explain_user(
 ) -> None:
     """Explain one user's quota status.
 
-    ADDRESS is a mail address or a local part, with or without a +detail, or the name of a mailbox
-    such as user.jane or example.org!user.jane. The first line says what becomes of mail for it. The
-    rest is the quota root that governs the user, what lmtpd answers for the next message, what the
-    map says, what Exim answers, and why they do not agree, if so. For an alias, it is about the
-    user whom the alias leads to. Nothing is changed or delivered. The exit status is 0 whatever the
-    answer, and 67 for an unknown user.
+    ADDRESS is a mail address or a local part, with or without a +detail or the <> of a log, or the
+    name of a mailbox such as user.jane or example.org!user.jane. The first line says what becomes
+    of mail for it. The rest is the quota root that governs the user, what lmtpd answers for the
+    next message, what the map says, what Exim answers, and why they do not agree, if so. For an
+    alias, it is about the user whom the alias leads to. Nothing is changed or delivered. The exit
+    status is 0 whatever the answer, and 67 for an unknown user.
     """
+    asked = asked[1:-1] if asked.startswith("<") and asked.endswith(">") else asked
     user.check(asked)
     if mirror:
         _explain_on_mx(asked, engine, form)

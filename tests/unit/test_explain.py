@@ -17,6 +17,7 @@ from cyrusquota.cyrus.imapdconf import ImapdConf
 from cyrusquota.cyrus.names import Naming
 from cyrusquota.display.sizes import duration
 from cyrusquota.doctor.schedule import Schedule
+from cyrusquota.errors import OptionError
 from cyrusquota.explain.names import (
     folder_of,
     inbox_names,
@@ -180,6 +181,12 @@ def test_the_answer_has_the_root_its_figures_and_what_each_side_says(
     ]
     assert lmtpd.startswith("lmtpd  452 4.2.2 Over quota: STORAGE")
     assert line == "map    jane: :defer: 4.2.2 Full"
+
+
+def test_an_address_may_be_copied_from_a_log(dump: Path, overquota: Path) -> None:
+    plain = _explain(dump, overquota, "jane@example.net").output
+    assert _explain(dump, overquota, "<jane@example.net>").output == plain
+    assert isinstance(_explain(dump, overquota, "<>").exception, OptionError)
 
 
 def test_strict_quotas_ask_room_for_one_more(tmp_path: Path, overquota: Path) -> None:
