@@ -60,23 +60,24 @@ def _export(directory: Path, size: int, *options: str) -> tuple[int, str]:
     return done.returncode, done.stderr.decode()
 
 
-DLISTS = {
-    "one quoted string": b'%(S ("' + b"x" * SIZE,
-    "one quoted string of escapes": b'%(S ("' + b"\\x" * (SIZE // 2),
-    "parentheses within one another": b"%(S " + b"(" * SIZE,
-    "lists within one another": b"%(S " + b"%(a " * (SIZE // 4),
-    "empty lists": b"%(S (" + b"()" * (SIZE // 2),
-    "atoms": b"%(S (" + b"1 " * (SIZE // 2),
-    "numbers": b"1 " * (SIZE // 2),
-    "one number": b"1" * SIZE,
-    "zeros": b"%(S (" + b"0" * SIZE + b" 1))",
+#: Made when they are needed: all of them are hundreds of megabytes.
+DLISTS: dict[str, Callable[[], bytes]] = {
+    "one quoted string": lambda: b'%(S ("' + b"x" * SIZE,
+    "one quoted string of escapes": lambda: b'%(S ("' + b"\\x" * (SIZE // 2),
+    "parentheses within one another": lambda: b"%(S " + b"(" * SIZE,
+    "lists within one another": lambda: b"%(S " + b"%(a " * (SIZE // 4),
+    "empty lists": lambda: b"%(S (" + b"()" * (SIZE // 2),
+    "atoms": lambda: b"%(S (" + b"1 " * (SIZE // 2),
+    "numbers": lambda: b"1 " * (SIZE // 2),
+    "one number": lambda: b"1" * SIZE,
+    "zeros": lambda: b"%(S (" + b"0" * SIZE + b" 1))",
 }
 
 
 @pytest.mark.parametrize("name", DLISTS)
 def test_one_value_of_megabytes(name: str, tmp_path: Path) -> None:
     """Beside a good record: the value is reported, and left out."""
-    data = b"user.bob\t%(S (9999 1))\nuser.jane\t" + DLISTS[name] + b"\n"
+    data = b"user.bob\t%(S (9999 1))\nuser.jane\t" + DLISTS[name]() + b"\n"
     (tmp_path / "quotas.db").write_bytes(data)
     status, said = _export(tmp_path, len(data), "--db", "quotas.db")
     assert status == 0
@@ -85,28 +86,49 @@ def test_one_value_of_megabytes(name: str, tmp_path: Path) -> None:
 
 
 #: Options, the content of the file `x`, and what is said of it.
-TEXTS: dict[str, tuple[str, bytes, str]] = {
-    "a line of a dump": ("--dump", b"user.jane\t" + b"x" * SIZE, "lines of at most"),
-    "base64": ("--dump", b"eHg=\t" + b"eHh4" * (SIZE // 4) + b"\n", "lines of at most"),
-    "a key": ("--dump", b"k" * SIZE + b"\t1 1\n", "lines of at most"),
-    "db_dump -p": ("--dump", DB_DUMP % b"print" + b" " + b"x" * SIZE, "lines of at most"),
-    "db_dump": ("--dump", DB_DUMP % b"bytevalue" + b" " + b"41" * (SIZE // 2), "lines of at most"),
-    "escapes of db_dump": ("--dump", DB_DUMP % b"print" + b" " + b"\\41" * 10_000_000, "lines of"),
-    "a line of a report": ("--quota-output", HEADER + b" " * SIZE, "lines of at most"),
-    "a header": ("--quota-output", b" Quota" + b" " * SIZE, "lines of at most"),
-    "a JSON string": ("--quota-output", b'{"' + b"x" * SIZE + b'": {}}', "members of at most"),
-    "JSON lists": ("--quota-output", b'{"a": [' + b"[]," * (SIZE // 3), "members of at most"),
-    "JSON numbers": ("--quota-output", b'{"a": [' + b"1.5," * (SIZE // 4), "members of at most"),
-    "nested JSON": ("--quota-output", b'{"a": ' + b"[" * SIZE, "nested without end"),
-    "JSON of nothing": ("--quota-output", b"{" + b" " * SIZE, "the JSON breaks off"),
-    "lines of nothing": ("--quota-output", b"\n" * SIZE, "the header line"),
-    "less JSON": ("--quota-output", b'{"a": [' + b"[]," * (4 * MB // 3), "breaks off"),
+TEXTS: dict[str, tuple[str, Callable[[], bytes], str]] = {
+    "a line of a dump": ("--dump", lambda: b"user.jane\t" + b"x" * SIZE, "lines of at most"),
+    "base64": ("--dump", lambda: b"eHg=\t" + b"eHh4" * (SIZE // 4) + b"\n", "lines of at most"),
+    "a key": ("--dump", lambda: b"k" * SIZE + b"\t1 1\n", "lines of at most"),
+    "db_dump -p": ("--dump", lambda: DB_DUMP % b"print" + b" " + b"x" * SIZE, "lines of at most"),
+    "db_dump": (
+        "--dump",
+        lambda: DB_DUMP % b"bytevalue" + b" " + b"41" * (SIZE // 2),
+        "lines of at most",
+    ),
+    "escapes of db_dump": (
+        "--dump",
+        lambda: DB_DUMP % b"print" + b" " + b"\\41" * 10_000_000,
+        "lines of",
+    ),
+    "a line of a report": ("--quota-output", lambda: HEADER + b" " * SIZE, "lines of at most"),
+    "a header": ("--quota-output", lambda: b" Quota" + b" " * SIZE, "lines of at most"),
+    "a JSON string": (
+        "--quota-output",
+        lambda: b'{"' + b"x" * SIZE + b'": {}}',
+        "members of at most",
+    ),
+    "JSON lists": (
+        "--quota-output",
+        lambda: b'{"a": [' + b"[]," * (SIZE // 3),
+        "members of at most",
+    ),
+    "JSON numbers": (
+        "--quota-output",
+        lambda: b'{"a": [' + b"1.5," * (SIZE // 4),
+        "members of at most",
+    ),
+    "nested JSON": ("--quota-output", lambda: b'{"a": ' + b"[" * SIZE, "nested without end"),
+    "JSON of nothing": ("--quota-output", lambda: b"{" + b" " * SIZE, "the JSON breaks off"),
+    "lines of nothing": ("--quota-output", lambda: b"\n" * SIZE, "the header line"),
+    "less JSON": ("--quota-output", lambda: b'{"a": [' + b"[]," * (4 * MB // 3), "breaks off"),
 }
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_text_of_megabytes_in_one_piece(name: str, tmp_path: Path) -> None:
-    option, text, expected = TEXTS[name]
+    option, made, expected = TEXTS[name]
+    text = made()
     (tmp_path / "x").write_bytes(text)
     status, said = _export(tmp_path, len(text), option, "x")
     assert (status, said.count("\n")) == (65, 1)
