@@ -71,7 +71,7 @@ def test_a_good_map_defers_the_listed_user_only(variant: tuple[str, Path, Daemon
     name, overquota, daemon = variant
     overquota.write_bytes(_good(name))
     panicked = daemon.log("panic")
-    assert smtp.codes(daemon.port, USERS) == [451, 451, 250]
+    assert smtp.codes(daemon.port, USERS) == [451, 451, 250], daemon.log() + daemon.log("panic")
     assert exim.run("-bv", USERS[2], conf=daemon.conf).returncode == 0
     assert daemon.log("panic") == panicked
 
