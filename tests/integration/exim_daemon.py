@@ -204,7 +204,8 @@ class Daemon:
     def _wait_until_ready(self) -> None:
         assert self._process is not None
         deadline = time.monotonic() + smtp.PATIENCE
-        while not smtp.greets(self.port):
+        # If the port is taken, Exim waits for it, and another server may answer there.
+        while "daemon started" not in self.log() or not smtp.greets(self.port):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 said = (self.directory / "stderr").read_text() + self.log("panic")
                 raise RuntimeError(f"Exim did not start: {said or self.log()}")

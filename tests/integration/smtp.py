@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import socket
 from typing import BinaryIO, Iterator, NamedTuple, Sequence
 
@@ -94,13 +96,30 @@ def codes(port: int, recipients: Sequence[str], *, client: str = HOST) -> list[i
         return [talk.rcpt(recipient).code for recipient in recipients]
 
 
+#: Below the ports of outgoing connections.
+_PORTS = range(13_000, 29_000)
+#: Processes of pytest-xdist; each has a share of the ports of its own.
+_WORKERS = 8
+
+
+def _candidates() -> Iterator[int]:
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    share = _PORTS[worker % _WORKERS :: _WORKERS]
+    begin = os.getpid() % len(share)
+    return itertools.cycle([*share[begin:], *share[:begin]])
+
+
+_NEXT = _candidates()
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in sockets]
+    """Ports of the loopback that nobody listens on; another test gets others."""
+    found: list[int] = []
+    while len(found) < count:
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind((HOST, next(_NEXT)))
+            found.append(one.getsockname()[1])
+    return found
 
 
 def greets(port: int, host: str = HOST) -> bool:
