@@ -38,7 +38,8 @@ IS_TEXT = False
 _PAIR = struct.Struct("<II")
 _TABLES = 256
 _HEADER = _PAIR.size * _TABLES
-_MAX = 0xFFFFFFFF
+_MASK = 0xFFFFFFFF
+_MAX_SIZE = 0xFFFFFFFF
 _NO_KEY = b""
 
 #: A slot of a hash table: the hash of a key and where its record is, 0 if the slot is free.
@@ -72,7 +73,7 @@ def row(entry: Entry) -> Row:
 def _hash(key: bytes) -> int:
     hashed = 5381
     for byte in key:
-        hashed = (hashed * 33 & _MAX) ^ byte
+        hashed = (hashed * 33 & _MASK) ^ byte
     return hashed
 
 
@@ -88,7 +89,7 @@ def _table(members: list[_Slot]) -> list[_Slot]:
 
 
 def _pointer(position: int, count: int) -> bytes:
-    if position + _PAIR.size * count > _MAX:
+    if position + _PAIR.size * count > _MAX_SIZE:
         raise MapError("a cdb holds no more than 4 GiB; use --map-format lsearch")
     return _PAIR.pack(position, count)
 

@@ -133,7 +133,7 @@ CASES = (
         MapError,
         "cyrusquota-export --dump - -o map --map-format cdb",
         stdin=_FULL,
-        meanwhile=lambda: mock.patch("cyrusquota.maps.cdb._MAX", 1),
+        meanwhile=lambda: mock.patch("cyrusquota.maps.cdb._MAX_SIZE", 1),
     ),
     ErrorCase(
         "no permission to write the map",
