@@ -11,6 +11,8 @@ _ACL = re.compile(r"^ {2}([A-Za-z0-9_-]+):$", re.MULTILINE)
 _VERIFY = re.compile(r"\bverify *= *recipient\b")
 #: What an ACL has that asks Cyrus about a recipient: a callout to lmtpd, or a question to smmapd.
 _ASKS_CYRUS = re.compile(r"\bverify *= *recipient/.*\bcallout\b|\breadsocket\b")
+#: A domain that can stand in an expansion as it is.
+_DOMAIN = re.compile(r"[\w.-]+")
 #: A user who does not exist, unless somebody wants them to.
 NOBODY = "cyrusquota-no-such-user"
 
@@ -42,12 +44,16 @@ def verifies_recipients(acls: str) -> bool:
 
 
 def domains_outside(exim: Exim, domains: Sequence[str], domain_list: str) -> list[str]:
-    """Return the domains that a domain list of Exim's does not have; none if that is not known."""
+    """Return the domains that a domain list of Exim's does not have, as far as that is known.
+
+    Exim would do what is in the braces of a name; such names are not asked about.
+    """
+    plain = [*filter(_DOMAIN.fullmatch, domains)]
     # A list that depends on the message has no meaning without one.
-    if not domain_list or "$" in domain_list or not domains:
+    if not domain_list or "$" in domain_list or not plain:
         return []
     listed = re.sub(r"([\\{}])", r"\\\1", domain_list)
-    answers = (f"${{if match_domain{{{name}}}{{{listed}}}{{}}{{{name} }}}}" for name in domains)
+    answers = (f"${{if match_domain{{{name}}}{{{listed}}}{{}}{{{name} }}}}" for name in plain)
     found = exim.expanded("".join(answers))
     return [] if found is None else found.split()
 

@@ -177,9 +177,21 @@ def test_domains_are_matched_against_a_list() -> None:
     ]
 
 
+def test_what_exim_would_run_is_not_asked_about() -> None:
+    Expanding.asked.clear()
+    names = ["x${run{/bin/true}}", "a}b.example", "a b.example", "a\\b.example", "a.example", ""]
+    assert domains_outside(Expanding("exim"), names, "+local_domains") == ["a.example"]
+    assert Expanding.asked == ["${if match_domain{a.example}{+local_domains}{}{a.example }}"]
+
+
 @pytest.mark.parametrize(
     ("names", "listed"),
-    [([], "+local_domains"), (["a.example"], ""), (["a.example"], "${lookup{$domain}x}")],
+    [
+        ([], "+local_domains"),
+        (["${x}"], "+local_domains"),
+        (["a.example"], ""),
+        (["a.example"], "${lookup{$domain}x}"),
+    ],
 )
 def test_a_list_that_means_nothing_without_a_message_is_not_asked(
     names: list[str], listed: str
