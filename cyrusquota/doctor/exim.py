@@ -78,8 +78,7 @@ def _start(exim: Exim, file: str) -> Iterator[Finding]:
         yield finding("exim-start-unknown", f"not known whether Exim has read {file}: {why}")
         return
     said = f"{file}: changed {_shown(changed)}; the daemon last read it {_shown(start.time)}"
-    # The log has whole seconds.
-    if changed.replace(microsecond=0) <= start.time:
+    if not start.is_before(changed):
         yield finding("exim-start", said)
         return
     command = reload_command(exim)

@@ -317,14 +317,13 @@ def daemon_state(exim: Exim) -> tuple[Optional[Difference], Optional[str]]:
     """Return that the daemon is older than its configuration, or why that is not known."""
     try:
         changed, start = daemon.configuration_changed(exim), daemon.daemon_start(exim)
+        if start.time is None:
+            return None, start.why
+        if changed is None or not start.is_before(changed):
+            return None, None
         command = daemon.reload_command(exim)
     except EximError as error:
         return None, str(error)
-    if start.time is None:
-        return None, start.why
-    # The log has whole seconds.
-    if changed is None or changed.replace(microsecond=0) <= start.time:
-        return None, None
     times = (f"{one.astimezone():%Y-%m-%d %H:%M:%S}" for one in (start.time, changed))
     why = "it last read its configuration at {}, and that was changed at {}".format(*times)
     reason = Reason(why, "reload Exim", () if command is None else (command,))

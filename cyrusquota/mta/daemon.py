@@ -67,10 +67,10 @@ class DaemonStart:
     time: Optional[datetime]
     why: str = ""
 
-
-def last_start(exim: Exim) -> Optional[datetime]:
-    """Return when the daemon last read its configuration, or None if that is not known."""
-    return daemon_start(exim).time
+    def is_before(self, changed: datetime) -> bool:
+        """Return whether the daemon is known to have read its configuration before it `changed`."""
+        # The log has whole seconds.
+        return self.time is not None and changed.replace(microsecond=0) > self.time
 
 
 def configuration_changed(exim: Exim) -> Optional[datetime]:

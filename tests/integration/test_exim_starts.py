@@ -39,14 +39,14 @@ def _now() -> datetime:
 
 def test_a_start_and_a_reload_are_told_to_the_second(running: Daemon) -> None:
     asked = _exim(running)
-    started = daemon.last_start(asked)
+    started = daemon.daemon_start(asked).time
     assert started is not None
     assert abs(_now() - started) < timedelta(minutes=1)
     while _now() <= started:
         time.sleep(0.05)
     before = _now()
     running.reload()
-    reloaded = daemon.last_start(asked)
+    reloaded = daemon.daemon_start(asked).time
     assert reloaded is not None
     assert started < before <= reloaded <= _now()
 
@@ -65,13 +65,13 @@ def test_the_time_is_understood_in_every_form(option: str, running: Daemon) -> N
     running.conf.write_text(text.replace("log_selector = -host_lookup_failed", option))
     before = _now()
     running.reload()
-    reloaded = daemon.last_start(_exim(running))
+    reloaded = daemon.daemon_start(_exim(running)).time
     assert reloaded is not None, running.log()
     assert before <= reloaded <= _now()
 
 
 def test_a_file_that_is_included_is_a_part_of_the_configuration(running: Daemon) -> None:
-    asked, started = _exim(running), daemon.last_start(_exim(running))
+    asked, started = _exim(running), daemon.daemon_start(_exim(running)).time
     changed = daemon.configuration_changed(asked)
     assert started is not None
     assert changed is not None
@@ -89,16 +89,16 @@ def test_a_file_that_is_included_is_a_part_of_the_configuration(running: Daemon)
 
 
 def test_a_start_is_found_in_a_rotated_log(running: Daemon) -> None:
-    started = daemon.last_start(_exim(running))
+    started = daemon.daemon_start(_exim(running)).time
     log = running.directory / "log" / "mainlog"
     packed = log.with_name("mainlog.2.gz")
     packed.write_bytes(gzip.compress(log.read_bytes()))
     os.utime(packed, (1, 1))
     log.unlink()
-    assert daemon.last_start(_exim(running)) == started is not None
+    assert daemon.daemon_start(_exim(running)).time == started is not None
     running.reload()
     log.rename(log.with_name("mainlog.1"))
-    reloaded = daemon.last_start(_exim(running))
+    reloaded = daemon.daemon_start(_exim(running)).time
     assert reloaded is not None
     assert started is not None
     assert reloaded >= started

@@ -78,7 +78,7 @@ def _write(fake: FakeExim, name: str, text: str, *, age: float = 0) -> Path:
 )  # fmt: skip
 def test_the_last_start_counts(log: str, expected: Optional[datetime], fake: FakeExim) -> None:
     _write(fake, "mainlog", log)
-    assert daemon.last_start(fake.exim) == expected
+    assert daemon.daemon_start(fake.exim).time == expected
 
 
 @pytest.mark.parametrize("block", [1, 7, 100, 1000])
@@ -90,7 +90,7 @@ def test_a_start_is_found_however_the_log_is_cut(
     path = _write(fake, name, EARLIER + 20 * MAIL + STARTED + 20 * MAIL)
     if path.suffix == ".gz":
         path.write_bytes(gzip.compress(path.read_bytes()))
-    assert daemon.last_start(fake.exim) == NOON
+    assert daemon.daemon_start(fake.exim).time == NOON
 
 
 @pytest.mark.parametrize(
@@ -112,14 +112,14 @@ def test_rotated_logs_are_searched_from_the_newest(
     os.utime(path, (1, 1))
     _write(fake, "mainlog.9", EARLIER)
     os.utime(fake.logs / "mainlog.9", (0, 0))
-    assert daemon.last_start(fake.exim) == NOON
+    assert daemon.daemon_start(fake.exim).time == NOON
 
 
 @pytest.mark.parametrize("name", ["mainlog.bak", "mainlogger", "rejectlog", "mainlog.1.gz.orig"])
 def test_other_files_are_no_logs(name: str, fake: FakeExim) -> None:
     _write(fake, "mainlog", MAIL)
     _write(fake, name, STARTED, age=1)
-    assert daemon.last_start(fake.exim) is None
+    assert daemon.daemon_start(fake.exim).time is None
 
 
 @pytest.mark.parametrize(
@@ -153,9 +153,9 @@ def test_no_more_is_searched_than_the_limit(
     path = _write(fake, name, STARTED + 200 * MAIL)
     if path.suffix == ".gz":
         path.write_bytes(gzip.compress(path.read_bytes()))
-    assert daemon.last_start(fake.exim) == NOON
+    assert daemon.daemon_start(fake.exim).time == NOON
     monkeypatch.setattr(daemon, "_SEARCHED", 2000)
-    assert daemon.last_start(fake.exim) is None
+    assert daemon.daemon_start(fake.exim).time is None
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_no_more_is_searched_than_the_limit(
 def test_log_file_path_names_the_log(path: str, log: str, fake: FakeExim) -> None:
     fake.set("log_file_path", path.format(logs=fake.logs))
     _write(fake, log, STARTED)
-    assert daemon.last_start(fake.exim) == NOON
+    assert daemon.daemon_start(fake.exim).time == NOON
 
 
 @pytest.mark.parametrize("path", ["", ": syslog", "syslog :"])
@@ -187,7 +187,7 @@ def test_an_empty_item_is_the_log_that_was_compiled_in_or_that_in_the_spool(
     if compiled is not None:
         fake.set("log_file_path", compiled.format(logs=fake.logs), compiled=True)
     _write(fake, "built_main" if compiled else "mainlog", STARTED)
-    assert daemon.last_start(fake.exim) == NOON
+    assert daemon.daemon_start(fake.exim).time == NOON
 
 
 def test_of_a_log_in_syslog_alone_nothing_is_known(fake: FakeExim) -> None:
@@ -232,13 +232,13 @@ def test_without_a_time_zone_exim_uses_that_of_the_host(
     _write(fake, "mainlog", STARTED)
     localtime = tmp_path / "localtime"
     monkeypatch.setattr(daemon, "_LOCALTIME", str(localtime))
-    assert daemon.last_start(fake.exim) == NOON
+    assert daemon.daemon_start(fake.exim).time == NOON
     # Two hours east, in the format of version 1 (RFC 8536): one type, six characters of names.
     localtime.write_bytes(
         b"TZif" + bytes(16) + b"".join(n.to_bytes(4, "big") for n in (0, 0, 0, 0, 1, 4))
         + (7200).to_bytes(4, "big") + b"\0\0" + b"EET\0"
     )  # fmt: skip
-    assert daemon.last_start(fake.exim) == NOON - timedelta(hours=2)
+    assert daemon.daemon_start(fake.exim).time == NOON - timedelta(hours=2)
 
 
 def test_the_newest_file_of_the_configuration_counts(fake: FakeExim) -> None:
@@ -258,4 +258,4 @@ def test_the_newest_file_of_the_configuration_counts(fake: FakeExim) -> None:
 def test_an_exim_that_does_not_answer_is_an_error(fake: FakeExim) -> None:
     (fake.directory / "options" / "log_file_path").unlink()
     with pytest.raises(EximError):
-        daemon.last_start(fake.exim)
+        daemon.daemon_start(fake.exim)
