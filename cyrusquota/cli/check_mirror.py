@@ -10,14 +10,12 @@ from cyrusquota.cli.check import MEASURES, MIRROR_MEASURES, age_text, answer, as
 from cyrusquota.engine import report
 from cyrusquota.engine.report import MirrorReport
 from cyrusquota.errors import MapError, NoSuchMap, count_of
-from cyrusquota.maps.installed import InstalledMap, installed_map
+from cyrusquota.maps.installed import MIRROR_MAX_AGE, InstalledMap, installed_map
 from cyrusquota.monitoring.nagios import PerformanceData, PluginStatus, Range, Thresholds, line
 
-#: Seconds after which the router of an MX should ignore the map (docs/many-hosts.md).
-MAX_AGE = 300
 _NOT_SEEN = "not written since the mirror was started"
 _WARNINGS = {"stores_doubted": Range.of("0")}
-_CRITICALS = {"map_age": Range.of(str(MAX_AGE)), "stores_missing": Range.of("0")}
+_CRITICALS = {"map_age": Range.of(str(MIRROR_MAX_AGE)), "stores_missing": Range.of("0")}
 
 
 def check(

@@ -17,13 +17,13 @@ import attrs
 
 from cyrusquota.doctor import cyrus, engine, exim_answers, map_file, schedule
 from cyrusquota.doctor import exim as exim_side
-from cyrusquota.doctor.engine import MIRROR_MAX_AGE, SharedEngine
+from cyrusquota.doctor.engine import SharedEngine
 from cyrusquota.doctor.export_command import ExportCommand, options_for
 from cyrusquota.doctor.findings import KINDS, Finding, without_consequences, worst
 from cyrusquota.doctor.kinds import Kind, Severity
 from cyrusquota.doctor.schedule import Schedule
 from cyrusquota.errors import MapError
-from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH, installed_map
+from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH, MIRROR_MAX_AGE, installed_map
 from cyrusquota.mta.exim import Exim
 
 __all__ = [

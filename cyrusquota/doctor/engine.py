@@ -23,8 +23,6 @@ from cyrusquota.maps import KeyForm
 
 #: Seconds between which the maximum age of a map fits a mirror.
 _LEAST_AGE, _MOST_AGE = 2 * LAPSE, 15 * LAPSE
-#: The one to set, in seconds.
-MIRROR_MAX_AGE = 300
 
 
 class InspectedEngine(Engine, Protocol):

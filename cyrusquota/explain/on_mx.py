@@ -10,11 +10,8 @@ from cyrusquota.engine import report
 from cyrusquota.engine.interface import Engine
 from cyrusquota.engine.report import MirrorReport, StoreReport
 from cyrusquota.errors import CyrusQuotaError, EngineError, MapError, printable
-from cyrusquota.maps.installed import InstalledMap, installed_map
+from cyrusquota.maps.installed import MIRROR_MAX_AGE, InstalledMap, installed_map
 from cyrusquota.maps.status import OVER, Status, size_left
-
-#: Seconds after which the router of an MX should ignore the map.
-MAX_AGE = 300
 
 
 @attrs.frozen
@@ -131,7 +128,8 @@ def as_text(found: Explanation) -> Iterator[str]:
 
 
 def _too_old(age: int) -> str:
-    return "" if age <= MAX_AGE else f", and a router with a maximum age of {MAX_AGE} s ignores it"
+    most = MIRROR_MAX_AGE
+    return "" if age <= most else f", and a router with a maximum age of {most} s ignores it"
 
 
 def _verdict(found: Explanation) -> str:

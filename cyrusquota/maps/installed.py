@@ -29,6 +29,8 @@ from cyrusquota.maps.header import MapHeader
 DEFAULT_PATH = "/var/lib/cyrusquota/overquota"
 #: Seconds after which the router ignores a map (CYRUSQUOTA_MAX_AGE).
 DEFAULT_MAX_AGE = 7200
+#: The same for the router of an MX, whose map a mirror renews all the time (docs/many-hosts.md).
+MIRROR_MAX_AGE = 300
 
 
 @attrs.frozen
