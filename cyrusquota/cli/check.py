@@ -18,7 +18,14 @@ from cyrusquota.cli.options import Options, RawOptions, source_options
 from cyrusquota.cli.scan import ScanResult, scan
 from cyrusquota.errors import CyrusQuotaError, NoSuchMap, OptionError, count_of, printable
 from cyrusquota.maps.installed import DEFAULT_MAX_AGE, DEFAULT_PATH, InstalledMap, installed_map
-from cyrusquota.monitoring.nagios import PerformanceData, PluginStatus, Range, Thresholds, line
+from cyrusquota.monitoring.nagios import (
+    PerformanceData,
+    PluginStatus,
+    Range,
+    Thresholds,
+    alert_reasons,
+    line,
+)
 from cyrusquota.publish.guard import Rejection
 from cyrusquota.verdicts.policies import Reserve
 
@@ -74,8 +81,10 @@ class Plugin(Command):
             return _unknown(ctx, f"internal error, please report it: {what}")
 
 
-def answer(state: PluginStatus, printed: str) -> int:
-    """Print what the plugin has to say, and return the exit status."""
+def answer(state: PluginStatus, text: str, figures: Iterable[PerformanceData], form: str) -> int:
+    """Print what the plugin has to say, as text or as JSON, and return the exit status."""
+    is_json = form == "json"
+    printed = _as_json(state, text, figures) if is_json else line(_NAME, state, text, figures)
     try:
         sys.stdout.write(f"{printed}\n")
         sys.stdout.flush()
@@ -88,16 +97,14 @@ def answer(state: PluginStatus, printed: str) -> int:
 
 def _unknown(context: click.Context, text: str) -> int:
     """Print why nothing could be measured, in the form that was asked for."""
-    state = PluginStatus.UNKNOWN
     # After a mistake on the command line, click may know nothing of it.
     words = arguments(context)
     asked = "--format=json" in words or ("--format", "json") in zip(words, words[1:])
-    if context.params.get("form", "json" if asked else "text") == "json":
-        return answer(state, as_json(state, text, ()))
-    return answer(state, line(_NAME, state, text))
+    form = context.params.get("form", "json" if asked else "text")
+    return answer(PluginStatus.UNKNOWN, text, (), form)
 
 
-def as_json(state: PluginStatus, text: str, figures: Iterable[PerformanceData]) -> str:
+def _as_json(state: PluginStatus, text: str, figures: Iterable[PerformanceData]) -> str:
     measures = {
         one.label: {
             "value": one.value,
@@ -280,10 +287,7 @@ class _Report:
         if self.missing:
             statuses.append(PluginStatus.CRITICAL)
             figures += [self._figure(name, None) for name in _MAP_MEASURES]
-        state, text = max(statuses), ", ".join(self._parts(measured))
-        if form == "json":
-            return answer(state, as_json(state, text, figures))
-        return answer(state, line(_NAME, state, text, figures))
+        return answer(max(statuses), ", ".join(self._parts(measured)), figures, form)
 
     def _measured(self) -> Iterator[tuple[str, float]]:
         result = self.result
@@ -326,9 +330,7 @@ class _Report:
             yield f"no problems{reasons}"
 
     def _reasons(self, measured: Mapping[str, float], *names: str) -> str:
-        found = (self.thresholds[name].reason(name, measured[name]) for name in names)
-        reasons = list(filter(None, found))
-        return f" [{', '.join(reasons)}]" if reasons else ""
+        return alert_reasons(self.thresholds, measured, *names)
 
     def _figure(self, name: str, value: Optional[float]) -> PerformanceData:
         users = self.result.users

@@ -6,12 +6,18 @@ from typing import Iterator, Mapping, Optional
 
 import attrs
 
-from cyrusquota.cli.check import MEASURES, MIRROR_MEASURES, age_text, answer, as_json
+from cyrusquota.cli.check import MEASURES, MIRROR_MEASURES, age_text, answer
 from cyrusquota.engine import report
 from cyrusquota.engine.report import MirrorReport
 from cyrusquota.errors import MapError, NoSuchMap, count_of
 from cyrusquota.maps.installed import MIRROR_MAX_AGE, InstalledMap, installed_map
-from cyrusquota.monitoring.nagios import PerformanceData, PluginStatus, Range, Thresholds, line
+from cyrusquota.monitoring.nagios import (
+    PerformanceData,
+    PluginStatus,
+    Range,
+    Thresholds,
+    alert_reasons,
+)
 
 _NOT_SEEN = "not written since the mirror was started"
 _WARNINGS = {"stores_doubted": Range.of("0")}
@@ -58,10 +64,7 @@ class _Check:
             figures += [self._figure(name, None) for name in ("map_age", "map_entries")]
         if self.wrong:
             statuses.append(PluginStatus.CRITICAL)
-        state, text = max(statuses), ", ".join(self._parts(measured))
-        if form == "json":
-            return answer(state, as_json(state, text, figures))
-        return answer(state, line("CYRUSQUOTA", state, text, figures))
+        return answer(max(statuses), ", ".join(self._parts(measured)), figures, form)
 
     def _figure(self, name: str, value: Optional[float]) -> PerformanceData:
         least = None if name == "map_age" else 0
@@ -104,6 +107,4 @@ class _Check:
             yield f"{count_of(claimed, 'user')} in more than one store{reasons}"
 
     def _reasons(self, measured: Mapping[str, int], *names: str) -> str:
-        found = (self.thresholds[name].reason(name, measured[name]) for name in names)
-        reasons = list(filter(None, found))
-        return f" [{', '.join(reasons)}]" if reasons else ""
+        return alert_reasons(self.thresholds, measured, *names)

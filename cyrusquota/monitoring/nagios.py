@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import re
-from typing import Iterable, Optional
+from typing import Iterable, Mapping, Optional
 
 import attrs
 
@@ -101,6 +101,15 @@ class Thresholds:
             if limit is not None and limit.alerts(value):
                 return status, limit
         return PluginStatus.OK, None
+
+
+def alert_reasons(
+    thresholds: Mapping[str, Thresholds], measured: Mapping[str, float], *names: str
+) -> str:
+    """Return in brackets, after a space, why measures are not OK; empty if all of them are."""
+    found = (thresholds[name].reason(name, measured[name]) for name in names)
+    wrong = ", ".join(filter(None, found))
+    return f" [{wrong}]" if wrong else ""
 
 
 @attrs.frozen
