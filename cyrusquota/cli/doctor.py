@@ -27,6 +27,7 @@ from cyrusquota.cyrus import imapdconf
 from cyrusquota.doctor import Finding, Host, Severity, SharedEngine
 from cyrusquota.doctor.kinds import MAP_KINDS
 from cyrusquota.doctor.kinds_exim import EXIM_KINDS, SCHEDULE_KINDS
+from cyrusquota.doctor.schedule import BOOTED
 from cyrusquota.engine import protocol
 from cyrusquota.errors import CyrusQuotaError, count_of, printable
 from cyrusquota.maps import KeyForm
@@ -34,8 +35,6 @@ from cyrusquota.mta.exim import Exim
 from cyrusquota.site.role import elsewhere
 from cyrusquota.site.site import Site
 
-#: Exists while systemd is the init of this machine (sd_booted(3)).
-_SYSTEMD = "/run/systemd/system"
 _how = under(Heading.RUN)
 
 
@@ -107,7 +106,7 @@ def examine(
 
     The exit status is 0 if nothing is worse than a note, 1 with warnings, 2 with errors.
     """
-    runs_systemd = root == "/" and os.path.isdir(_SYSTEMD)
+    runs_systemd = root == "/" and os.path.isdir(BOOTED)
     systemctl = shutil.which("systemctl", path="/usr/bin:/bin") if runs_systemd else None
     output = settings.exported(click.get_current_context())
     host = Host(config, path, mta, domain, Path(root), systemctl, service, output)

@@ -23,7 +23,7 @@ from cyrusquota.cyrus.names import ascii_lower
 from cyrusquota.doctor.export_command import ExportCommand
 from cyrusquota.doctor.schedule import Schedule
 from cyrusquota.explain import user
-from cyrusquota.explain.export import Export, writing
+from cyrusquota.explain.export import Export
 from cyrusquota.explain.inquiry import Host, explained
 from cyrusquota.explain.json_object import as_json
 from cyrusquota.explain.render import as_text
@@ -138,7 +138,7 @@ def _export(raw: RawOptions, options: Options, given: MapOptions, path: str) -> 
     config = raw.config or imapdconf.DEFAULT_PATH
     command = ExportCommand.on_host(schedule, path, exports_to, config)
     map_options, place = given, settings.place(context, "exempt") or "--exempt"
-    job = writing(schedule, path, exports_to)
+    job = next(schedule.writing(path, exports_to), None)
     if job is not None:
         map_options = of_export(command.words, given, context)
         place = place if map_options.exempt == given.exempt else f"--exempt in {job.name}"

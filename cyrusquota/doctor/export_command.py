@@ -41,8 +41,7 @@ class ExportCommand:
         cls, schedule: Schedule, path: str, exports_to: Optional[str], config: str
     ) -> ExportCommand:
         """Return the command of the job that writes the map `path`, or one that would."""
-        enabled = (job for job in schedule.jobs if job.is_enabled)
-        writing = (job for job in enabled if (job.output or exports_to) == path)
+        writing = schedule.writing(path, exports_to)
         words = next(filter(None, map(_by_hand, writing)), None)
         if words is None:
             words = (_program(schedule.root), *options_for(config), "-o", path)

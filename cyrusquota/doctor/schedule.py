@@ -35,7 +35,7 @@ _UNITS = (
 )
 #: Exists while systemd runs (sd_booted(3)). Debian's cron jobs test for it, and then leave the
 #: work to a timer.
-_BOOTED = "/run/systemd/system"
+BOOTED = "/run/systemd/system"
 _EXEC = re.compile(r"^ExecStart\s*=\s*[-@:+!|]*(?P<command>.+)$", re.MULTILINE)
 _PATIENCE = 10.0
 #: Matches a command that runs the export.
@@ -116,6 +116,15 @@ class Schedule:
             jobs += search.units()
         return cls(root, tuple(jobs), tuple(search.findings))
 
+    @property
+    def running(self) -> list[Job]:
+        """The jobs that something starts."""
+        return [job for job in self.jobs if job.is_enabled]
+
+    def writing(self, path: str, exports_to: Optional[str]) -> Iterator[Job]:
+        """Return the running jobs that write the map `path`; jobs without -o write `exports_to`."""
+        return (job for job in self.running if (job.output or exports_to) == path)
+
 
 def examine(
     schedule: Schedule,
@@ -130,8 +139,7 @@ def examine(
     `exports_to` is the map of those that name none; `by_hand` is a command that writes it.
     """
     yield from schedule.problems
-    jobs = schedule.jobs
-    running = [job for job in jobs if job.is_enabled]
+    jobs, running = schedule.jobs, schedule.running
     for job in jobs:
         yield from _job(job, job.output or exports_to, path, max_age, schedule.root, running)
     if len(running) > 1:
@@ -203,8 +211,8 @@ class _Search:
 
     def _crontab(self, path: Path, *, has_user: bool) -> Iterator[Job]:
         for line in cron_lines(self._text(path), has_user=has_user):
-            if _BOOTED in line.command:
-                if (self.root / _BOOTED.lstrip("/")).is_dir():
+            if BOOTED in line.command:
+                if (self.root / BOOTED.lstrip("/")).is_dir():
                     continue
                 self.instead_of_units = True
             pause = float("inf") if line.pause is None else line.pause

@@ -15,12 +15,6 @@ from cyrusquota.publish.preview import Preview
 from cyrusquota.verdicts.policies import Reserve
 
 
-def writing(schedule: Schedule, path: str, exports_to: Optional[str]) -> Optional[Job]:
-    """Return the first job that writes the map `path`; `exports_to` is that of jobs without -o."""
-    jobs = (job for job in schedule.jobs if job.is_enabled)
-    return next((job for job in jobs if (job.output or exports_to) == path), None)
-
-
 @attrs.frozen
 class Export:
     """The export that writes the map, with the options that are known here.
@@ -52,14 +46,14 @@ class Export:
     @property
     def job(self) -> Optional[Job]:
         """The first job that writes the map, or None."""
-        return writing(self.schedule, self.command.map, self.exports_to)
+        return next(self.schedule.writing(self.command.map, self.exports_to), None)
 
     @property
     def idleness(self) -> str:
         """Why nothing renews the map, as far as the jobs tell; empty if a job writes it."""
         if self.job is not None:
             return ""
-        jobs = [job for job in self.schedule.jobs if job.is_enabled]
+        jobs = self.schedule.running
         if jobs:
             outputs = ((job.name, job.output or self.exports_to) for job in jobs)
             return "; ".join(f"{name} writes {output or 'no map'}" for name, output in outputs)
