@@ -15,6 +15,8 @@ import stat
 from pathlib import Path
 from typing import Callable, Iterator, Optional
 
+import attrs
+
 from cyrusquota import maps
 from cyrusquota.display.sizes import duration
 from cyrusquota.doctor.cyrus import Quotas
@@ -112,13 +114,7 @@ def _is_unreadable_for(path: str, user: str) -> Iterator[Finding]:
         yield finding("not-seen", f"this host has no user {user}, which is Exim's exim_user", do="")
         return
     if closed is not None:
-        right = "x" if closed.is_dir() else "r"
-        yield finding(
-            "map-closed",
-            f"{path}: {user} cannot {'enter' if right == 'x' else 'read'} {closed}"
-            f" ({described(closed)})",
-            f"chmod o+{right} {shlex.quote(str(closed))}",
-        )
+        yield finding("map-closed", f"{path}: {closed.said}", closed.command)
 
 
 def _is_open(path: Path) -> bool:
@@ -183,7 +179,27 @@ def _same_policy(table: InstalledMap, quotas: Quotas) -> bool:
     return table.header.policy == quotas.policy.name
 
 
-def closed_to(user: str, path: str) -> Optional[Path]:
+@attrs.frozen
+class Closed:
+    """A directory that `user` cannot enter, or a file that they cannot read."""
+
+    user: str
+    path: Path
+
+    @property
+    def said(self) -> str:
+        """What they cannot do."""
+        does = "enter" if self.path.is_dir() else "read"
+        return f"{self.user} cannot {does} {self.path} ({described(self.path)})"
+
+    @property
+    def command(self) -> str:
+        """The command that lets everybody do it."""
+        right = "x" if self.path.is_dir() else "r"
+        return f"chmod o+{right} {shlex.quote(str(self.path))}"
+
+
+def closed_to(user: str, path: str) -> Optional[Closed]:
     """Return the directory that `user` cannot enter, or the file they cannot read, or None.
 
     Checks the path as given and the path that symbolic links lead to. Raises `KeyError` for an
@@ -192,9 +208,11 @@ def closed_to(user: str, path: str) -> Optional[Path]:
     account = pwd.getpwnam(user)
     if os.geteuid() == 0:
         with reading_as(user):
-            return _first(path, _tried)
-    groups = set(os.getgrouplist(user, account.pw_gid))
-    return _first(path, lambda one, right: _permitted(one, right, account.pw_uid, groups))
+            found = _first(path, _tried)
+    else:
+        groups = set(os.getgrouplist(user, account.pw_gid))
+        found = _first(path, lambda one, right: _permitted(one, right, account.pw_uid, groups))
+    return None if found is None else Closed(user, found)
 
 
 def _first(path: str, may: Callable[[Path, int], bool]) -> Optional[Path]:

@@ -10,7 +10,7 @@ import os
 import shlex
 from typing import Iterator, Optional
 
-from cyrusquota.doctor.map_file import closed_to, described
+from cyrusquota.doctor.map_file import closed_to
 from cyrusquota.errors import EximError
 from cyrusquota.explain.answers import EximAnswer, MapAnswer, Reply
 from cyrusquota.explain.case import Case, Difference, Reason
@@ -150,12 +150,7 @@ def _closed(case: Case, path: str) -> Optional[Reason]:
         return None
     if found is None:
         return None
-    right, does = ("x", "enter") if found.is_dir() else ("r", "read")
-    return Reason(
-        f"{user} cannot {does} {found} ({described(found)})",
-        "let Exim read the map",
-        (f"chmod o+{right} {shlex.quote(str(found))}",),
-    )
+    return Reason(found.said, "let Exim read the map", (found.command,))
 
 
 def _other_format(case: Case, name: str, kind: str) -> Reason:
