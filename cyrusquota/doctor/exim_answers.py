@@ -14,6 +14,7 @@ from cyrusquota.doctor.findings import Finding, finding
 from cyrusquota.errors import EximError, printable
 from cyrusquota.maps import FORMATS
 from cyrusquota.maps.installed import InstalledMap
+from cyrusquota.maps.redirect import refuses
 from cyrusquota.mta.exim import Exim, VerifyResult, VerifyStatus
 from cyrusquota.mta.recipients import NOBODY, acls_at_rcpt, domains_outside, router_of_unknown
 from cyrusquota.mta.router import OverquotaRouter, alias_routers
@@ -91,7 +92,7 @@ def _address(to: Recipient, domain: Optional[str]) -> str:
 
 def _has(table: InstalledMap, to: Recipient) -> bool:
     value = table.value(str(to))
-    return value is not None and not value.startswith(b"free=")
+    return value is not None and refuses(value)
 
 
 def _position(exim: Exim, router: OverquotaRouter, good: Sequence[str]) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from cyrusquota.explain.delivery import Delivery, delivered
 from cyrusquota.explain.names import is_mailbox_name
 from cyrusquota.explain.user import User
 from cyrusquota.maps.installed import DEFAULT_MAX_AGE, InstalledMap, installed_map
+from cyrusquota.maps.redirect import refuses
 from cyrusquota.mta.exim import Exim, VerifyResult, VerifyStatus
 from cyrusquota.mta.router import OverquotaRouter, overquota_routers
 from cyrusquota.mta.routing import Step, trace
@@ -142,7 +143,7 @@ class MapAnswer:
     @property
     def refuses(self) -> bool:
         """Whether it has an entry that refuses mail; one that says how much is left does not."""
-        return self.value is not None and not self.value.startswith(b"free=")
+        return self.value is not None and refuses(self.value)
 
     @property
     def end_of_text(self) -> str:

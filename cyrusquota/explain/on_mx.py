@@ -11,6 +11,7 @@ from cyrusquota.engine.interface import Engine
 from cyrusquota.engine.report import MirrorReport, StoreReport
 from cyrusquota.errors import CyrusQuotaError, EngineError, MapError, printable
 from cyrusquota.maps.installed import MIRROR_MAX_AGE, InstalledMap, installed_map
+from cyrusquota.maps.redirect import refuses
 from cyrusquota.maps.status import OVER, Status, size_left
 
 
@@ -139,7 +140,7 @@ def _verdict(found: Explanation) -> str:
         others = [one.name for one in found.stores if one.statuses]
         listed = f", though {' and '.join(others)} lists them" if others else ""
         return f"mail is accepted, as far as quotas go{listed}"
-    if found.value.startswith(b"free="):
+    if not refuses(found.value):
         return f"mail is accepted that fits into what is left{by}"
     return f"the map lists them as full{by}"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from cyrusquota.maps import message
 
+_FREE = b"free="
+
 
 def deferral(text: str) -> bytes:
     """Return data by which Exim answers 451 (or the 4xx code in `text`) and the text.
@@ -25,4 +27,9 @@ def refusal(text: str) -> bytes:
 
 def space_left(size: int) -> bytes:
     """Return `free=SIZE`. It is no redirect data: only a router with `free=` in it looks at it."""
-    return b"free=%d" % size
+    return b"%s%d" % (_FREE, size)
+
+
+def refuses(value: bytes) -> bool:
+    """Return whether mail is refused by this value; one that says how much is left does not."""
+    return not value.startswith(_FREE)
