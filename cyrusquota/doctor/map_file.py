@@ -13,7 +13,7 @@ import pwd
 import shlex
 import stat
 from pathlib import Path
-from typing import Callable, Iterator, Optional
+from typing import AbstractSet, Callable, Iterator, Optional
 
 import attrs
 
@@ -137,21 +137,20 @@ def _contents(table: InstalledMap, quotas: Quotas, export: ExportCommand) -> Ite
             "map-source", f"{table.path}: was written from {source}, not from {quotas.source}"
         )
         return
-    new = _keys_now(table, quotas)
+    old = table.keys
+    new = _keys_now(old, table.format, quotas)
     # Who is nearly full, only the export knows, which has --reserve.
-    new |= set(itertools.islice(table.keys - new, table.header.near or 0))
-    change = Change.between(table.keys, new)
+    new |= set(itertools.islice(old - new, table.header.near or 0))
+    change = Change.between(old, new)
     told = MapSummary(new, quotas.roots, quotas.source)
-    verdict = check_change(
-        MapSummary(table.keys, table.header.roots, table.header.source), told, Limits()
-    )
+    verdict = check_change(MapSummary(old, table.header.roots, source), told, Limits())
     if verdict is not None:
         yield _held(table, verdict, export)
     elif change.count and not table.header.near and _same_policy(table, quotas):
         yield finding(
             "map-behind",
             f"{table.path}: an export would add {change.added} and remove {change.removed} of"
-            f" {len(table.keys)}",
+            f" {len(old)}",
             export.line("--dry-run"),
         )
 
@@ -165,13 +164,12 @@ def _held(table: InstalledMap, verdict: Rejection, export: ExportCommand) -> Fin
     return finding("map-held", said, look, export.line("--accept-change", str(verdict.ceiling)))
 
 
-def _keys_now(table: InstalledMap, quotas: Quotas) -> set[bytes]:
-    """Return the keys that an export would write now, in the spelling of the map's format."""
-    old = table.keys
-    is_local = bool(old) and table.format != "postfix" and not any(b"@" in key for key in old)
+def _keys_now(old: AbstractSet[bytes], map_format: str, quotas: Quotas) -> set[bytes]:
+    """Return the keys that an export would write now for `old`, in the spelling of the format."""
+    is_local = bool(old) and map_format != "postfix" and not any(b"@" in key for key in old)
     form = KeyForm.LOCAL if is_local else KeyForm.AUTO
     values = ((verdict.recipient, b"x") for verdict in quotas.verdicts if verdict.over)
-    written = FORMATS[table.format]
+    written = FORMATS[map_format]
     return written.keys(written.document(maps.entries(values, form=form), ()))
 
 
