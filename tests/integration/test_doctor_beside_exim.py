@@ -201,28 +201,27 @@ def test_an_age_in_other_words_is_an_age(site: Site) -> None:
     assert "full-deferred" in found
 
 
-def test_an_exim_that_answers_to_admins_only_is_not_seen(site: Site) -> None:
-    site.edit_exim("^primary_hostname", "commandline_checks_require_admin\nprimary_hostname")
+def _found_by_nobody(site: Site) -> dict[str, Finding]:
+    """Return what is found where Exim is run by a user who is none of its administrators."""
     program = site.directory / "exim"
     program.write_text(
         "#!/bin/sh\nexec setpriv --reuid=65534 --regid=65534 --clear-groups"
         f' {exim.program()} "$@"\n'
     )
     program.chmod(0o755)
-    found = site.findings(site.host(str(program)))
+    return site.findings(site.host(str(program)))
+
+
+def test_an_exim_that_answers_to_admins_only_is_not_seen(site: Site) -> None:
+    site.edit_exim("^primary_hostname", "commandline_checks_require_admin\nprimary_hostname")
+    found = _found_by_nobody(site)
     assert "require admin" in found["not-seen"].said
     assert "exim-bad" not in found
     assert str(site.map) in found["map"].said
 
 
 def test_a_reason_that_exim_tells_admins_only_is_not_known(site: Site) -> None:
-    program = site.directory / "exim"
-    program.write_text(
-        "#!/bin/sh\nexec setpriv --reuid=65534 --regid=65534 --clear-groups"
-        f' {exim.program()} "$@"\n'
-    )
-    program.chmod(0o755)
-    found = site.findings(site.host(str(program)))
+    found = _found_by_nobody(site)
     assert found["not-seen"].said.endswith("; Exim tells only its administrators why")
     assert "full-otherwise" not in found
 
