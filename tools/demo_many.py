@@ -19,7 +19,8 @@ from tests.integration.commands import run_tool
 from tests.integration.cyrus import Cyrus
 from tests.integration.exim_daemon import Daemon
 from tests.integration.many_hosts import TIMES, Command, hosts, publisher
-from tests.integration.redis_server import Redis, until
+from tests.integration.processes import until
+from tests.integration.redis_server import Redis
 
 STORES = ("be1", "be2")
 USERS = (("jane", "joe"), ("mary", "max"))

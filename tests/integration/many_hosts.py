@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ import attrs
 
 from . import processes, smtp
 from .exim_daemon import Daemon
-from .redis_server import until
+from .processes import until
 
 PROJECT = Path(__file__).resolve().parents[2]
 #: Seconds between beats, and until a store lapses; as they are, and as most tests have them.
@@ -134,24 +133,13 @@ class Command:
         if process is not None:
             processes.kill(process)
 
-    def end(self) -> int:
-        """The exit status after SIGTERM."""
-        process, self._process = self.process, None
-        process.send_signal(signal.SIGTERM)
-        return process.wait(PATIENCE)
-
     def lines(self) -> list[str]:
         """What it has said."""
         return self.said.read_text().splitlines()
 
-    def says(self, text: str) -> None:
-        """Wait until it has said this."""
-        until(lambda: text in self.said.read_text(), f"{text!r}; it said {self.said.read_text()!r}")
-
     def cpu_seconds(self) -> float:
         """The processor time that it has used."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+        return processes.cpu_seconds(self.process)
 
 
 class Answer(NamedTuple):

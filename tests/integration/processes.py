@@ -34,12 +34,18 @@ def start(
         )
 
 
-def until(is_so: Callable[[], bool], seconds: float = PATIENCE) -> None:
+def until(is_so: Callable[[], bool], what: str = "it is so", seconds: float = PATIENCE) -> None:
     """Wait until something is so."""
     deadline = time.monotonic() + seconds
     while not is_so():
-        assert time.monotonic() < deadline, "it did not become so in time"
+        assert time.monotonic() < deadline, f"not in {seconds} s: {what}"
         time.sleep(0.01)
+
+
+def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
+    """The processor time that a process has used."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def end(process: subprocess.Popen[bytes], by: signal.Signals = signal.SIGTERM) -> None:

@@ -14,15 +14,15 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from types import TracebackType
-from typing import Callable, Iterator, Mapping, Optional, Sequence
+from typing import Iterator, Mapping, Optional, Sequence
 
 import attrs
 
 from . import processes
 from .certificates import Authority, Certificate
+from .processes import until
 from .smtp import HOST, free_ports
 
 #: Of the user that these classes are; a server with `acl` has no other but those.
@@ -51,14 +51,6 @@ def missing() -> Optional[str]:
     if importlib.util.find_spec("redis") is None:
         return "no module redis here: pip install 'cyrusquota[engine]'"
     return None
-
-
-def until(is_so: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, f"not in {seconds} s: {what}"
-        time.sleep(0.02)
 
 
 @attrs.frozen
@@ -154,8 +146,7 @@ class _Server:
 
     def cpu_seconds(self) -> float:
         """The processor time that the server has used."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+        return processes.cpu_seconds(self.process)
 
 
 class Redis(_Server):

@@ -22,7 +22,8 @@ from cyrusquota.errors import (
 )
 from tests.engine_contract import SMALL, STORE, EngineContract, Engines, status
 from tests.integration.certificates import Authority
-from tests.integration.redis_server import PATIENCE, Redis, Replicated, Tls, until
+from tests.integration.processes import until
+from tests.integration.redis_server import PATIENCE, Redis, Replicated, Tls
 from tests.integration.smtp import free_ports
 
 pytestmark = pytest.mark.integration

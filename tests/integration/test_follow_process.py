@@ -69,7 +69,7 @@ class Following:
 
     def becomes(self, *users: str, seconds: float = PATIENCE) -> None:
         """Wait until the map lists just these."""
-        until(lambda: self.keys() == set(users), seconds)
+        until(lambda: self.keys() == set(users), seconds=seconds)
         assert self.process.poll() is None, self.lines()
 
     def hears(self, field: str) -> None:
@@ -160,9 +160,9 @@ def test_maps_of_every_kind_are_followed(
     with following("twoskip", directory, "--map-format", name, *options) as (server, follower):
         for _ in range(2):
             server.store(database(server), "twoskip", {b"user.joe": FULL})
-            until(lambda: says(full), SOON)
+            until(lambda: says(full), seconds=SOON)
             server.store(database(server), "twoskip", {b"user.joe": FINE})
-            until(lambda: says(fine) if fine is not None else not says(b""), SOON)
+            until(lambda: says(fine) if fine is not None else not says(b""), seconds=SOON)
         assert follower.end() == 0
         assert follower.lines() == []
 

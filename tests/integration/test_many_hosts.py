@@ -17,7 +17,8 @@ from cyrusquota.engine import functions
 from . import processes, smtp
 from .cyrus import Cyrus
 from .many_hosts import DOMAIN, PROJECT, Chain, chain
-from .redis_server import Redis, until
+from .processes import until
+from .redis_server import Redis
 
 pytestmark = pytest.mark.integration
 

@@ -16,7 +16,8 @@ from .commands import mapped
 from .cyrus import Cyrus
 from .many_hosts import LAPSE, chain
 from .murder import LMTP, Murder, copying_waits
-from .redis_server import Redis, until
+from .processes import until
+from .redis_server import Redis
 
 pytestmark = pytest.mark.integration
 
