@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import statistics
 import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import Iterator, NamedTuple
 
-from bench.rcpt import VALUE
+from bench import rcpt
 from cyrusquota.maps import FORMATS, Entry
-from tests.integration import cyrus, exim, recipes, smtp
+from tests.integration import cyrus, exim, recipes
 from tests.integration.cyrus import Cyrus
 from tests.integration.exim_daemon import VARIANTS, Daemon
 from tests.integration.recipes import RECIPES, Recipe
 
-USERS = 40
+USERS = [f"user{number:02d}" for number in range(40)]
 #: Full users in the maps.
 ENTRIES = 1_000
 MAPS = ("lsearch", "cdb")
@@ -57,31 +54,18 @@ def _processor_seconds(sessions: set[int]) -> float:
     return ticks / _TICK
 
 
-def _milliseconds(port: int) -> float:
-    """Return the mean time of an RCPT in one session."""
-    with smtp.session(port) as talk:
-        talk.begin()
-        begun = time.perf_counter()
-        for number in range(USERS):
-            assert talk.rcpt(f"user{number:02d}@example.net").code == 250
-        return 1000 * (time.perf_counter() - begun) / USERS
-
-
 @contextlib.contextmanager
 def _daemons() -> Iterator[tuple[int, dict[str, Daemon]]]:
     """Start everything; yield the session of Cyrus, and the daemons."""
     with contextlib.ExitStack() as stack:
-        directory = Path(tempfile.mkdtemp(prefix="cq", dir="/tmp"))
-        stack.callback(shutil.rmtree, directory)
-        directory.chmod(0o755)
+        directory = stack.enter_context(exim.readable_directory())
         for name in MAPS:
-            entries = (Entry(b"full%06d" % number, VALUE) for number in range(ENTRIES))
+            entries = (Entry(b"full%06d" % number, rcpt.VALUE) for number in range(ENTRIES))
             (directory / name).write_bytes(FORMATS[name].document(entries, []))
         server = stack.enter_context(Cyrus())
         installed = {name: recipes.install(server, recipe) for name, recipe in WAYS.items()}
         server.start()
-        made = server.create_with_root((f"user{number:02d}" for number in range(USERS)), 1000)
-        assert len(made) == USERS
+        assert len(server.create_with_root(USERS, 1000)) == len(USERS)
         daemons = {NONE: stack.enter_context(Daemon(directory / "none"))}
         for name, there in installed.items():
             daemon = Daemon(directory / name, there.recipe.variant, macros=there.macros)
@@ -97,12 +81,12 @@ def measure() -> dict[str, Cost]:
             for name, daemon in daemons.items():
                 processes = {session, daemon.pid}
                 before = _processor_seconds(processes)
-                milliseconds = _milliseconds(daemon.port)
+                milliseconds = 1000 * rcpt.seconds(daemon.port, USERS)
                 # The first turn starts processes.
                 if turn:
                     elapsed[name].append(milliseconds)
                     used[name] += _processor_seconds(processes) - before
-    asked = ROUNDS * USERS
+    asked = ROUNDS * len(USERS)
     return {
         name: Cost(
             statistics.median(ours - base for ours, base in zip(times, elapsed[NONE])),

@@ -26,17 +26,15 @@ import time
 from pathlib import Path
 from typing import Iterator, Optional, Sequence, Union
 
-from bench import follow
+from bench import follow, rcpt
 from bench.follow import LOOK, Cyrus, Map, memory_of
 from cyrusquota.engine import functions, protocol
-from tests.integration import cyrus, exim, redis_server, smtp
+from tests.integration import cyrus, exim, redis_server
 from tests.integration.exim_daemon import Daemon
 from tests.integration.many_hosts import PROJECT, TIMES, Command, publisher
 from tests.integration.redis_server import Redis
 
 MIRRORS = 6
-#: Sessions with an Exim, and recipients in each.
-ROUNDS, RECIPIENTS = 40, 40
 #: Seconds that everything may take to be in the map.
 PATIENCE = 600
 
@@ -223,14 +221,9 @@ def rcpt_seconds(maps: Sequence[Path]) -> list[float]:
     taken: list[list[float]] = [[] for _ in maps]
     with contextlib.ExitStack() as stack:
         daemons = [stack.enter_context(Daemon(path)) for path in maps]
-        for turn in range(ROUNDS):
+        for turn in range(rcpt.ROUNDS):
             for daemon, found in zip(daemons, taken):
-                with smtp.session(daemon.port) as talk:
-                    talk.begin()
-                    begun = time.perf_counter()
-                    for number in range(RECIPIENTS):
-                        assert talk.rcpt(f"nobody{turn}x{number}@example.net").code == 250
-                    found.append((time.perf_counter() - begun) / RECIPIENTS)
+                found.append(rcpt.seconds(daemon.port, rcpt.unlisted(turn)))
     return [statistics.median(found) for found in taken]
 
 

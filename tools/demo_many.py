@@ -18,7 +18,7 @@ from tests.integration import cyrus, exim, redis_server, smtp
 from tests.integration.commands import run_tool
 from tests.integration.cyrus import Cyrus
 from tests.integration.exim_daemon import Daemon
-from tests.integration.many_hosts import TIMES, Command, hosts, publisher
+from tests.integration.many_hosts import TIMES, Command, publisher
 from tests.integration.processes import until
 from tests.integration.redis_server import Redis
 
@@ -64,7 +64,7 @@ def after(daemon: Daemon, user: str, wanted: int) -> None:
 
 
 def demonstrate(stack: contextlib.ExitStack) -> None:
-    base = stack.enter_context(hosts())
+    base = stack.enter_context(exim.readable_directory())
     tell("Two Cyrus servers, be1 and be2. Each user may have 10 KiB.")
     backends = []
     for store, users in zip(STORES, USERS):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Iterator, Optional
 
@@ -168,7 +167,5 @@ def faults(
 @pytest.fixture
 def overquota(needs_exim: None) -> Iterator[Path]:
     """Where to put a map; not yet there, in a directory that the Exim user may read."""
-    directory = Path(tempfile.mkdtemp(prefix="cq", dir="/tmp"))
-    directory.chmod(0o755)
-    yield directory / "overquota"
-    shutil.rmtree(directory)
+    with exim.readable_directory() as directory:
+        yield directory / "overquota"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import io
 import os
 import re
@@ -10,7 +11,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Iterable, Optional, Sequence
+from typing import Iterable, Iterator, Optional, Sequence
 
 from .smtp import Reply, read_reply
 
@@ -60,6 +61,17 @@ def missing() -> Optional[str]:
     if os.geteuid() != 0:
         return "only root may give Exim a configuration: run the integration tests as root"
     return None
+
+
+@contextlib.contextmanager
+def readable_directory() -> Iterator[Path]:
+    """A new directory that the Exim user may read."""
+    directory = Path(tempfile.mkdtemp(prefix="cq", dir="/tmp"))
+    directory.chmod(0o755)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def replies_to(

@@ -11,7 +11,8 @@ from typing import Callable, Iterator, Mapping, Optional, Sequence
 
 import attrs
 
-from .many_hosts import MAX_AGE, SHORT_TIMES, TIMES, Backend, Chain, chain, hosts
+from .exim import readable_directory
+from .many_hosts import MAX_AGE, SHORT_TIMES, TIMES, Backend, Chain, chain
 
 STORES = ("store1", "store2")
 #: Full from the beginning, one on each backend; full on the first from the fault on; full with a
@@ -85,7 +86,7 @@ def site(
     map_directory: Optional[Path] = None,
 ) -> Iterator[Site]:
     """Start everything but the engine, which is there, and wait until Exim defers full users."""
-    with hosts() as directory:
+    with readable_directory() as directory:
         backends = {store: Backend(directory / store) for store in STORES}
         for backend, user in zip(backends.values(), FULL):
             backend.full(user)

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Iterator, Mapping, NamedTuple, Optional, Sequence
 import attrs
 
 from . import processes, smtp
+from .exim import readable_directory
 from .exim_daemon import Daemon
 from .processes import until
 
@@ -270,17 +269,6 @@ class Chain:
 
 
 @contextlib.contextmanager
-def hosts() -> Iterator[Path]:
-    """A directory for the hosts of a test, which Exim may read."""
-    directory = Path(tempfile.mkdtemp(prefix="cq", dir="/tmp"))
-    directory.chmod(0o755)
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-@contextlib.contextmanager
 def chain(
     url: str,
     sources: Mapping[str, Path],
@@ -299,7 +287,7 @@ def chain(
     """
     given = settings or {}
     with contextlib.ExitStack() as stack:
-        directory = stack.enter_context(hosts())
+        directory = stack.enter_context(readable_directory())
         publishers = {
             store: stack.enter_context(
                 publisher(directory / store, conf, url, store, *options, settings=given.get(store))

@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import socket
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -92,9 +90,7 @@ def _daemon(installed: Installed, overquota: Path, lmtp_port: Optional[int] = No
 @contextlib.contextmanager
 def _site(maxchild: Optional[int] = None) -> Iterator[Site]:
     with contextlib.ExitStack() as stack:
-        directory = Path(tempfile.mkdtemp(prefix="cq", dir="/tmp"))
-        stack.callback(shutil.rmtree, directory)
-        directory.chmod(0o755)
+        directory = stack.enter_context(exim.readable_directory())
         cyrus = stack.enter_context(Cyrus(OPTIONS))
         installed = {
             name: recipes.install(cyrus, recipe, maxchild=maxchild)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Callable, Iterator, Optional
 
@@ -54,12 +52,10 @@ backend:
 
 @pytest.fixture
 def site(needs_exim: None) -> Iterator[Site]:
-    directory = Path(tempfile.mkdtemp(prefix="cq", dir="/tmp"))
-    directory.chmod(0o755)
-    made = Site(directory)
-    made.write_exim()
-    yield made
-    shutil.rmtree(directory)
+    with exim.readable_directory() as directory:
+        made = Site(directory)
+        made.write_exim()
+        yield made
 
 
 def _found(site: Site) -> dict[str, Finding]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
-import tempfile
 import time
 from pathlib import Path
 from typing import Iterator, Mapping
@@ -52,12 +51,11 @@ def _codes(daemon: Daemon, *local_parts: str) -> list[int]:
 @pytest.fixture(scope="module", params=VARIANTS)
 def served(request: pytest.FixtureRequest, needs_exim: None) -> Iterator[tuple[str, Daemon]]:
     """A daemon for each variant."""
-    directory = Path(tempfile.mkdtemp(prefix="cq", dir="/tmp"))
-    directory.chmod(0o755)
     variant = VARIANTS[request.param]
-    with Daemon(directory / "overquota", variant, aliases=ALIASES) as daemon:
-        yield request.param, daemon
-    shutil.rmtree(directory)
+    with contextlib.ExitStack() as stack:
+        directory = stack.enter_context(exim.readable_directory())
+        daemon = Daemon(directory / "overquota", variant, aliases=ALIASES)
+        yield request.param, stack.enter_context(daemon)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pwd
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Iterator
 
@@ -31,12 +30,10 @@ def _good(variant: str) -> bytes:
 @pytest.fixture(scope="module")
 def served(request: pytest.FixtureRequest, needs_exim: None) -> Iterator[tuple[str, Path, Daemon]]:
     """A variant, where its map goes, and the daemon."""
-    directory = Path(tempfile.mkdtemp(prefix="cq", dir="/tmp"))
-    overquota = directory / "maps" / "overquota"
-    directory.chmod(0o755)
-    with Daemon(overquota, VARIANTS[request.param]) as daemon:
-        yield request.param, overquota, daemon
-    shutil.rmtree(directory)
+    with exim.readable_directory() as directory:
+        overquota = directory / "maps" / "overquota"
+        with Daemon(overquota, VARIANTS[request.param]) as daemon:
+            yield request.param, overquota, daemon
 
 
 every_variant = pytest.mark.parametrize("served", VARIANTS, indirect=True, scope="module")

@@ -8,7 +8,6 @@ rows in test_headers_beside_lmtpd.py, advice in test_advice.py.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Iterator
 
@@ -390,12 +389,10 @@ TRANSPORTS = {
 @pytest.fixture
 def host(needs_exim: None) -> Iterator[Site]:
     """A mail host whose Exim delivers to Cyrus."""
-    path = Path(tempfile.mkdtemp(prefix="cq", dir="/tmp"))
-    path.chmod(0o755)
-    made = Site(path)
-    made.write_exim()
-    yield made
-    shutil.rmtree(path)
+    with exim.readable_directory() as path:
+        made = Site(path)
+        made.write_exim()
+        yield made
 
 
 def _doctor(host: Site) -> str:
