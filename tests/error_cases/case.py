@@ -7,6 +7,7 @@ its own. Only failures of the operating system are simulated.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
 import shlex
@@ -86,6 +87,20 @@ def as_nobody() -> Iterator[None]:
         if root:
             os.seteuid(0)
         os.chmod(".", 0o755)
+
+
+@contextlib.contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Hold a lock file, as another run does."""
+    with open(name, "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def open_to_all() -> ContextManager[object]:
+    """Let any user write to the directory."""
+    os.chmod(".", 0o777)
+    return contextlib.nullcontext()
 
 
 def failing(function: str, number: int) -> Callable[[], ContextManager[object]]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import sqlite3
 from typing import Iterator
 
 from cyrusquota.errors import ConfigError, DeliveryError, MapLocked, OptionError, StateError
-from tests.error_cases.case import ErrorCase
+from tests.error_cases.case import ErrorCase, locked, open_to_all
 
 _FILES = {
     "dump": b"user.jane\t2000 1\n",
@@ -18,21 +16,6 @@ _FILES = {
 _NOTIFY = "cyrusquota notify --dump dump --mailboxes mailboxes --state state"
 _SEND = f"{_NOTIFY} --domain example.org --lmtp /no/such/socket"
 _TEXT = b"Subject: full\n\nYour mailbox is full.\n"
-
-
-@contextlib.contextmanager
-def _sending() -> Iterator[None]:
-    """Hold the lock of the state file, as another run does."""
-    with open(".state.lock", "wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextlib.contextmanager
-def _open_to_all() -> Iterator[None]:
-    os.chmod(".", 0o777)
-    yield
-    os.chmod(".", 0o755)
 
 
 @contextlib.contextmanager
@@ -122,9 +105,15 @@ CASES = (
         StateError,
         _SEND,
         files=_FILES,
-        meanwhile=_open_to_all,
+        meanwhile=open_to_all,
     ),
-    ErrorCase("two runs at once", MapLocked, _SEND, files=_FILES, meanwhile=_sending),
+    ErrorCase(
+        "two runs at once",
+        MapLocked,
+        _SEND,
+        files=_FILES,
+        meanwhile=lambda: locked(".state.lock"),
+    ),
     ErrorCase("no lmtpd", DeliveryError, _SEND, files=_FILES),
     ErrorCase(
         "no sendmail program",

@@ -4,39 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 from typing import ContextManager, Iterator
 from unittest import mock
 
 from cyrusquota.errors import CannotCreateMap, HeldBack, MapError, MapForbidden, MapLocked
-from tests.error_cases.case import ErrorCase, as_nobody, failing
+from tests.error_cases.case import ErrorCase, as_nobody, failing, locked, open_to_all
 
 _FULL = b"user.jane\t2000 1\n"
 _EXPORT = "cyrusquota-export --dump - -o map"
 
 
 @contextlib.contextmanager
-def _held_by_another_run() -> Iterator[None]:
-    with open(".map.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextlib.contextmanager
 def _metrics_held() -> Iterator[None]:
-    with open(".quota.prom.lock", "w") as file, mock.patch("cyrusquota.cli.metrics._MAX_WAIT", 0):
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(".quota.prom.lock"), mock.patch("cyrusquota.cli.metrics._MAX_WAIT", 0):
         yield
 
 
 def _linked() -> ContextManager[object]:
     os.symlink("elsewhere", "map")
-    return contextlib.nullcontext()
-
-
-def _world_writable() -> ContextManager[object]:
-    os.chmod(".", 0o777)
     return contextlib.nullcontext()
 
 
@@ -145,13 +131,13 @@ CASES = (
         "a directory that everybody may write to",
         MapForbidden,
         _EXPORT,
-        meanwhile=_world_writable,
+        meanwhile=open_to_all,
     ),
     ErrorCase(
         "another run holds the map's lock",
         MapLocked,
         _EXPORT,
-        meanwhile=_held_by_another_run,
+        meanwhile=lambda: locked(".map.lock"),
     ),
     ErrorCase(
         "another run holds the metrics file's lock",
