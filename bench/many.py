@@ -107,7 +107,7 @@ class Used:
 def change_for(
     stores: Sequence[Store], rate: float, seconds: float
 ) -> Iterator[tuple[bytes, bool]]:
-    """Change `rate` users a second in each store, for so long; yield them, and None in between."""
+    """Change `rate` users a second in each store, for so long; yield them, and nobody between."""
     begun = time.monotonic()
     while (now := time.monotonic()) < begun + seconds:
         due = int((now - begun) * rate)
@@ -189,9 +189,10 @@ def percentiles(
         yield f"commit to {name}, p{percent}", wanted.get(percent, ""), f"{found[at]:.2f} s"
 
 
-def mirror(url: str, directory: Path, *options: str) -> Command:
-    words = ("--engine", url, "-o", str(directory / "overquota"), "--max-change", "off")
-    return Command("mirror", directory, *words, *options, times=TIMES, environment=unit())
+def mirror(url: str, place: Map, stores: Sequence[Store]) -> Command:
+    expected = ",".join(store.name for store in stores)
+    words = ("--engine", url, "-o", str(place.path), "--max-change", "off", "--expect", expected)
+    return Command("mirror", place.path.parent, *words, times=TIMES, environment=unit())
 
 
 def unit() -> dict[str, str]:
@@ -206,9 +207,9 @@ def published(store: Store, url: str) -> Command:
     return publisher(store.conf.parent, store.conf, url, store.name, *options, times=TIMES)
 
 
-def wait_for(place: Map, entries: int) -> float:
-    """Wait until the map has so many entries; the seconds that took."""
-    begun = time.monotonic()
+def wait_for(place: Map, stores: Sequence[Store]) -> float:
+    """Wait until the map has as many entries as the stores; the seconds that took."""
+    begun, entries = time.monotonic(), sum(store.listed for store in stores)
     while len(place.keys) != entries:
         assert time.monotonic() < begun + PATIENCE, f"{len(place.keys)} entries, not {entries}"
         place.look()
@@ -238,11 +239,9 @@ def measure(base: Path, asked: argparse.Namespace) -> Iterator[tuple[str, str, s
     with contextlib.ExitStack() as stack:
         redis = stack.enter_context(Redis(functions=functions.text()))
         publishers = [stack.enter_context(published(store, redis.url)) for store in stores]
-        mx = base / "mx"
-        mx.mkdir()
-        first = stack.enter_context(mirror(redis.url, mx, "--expect", ",".join(names)))
-        place = Map(mx / "overquota")
-        took = wait_for(place, sum(store.listed for store in stores))
+        place = Map(base / "mx" / "overquota")
+        first = stack.enter_context(mirror(redis.url, place, stores))
+        took = wait_for(place, stores)
         yield "entries in the map", "", f"{len(place.keys)}, {took:.1f} s after the start"
         for store in stores:
             stack.enter_context(store)
@@ -260,7 +259,7 @@ def measure(base: Path, asked: argparse.Namespace) -> Iterator[tuple[str, str, s
         yield "", "100 MB", f"{memory_of(first.process.pid) / 1024:.0f} MB"
         yield "publishers together", "", by_publishers
         yield "Redis with 1 mirror", "", by_redis
-        yield from measure_more(base, redis, stores, names, asked, stack)
+        yield from measure_more(base, redis, stores, asked, stack)
         still = base / "still"
         shutil.copy(place.path, still)
         alone, beside = rcpt_seconds((still, place.path))
@@ -272,26 +271,22 @@ def measure_more(
     base: Path,
     redis: Redis,
     stores: Sequence[Store],
-    names: Sequence[str],
     asked: argparse.Namespace,
     stack: contextlib.ExitStack,
 ) -> Iterator[tuple[str, str, str]]:
     """Start more mirrors, and measure Redis alone, for which this machine need not be quiet."""
-    places = []
-    for number in range(1, MIRRORS):
-        directory = base / f"mx{number}"
-        directory.mkdir()
-        stack.enter_context(mirror(redis.url, directory, "--expect", ",".join(names)))
-        places.append(Map(directory / "overquota"))
+    places = [Map(base / f"mx{number}" / "overquota") for number in range(1, MIRRORS)]
     for place in places:
-        wait_for(place, sum(store.listed for store in stores))
+        stack.enter_context(mirror(redis.url, place, stores))
+    for place in places:
+        wait_for(place, stores)
     for store in stores:
         store.done = 0
     used = Used(redis)
     for _ in change_for(stores, asked.rate, asked.seconds / 2):
         pass
     for place in places:
-        wait_for(place, sum(store.listed for store in stores))
+        wait_for(place, stores)
     yield f"Redis with {MIRRORS} mirrors", "3 % of a core", used.share(asked.seconds / 2)
 
 
