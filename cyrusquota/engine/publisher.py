@@ -322,7 +322,9 @@ class StorePublisher:
         self._notices.right(f"store {self.store}")
         change.apply(held)
         self._held_digest = sent.digest
-        self._pending = {key for key in self._pending if held.get(key) != self._wanted.get(key)}
+        # What is wanted may have become what was there before the request.
+        keys = self._pending.union(change.values)
+        self._pending = {key for key in keys if held.get(key) != self._wanted.get(key)}
         if sent.is_snapshot:
             self._early_beats = EARLY_BEATS
         else:

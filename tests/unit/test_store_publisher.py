@@ -333,6 +333,22 @@ def test_a_change_that_was_carried_out_is_not_written_again() -> None:
     assert backend.store.status.digest == digest(backend.store.entries)
 
 
+def test_a_change_that_was_carried_out_and_is_not_right_any_more_is_taken_back() -> None:
+    backend, engine = unsure()
+    backend.publish("jane", "joe", status=b"free=9")
+    engine.fails = True
+    backend.now += BEAT
+    backend.publisher.publish({**entries("jane", status=b"free=5"), **entries("eve")})
+    backend.publisher.step()
+    assert backend.store.entries == {**entries("jane", status=b"free=5"), **entries("eve")}
+    engine.fails = False
+    backend.publish("jane", "joe", status=b"free=9")
+    backend.run(1)
+    assert backend.store.entries == entries("jane", "joe", status=b"free=9")
+    assert backend.stamp == Stamp(1, 3)
+    assert backend.store.status.digest == digest(backend.store.entries)
+
+
 def test_a_change_that_was_not_carried_out_leads_to_a_snapshot() -> None:
     backend = Backend()
     backend.publish("jane")
