@@ -6,7 +6,7 @@ from typing import Iterable, Iterator, Mapping, Optional, Sequence
 
 import attrs
 
-from cyrusquota.engine import report
+from cyrusquota.engine import protocol, report, watch
 from cyrusquota.engine.interface import Engine
 from cyrusquota.engine.report import MirrorReport, StoreReport
 from cyrusquota.errors import CyrusQuotaError, EngineError, MapError, printable
@@ -82,8 +82,8 @@ class _User:
         return cls(local.partition("+")[0], domain)
 
     def is_named_by(self, key: bytes) -> bool:
-        local, _, domain = key.decode("utf-8", "replace").rpartition("@")
-        return local == self.local and (not self.domain or domain in ("", self.domain))
+        to = protocol.recipient_of(key)
+        return to.local == self.local and (not self.domain or to.domain in (None, self.domain))
 
     def value(self, table: InstalledMap, keys: Iterable[bytes]) -> Optional[bytes]:
         """Return what the map says, by the address, the local part, or a key of a store."""
@@ -98,10 +98,7 @@ def _reports(seen: Optional[MirrorReport]) -> Sequence[StoreReport]:
 
 def _answers(user: _User, engine: Engine, seen: Optional[MirrorReport]) -> Iterator[StoreAnswer]:
     reports = {one.store: one for one in _reports(seen)}
-    found = None
-    while found is None:
-        found = engine.stores()
-    for name in sorted({*found, *reports}):
+    for name in watch.names(engine, reports):
         try:
             content = engine.read(name)
         except CyrusQuotaError as error:
