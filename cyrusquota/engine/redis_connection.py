@@ -126,14 +126,10 @@ class Connection:
 
     def log_in(self, credentials: Sequence[str], seconds: float) -> None:
         self.budget.begin(seconds)
-        try:
-            with self._errors():
-                self.plain.connect()
-            if credentials:
-                self.call(["AUTH", *credentials], seconds)
-        except BaseException:
-            self.close()
-            raise
+        with self._errors():
+            self.plain.connect()
+        if credentials:
+            self.call(["AUTH", *credentials], seconds)
 
     def call(self, words: Sequence[Any], seconds: float) -> Any:
         """Return the answer to a command. Raises `EngineError`; the connection is closed then."""
