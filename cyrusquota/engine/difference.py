@@ -41,8 +41,9 @@ class Difference:
         """Return what several changes, one after the other, make of any entries."""
         values: dict[bytes, Optional[Status]] = {}
         for change in changes:
-            values.update(dict.fromkeys(change.drop))
+            # As `write` of functions.lua makes it.
             values.update(change.put)
+            values.update(dict.fromkeys(change.drop))
         return cls(values)
 
     def added(self, old: Entries) -> list[bytes]:

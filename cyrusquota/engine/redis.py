@@ -16,6 +16,7 @@ from typing import Any, Callable, Iterable, Mapping, Optional, Sequence, Union
 
 from cyrusquota.engine import functions, protocol
 from cyrusquota.engine.address import Address, EngineConfig, Host
+from cyrusquota.engine.difference import Difference
 from cyrusquota.engine.interface import Answer, StoreNews
 from cyrusquota.engine.protocol import (
     MAX_BYTES,
@@ -163,10 +164,7 @@ class RedisEngine:
             if news.error is not None:
                 raise news.error
             if news.status is not None and news.changes is not None:
-                for change in news.changes:
-                    entries.update(change.put)
-                    for key in change.drop:
-                        entries.pop(key, None)
+                Difference.of(news.changes).apply(entries)
                 return StoreContent(news.status, entries)
         raise EngineUnreachable(
             f"store {store}: was replaced each time while it was read; this may pass"
