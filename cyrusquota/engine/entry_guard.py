@@ -61,16 +61,13 @@ class EntryGuard:
         self._windows = (_Window(entries, self._clock()), _Window(entries, self._clock()))
 
     def rejection(
-        self, added: Collection[bytes], removed: Collection[bytes], accept: Optional[int] = None
+        self, added: Collection[bytes], removed: Collection[bytes]
     ) -> Optional[Rejection]:
-        """Return why a change is held back, or None if it may pass. `reason` begins with a number.
-
-        With `accept`, that many changes pass, and no more.
-        """
+        """Return why a change is held back, or None if it may pass."""
         step = Change(len(added), len(removed), self._entries - len(removed))
-        exceeded = self._limits.exceeded(step, self._entries, accept)
-        if exceeded is not None or accept is not None:
-            return _rejection(step, self._entries, exceeded, "") if exceeded else None
+        exceeded = self._limits.exceeded(step, self._entries)
+        if exceeded is not None:
+            return _rejection(step, self._entries, exceeded, "")
         window = self._windows[0]
         change = window.change(added, removed)
         exceeded = self._limits.exceeded(change, window.entries)
