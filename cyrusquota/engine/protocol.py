@@ -24,7 +24,7 @@ import attrs
 
 from cyrusquota.cyrus.names import Recipient
 from cyrusquota.errors import BadStore, EngineMisfit, OptionError, printable, quote
-from cyrusquota.maps.status import Status
+from cyrusquota.maps.status import NEAR, OVER, PATTERN, Status
 
 FORMAT = 1
 
@@ -45,8 +45,7 @@ _STORE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _HOLDER = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}"
 #: Either side of the `@` is at most half as long as a key.
 _LOCAL, _DOMAIN = rb"[a-z0-9!#$%&'*/=?^_`{|}~.+-]{1,511}", rb"[^\x00-\x20\x7f@A-Z]{0,511}"
-_VALUE = rb"over|near|free=(?:0|[1-9][0-9]{0,17})"
-_LINE = re.compile(rb"^(%b@%b)(?:\t(%b))?\n" % (_LOCAL, _DOMAIN, _VALUE), re.MULTILINE)
+_LINE = re.compile(rb"^(%b@%b)(?:\t(%b))?\n" % (_LOCAL, _DOMAIN, PATTERN), re.MULTILINE)
 #: Numbers of up to 15 digits are exact in the server's floating point.
 _STATUS = re.compile(
     rf"(?P<gen>\d{{1,15}}) (?P<seq>\d{{1,15}}) (?P<n>\d{{1,6}}) (?P<digest>[0-9a-f]{{32}})"
@@ -210,7 +209,7 @@ def change(content: bytes, store: str) -> Change:
 
 
 #: Two objects for most values, instead of one for each entry.
-_COMMON = {b"over": b"over", b"near": b"near"}
+_COMMON = {OVER: OVER, NEAR: NEAR}
 
 
 def _known(value: bytes) -> bytes:

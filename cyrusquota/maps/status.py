@@ -17,7 +17,9 @@ OVER: Status = b"over"
 #: Less than the reserve is left, or the user is full but not certainly so.
 NEAR: Status = b"near"
 
-_FREE = re.compile(rb"free=(0|[1-9][0-9]{0,17})")
+_FREE = re.compile(rb"free=(?:0|[1-9][0-9]{0,17})")
+#: Every status, as a pattern without groups.
+PATTERN = b"|".join((OVER, NEAR, _FREE.pattern))
 
 
 def free(size: int) -> Status:
@@ -27,10 +29,4 @@ def free(size: int) -> Status:
 
 def size_left(status: Status) -> Optional[int]:
     """Return the bytes left, or None for a user who counts as full."""
-    match = _FREE.fullmatch(status)
-    return None if match is None else int(match[1])
-
-
-def is_status(value: bytes) -> bool:
-    """Return whether `value` is a status, as one of the functions here writes it."""
-    return value in (OVER, NEAR) or _FREE.fullmatch(value) is not None
+    return int(status.partition(b"=")[2]) if _FREE.fullmatch(status) else None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from cyrusquota.errors import OptionError
 from cyrusquota.maps import FORMATS
-from cyrusquota.maps.status import NEAR, OVER, free, is_status, size_left
+from cyrusquota.maps.status import NEAR, OVER, PATTERN, free, size_left
 from cyrusquota.maps.values import MapValues
 
 
@@ -33,13 +35,13 @@ def test_a_status_is_what_hosts_tell_each_other() -> None:
     ],
 )
 def test_nothing_else_is_a_status(value: bytes) -> None:
-    assert not is_status(value)
+    assert not re.fullmatch(PATTERN, value)
     assert size_left(value) is None
 
 
 @pytest.mark.parametrize("status", [OVER, NEAR, free(0), free(10**18 - 1)])
 def test_every_status_is_one(status: bytes) -> None:
-    assert is_status(status)
+    assert re.fullmatch(PATTERN, status)
 
 
 def test_only_a_size_says_how_much_is_left() -> None:
