@@ -13,6 +13,7 @@ from typing import Callable, Iterator, Optional, Sequence, Union
 import attrs
 
 from cyrusquota.engine import protocol
+from cyrusquota.engine.interface import Answer
 from cyrusquota.engine.protocol import Stamp, StoreStatus
 
 from .simulated_engine import Server
@@ -161,7 +162,7 @@ class FakeRedis:
             protocol.change(lines, store).put,
             int(digest, 16),
         )
-        return [b"ok" if answer.accepted else b"no", _line(answer.status)]
+        return _answer(answer)
 
     def _write(self, keys: list[bytes], arguments: list[bytes]) -> Reply:
         gen, seq, count, digest, lines = arguments
@@ -169,22 +170,26 @@ class FakeRedis:
         change = protocol.change(lines, store)
         at = Stamp(int(gen), int(seq))
         answer = self.server.write(store, at, change.put, change.drop, int(count), int(digest, 16))
-        return [b"ok" if answer.accepted else b"no", _line(answer.status)]
+        return _answer(answer)
 
     def _accept(self, keys: list[bytes], arguments: list[bytes]) -> Reply:
         answer = self.server.accept(_store(keys[0]), int(arguments[0]))
-        return [b"ok" if answer.accepted else b"no", _line(answer.status)]
+        return _answer(answer)
 
     def _forget(self, keys: list[bytes], arguments: list[bytes]) -> Reply:
         at = Stamp(int(arguments[0]), int(arguments[1]))
         answer = self.server.forget(_store(keys[0]), at)
-        return [b"ok" if answer.accepted else b"no", _line(answer.status)]
+        return _answer(answer)
 
 
 def _store(key: bytes) -> str:
     name = protocol.store_of(key.rpartition(b":")[0] + b":m")
     assert name is not None
     return name
+
+
+def _answer(answer: Answer) -> Reply:
+    return [b"ok" if answer.accepted else b"no", _line(answer.status)]
 
 
 def _line(status: Optional[StoreStatus]) -> bytes:
