@@ -5,15 +5,16 @@ What the administrator repairs is taken up without a restart.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Callable
+from typing import Callable, Iterator
 
 import pytest
 
 from cyrusquota.engine import functions
 
 from .certificates import Authority, Certificate
-from .fault_site import FULL, STORES, Row, site
+from .fault_site import FULL, STORES, Row, Site, site
 from .redis_server import Redis, Tls
 
 pytestmark = pytest.mark.integration
@@ -40,13 +41,19 @@ def logins(directory: Path, password: str) -> dict[str, dict[str, str]]:
     return found
 
 
+@contextlib.contextmanager
+def restricted(directory: Path, password: str) -> Iterator[tuple[Redis, Site]]:
+    """An engine that lets the hosts in with a password, and the hosts."""
+    with (
+        Redis(host=ENGINE, acl=rights(password), functions=functions.text()) as engine,
+        site(engine.url, settings=logins(directory, password)) as hosts,
+    ):
+        yield engine, hosts
+
+
 def test_wrong_password(faults: list[Row], tmp_path: Path) -> None:
     """The server's passwords change; the files follow later."""
-    library = functions.text()
-    with (
-        Redis(host=ENGINE, acl=rights("first"), functions=library) as engine,
-        site(engine.url, settings=logins(tmp_path, "first")) as hosts,
-    ):
+    with restricted(tmp_path, "first") as (engine, hosts):
         faults.append(
             hosts.row(
                 "password of all hosts wrong",
@@ -79,11 +86,7 @@ def test_rights_too_narrow(
     accepted: tuple[str, ...],
     narrowed: Callable[[str], str],
 ) -> None:
-    library = functions.text()
-    with (
-        Redis(host=ENGINE, acl=rights("secret"), functions=library) as engine,
-        site(engine.url, settings=logins(tmp_path, "secret")) as hosts,
-    ):
+    with restricted(tmp_path, "secret") as (engine, hosts):
         faults.append(
             hosts.row(
                 who,
