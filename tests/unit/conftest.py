@@ -32,6 +32,12 @@ def lines_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a directory of the test's own."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
 def run(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Program:
     """A function that runs `cyrusquota` with its arguments."""
     return program(capfdbinary, monkeypatch)

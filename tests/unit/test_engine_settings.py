@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import click
 import pytest
@@ -15,9 +15,9 @@ from cyrusquota.cli.export import export
 from cyrusquota.cli.mirror import mirror
 from cyrusquota.engine.address import EngineConfig
 from cyrusquota.errors import EngineForbidden
-from tests.unit.programs import Ran, program
+from tests.unit.programs import Program
 
-Run = Callable[..., Ran]
+pytestmark = pytest.mark.usefixtures("here")
 
 ALL = """\
 [engine]
@@ -32,14 +32,6 @@ cert-file = host.crt
 key-file = host.key
 plaintext-over-network = yes
 """
-
-
-@pytest.fixture
-def run(
-    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-) -> Run:
-    monkeypatch.chdir(tmp_path)
-    return program(capfdbinary, monkeypatch)
 
 
 def _options(command: click.Command, text: str, *words: str) -> EngineOptions:
@@ -58,7 +50,7 @@ def _options(command: click.Command, text: str, *words: str) -> EngineOptions:
     return found[0]
 
 
-def test_all_of_it_reaches_the_engine(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_of_it_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[EngineConfig] = []
     monkeypatch.setattr("cyrusquota.engine.redis.RedisEngine", made.append)
     for name in ("ca.crt", "host.crt", "host.key"):
@@ -78,30 +70,30 @@ def test_all_of_it_reaches_the_engine(run: Run, monkeypatch: pytest.MonkeyPatch)
     assert config.plaintext_over_network
 
 
-def test_the_command_line_wins(run: Run) -> None:
+def test_the_command_line_wins() -> None:
     found = _options(export, ALL, "--follow", "--engine", "redis://localhost", "--store", "other")
     assert (found.url, found.store) == ("redis://localhost", "other")
     assert found.values["user"] == "backend-store1"
 
 
-def test_naming_the_source_does_not_set_it_aside(run: Run) -> None:
+def test_naming_the_source_does_not_set_it_aside() -> None:
     found = _options(export, ALL, "--follow", "--db", "quotas.db")
     assert (found.url, found.store) == ("rediss://redis.example.org", "store1")
 
 
-def test_the_user_at_the_server_is_not_the_one_to_read_as(run: Run) -> None:
+def test_the_user_at_the_server_is_not_the_one_to_read_as() -> None:
     Path("conf").write_text(ALL)
     context = export.make_context("export", ["--settings=conf", "--follow"])
     assert context.params["user"] is None
 
 
-def test_a_mirror_has_no_store(run: Run) -> None:
+def test_a_mirror_has_no_store() -> None:
     found = _options(mirror, ALL, "-o", "map")
     assert found.url == "rediss://redis.example.org"
     assert found.store is None
 
 
-def test_without_a_file_there_is_none(run: Run) -> None:
+def test_without_a_file_there_is_none() -> None:
     found = _options(export, "")
     assert not found.is_given
     assert (found.store, found.values) == (None, {})
@@ -117,20 +109,20 @@ def test_without_a_file_there_is_none(run: Run) -> None:
         ("[engine]\nplaintext-over-network = perhaps\n", "expected yes or no"),
     ],
 )
-def test_mistakes_name_the_line(run: Run, text: str, said: str) -> None:
+def test_mistakes_name_the_line(run: Program, text: str, said: str) -> None:
     Path("conf").write_text(text)
     done = run("settings", "--settings=conf", "--check")
     assert done.status == 78
     assert said in done.err
 
 
-def test_a_certificate_that_is_not_there_is_found_at_the_start(run: Run) -> None:
+def test_a_certificate_that_is_not_there_is_found_at_the_start() -> None:
     found = _options(export, ALL)
     with pytest.raises(EngineForbidden, match=r"ca\.crt"):
         found.opened()
 
 
-def test_what_is_in_force_is_shown(run: Run) -> None:
+def test_what_is_in_force_is_shown(run: Program) -> None:
     Path("conf").write_text(ALL)
     shown: dict[str, Any] = json.loads(
         run("settings", "--settings=conf", "--format", "json", "engine", "export").out
@@ -141,12 +133,12 @@ def test_what_is_in_force_is_shown(run: Run) -> None:
     assert commands["export"]["user"]["value"] is None
 
 
-def test_the_command_that_prints_functions_has_no_settings(run: Run) -> None:
+def test_the_command_that_prints_functions_has_no_settings(run: Program) -> None:
     Path("conf").write_text(ALL)
     assert run("engine", "--settings=conf", "functions").out.startswith("#!lua name=cyrusquota_")
 
 
-def test_the_map_of_a_mirror_is_that_of_its_section(run: Run) -> None:
+def test_the_map_of_a_mirror_is_that_of_its_section(run: Program) -> None:
     """What [export] has is another map."""
     Path("conf").write_text("[export]\noutput = exported\n[mirror]\noutput = mirrored\n")
     assert "mirrored.stores: there is no report" in run("check", "--settings=conf", "--mirror").out

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Optional
 
 import pytest
 
@@ -17,9 +17,8 @@ from cyrusquota.engine.report import MirrorReport, StoreReport
 from cyrusquota.maps import FORMATS, Entry, MapHeader, document
 from cyrusquota.maps.status import NEAR, OVER, free
 from tests.simulated_engine import Server, SimulatedEngine
-from tests.unit.programs import Ran, program
+from tests.unit.programs import Program, program
 
-Run = Callable[..., Ran]
 DEFERRED = b":defer: 4.2.2 Full"
 
 
@@ -60,12 +59,12 @@ def run(
     engine: SimulatedEngine,
     capfdbinary: pytest.CaptureFixture[bytes],
     monkeypatch: pytest.MonkeyPatch,
-) -> Run:
+) -> Program:
     return program(capfdbinary, monkeypatch, "explain", "--mirror", "--no-exim", "--map", "map")
 
 
 @pytest.mark.parametrize("asked", ["jane@a.org", "Jane+folder@A.org", "jane"])
-def test_the_stores_that_list_a_user_are_named(run: Run, asked: str) -> None:
+def test_the_stores_that_list_a_user_are_named(run: Program, asked: str) -> None:
     assert run(asked).out.splitlines() == [
         f"{asked}: the map lists them as full, because of store1",
         "",
@@ -75,28 +74,28 @@ def test_the_stores_that_list_a_user_are_named(run: Run, asked: str) -> None:
     ]
 
 
-def test_what_a_store_says_that_lapsed_does_not_count(run: Run) -> None:
+def test_what_a_store_says_that_lapsed_does_not_count(run: Program) -> None:
     first = run("joe@b.org").out.splitlines()[0]
     assert first == "joe@b.org: mail is accepted, as far as quotas go, though store2 lists them"
 
 
-def test_who_is_near_the_limit_gets_what_fits(run: Run) -> None:
+def test_who_is_near_the_limit_gets_what_fits(run: Program) -> None:
     lines = run("max@a.org").out.splitlines()
     assert lines[0] == "max@a.org: mail is accepted that fits into what is left, because of store1"
     assert "store store1: max@a.org is near the limit, with 7 bytes left" in lines[3]
 
 
-def test_a_user_of_another_domain_is_another_user(run: Run) -> None:
+def test_a_user_of_another_domain_is_another_user(run: Program) -> None:
     assert run("jane@b.org").out.startswith("jane@b.org: mail is accepted, as far as quotas go\n")
 
 
-def test_an_old_map_is_ignored(run: Run) -> None:
+def test_an_old_map_is_ignored(run: Program) -> None:
     os.utime("map", (time.time() - 500, time.time() - 500))
     assert "a router with a maximum age of 300 s ignores it" in run("jane@a.org").out
 
 
 def test_without_the_engine_the_map_and_the_mirror_tell_what_they_know(
-    run: Run, engine: SimulatedEngine
+    run: Program, engine: SimulatedEngine
 ) -> None:
     engine.is_cut = True
     shown = run("jane@a.org")
@@ -106,7 +105,7 @@ def test_without_the_engine_the_map_and_the_mirror_tell_what_they_know(
     assert "the simulated engine does not answer" in shown.out
 
 
-def test_a_store_that_cannot_be_read_is_said(run: Run, engine: SimulatedEngine) -> None:
+def test_a_store_that_cannot_be_read_is_said(run: Program, engine: SimulatedEngine) -> None:
     Path("map").unlink()
     Path("map.stores").unlink()
     shown = run("jane@a.org")
@@ -116,7 +115,7 @@ def test_a_store_that_cannot_be_read_is_said(run: Run, engine: SimulatedEngine) 
     assert "there is no report of a mirror" in shown.out
 
 
-def test_the_object_has_the_same(run: Run) -> None:
+def test_the_object_has_the_same(run: Program) -> None:
     shown = json.loads(run("--format", "json", "jane@a.org").out)
     assert shown["map"]["value"] == ":defer: 4.2.2 Full"
     assert shown["stores"][1] == {

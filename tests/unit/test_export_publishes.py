@@ -16,12 +16,9 @@ from cyrusquota.cli import export, progress
 from cyrusquota.maps.installed import installed_map
 from cyrusquota.quota import QuotaRoot
 
+pytestmark = pytest.mark.usefixtures("here")
+
 LONG_AGO = 1_000_000_000
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def source(full: Iterable[Union[int, str]], fine: int = 0, name: str = "quotas.flat") -> None:

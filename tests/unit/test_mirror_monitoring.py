@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Callable
 
 import pytest
 
@@ -13,23 +12,15 @@ from cyrusquota.engine import report
 from cyrusquota.engine.report import MirrorReport, StoreReport
 from cyrusquota.maps import FORMATS, Entry, MapHeader, document
 from tests.metric_samples import metric_samples
-from tests.unit.programs import Ran, program
+from tests.unit.programs import Program
 
-Run = Callable[..., Ran]
+pytestmark = pytest.mark.usefixtures("here")
 
 FINE = StoreReport("store1", "fresh", True, 2.0, 1, "be1:a", None)
 LAPSED = StoreReport("store2", "lapsed", False, None, 0, "be2:b", "nothing was written for 60 s")
 MISSING = StoreReport("store3", "missing", True, None, 0, None, "is not there")
 WAITING = StoreReport("store4", "waiting", True, None, 0, "be4:d", None)
 DOUBTED = StoreReport("store5", "fresh", True, 2.0, 7, "be5:e", "grew too much")
-
-
-@pytest.fixture
-def run(
-    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-) -> Run:
-    monkeypatch.chdir(tmp_path)
-    return program(capfdbinary, monkeypatch)
 
 
 def _mirrored(*stores: StoreReport, claimed: int = 0, age: float = 0.0) -> None:
@@ -41,7 +32,7 @@ def _mirrored(*stores: StoreReport, claimed: int = 0, age: float = 0.0) -> None:
     Path(report.place("map")).write_bytes(seen.content())
 
 
-def test_all_is_well(run: Run) -> None:
+def test_all_is_well(run: Program) -> None:
     _mirrored(FINE, WAITING)
     done = run("check", "--mirror", "--map", "map")
     assert (done.status, done.err) == (0, "")
@@ -50,7 +41,7 @@ def test_all_is_well(run: Run) -> None:
     assert "stores=1;;;0 stores_missing=0;;0;0 stores_doubted=0;0;;0" in figures
 
 
-def test_a_store_that_is_not_written_is_critical(run: Run) -> None:
+def test_a_store_that_is_not_written_is_critical(run: Program) -> None:
     _mirrored(FINE, LAPSED, MISSING)
     done = run("check", "--mirror", "--map", "map")
     assert done.status == 2
@@ -59,14 +50,14 @@ def test_a_store_that_is_not_written_is_critical(run: Run) -> None:
     assert run("check", "--mirror", "--map", "map", "-c", "stores_missing=2").status == 0
 
 
-def test_a_change_that_is_not_believed_is_a_warning(run: Run) -> None:
+def test_a_change_that_is_not_believed_is_a_warning(run: Program) -> None:
     _mirrored(FINE, DOUBTED)
     done = run("check", "--mirror", "--map", "map")
     assert done.status == 1
     assert "store5 fresh: grew too much [warning: stores_doubted above 0]" in done.out
 
 
-def test_users_in_two_stores_are_told_and_can_be_a_warning(run: Run) -> None:
+def test_users_in_two_stores_are_told_and_can_be_a_warning(run: Program) -> None:
     _mirrored(FINE, claimed=3)
     done = run("check", "--mirror", "--map", "map")
     assert done.status == 0
@@ -74,21 +65,21 @@ def test_users_in_two_stores_are_told_and_can_be_a_warning(run: Run) -> None:
     assert run("check", "--mirror", "--map", "map", "-w", "claimed_twice=2").status == 1
 
 
-def test_a_mirror_that_does_not_run_is_critical(run: Run) -> None:
+def test_a_mirror_that_does_not_run_is_critical(run: Program) -> None:
     _mirrored(FINE, age=500)
     done = run("check", "--mirror", "--map", "map", "--format", "json")
     assert done.status == 2
     assert "cyrusquota-mirror does not run" in json.loads(done.out)["text"]
 
 
-def test_neither_map_nor_report_is_critical(run: Run) -> None:
+def test_neither_map_nor_report_is_critical(run: Program) -> None:
     done = run("check", "--mirror", "--map", "map")
     assert done.status == 2
     assert "map_age=U" in done.out
     assert "map.stores: there is no report of a mirror" in done.out
 
 
-def test_what_is_no_report_is_critical(run: Run) -> None:
+def test_what_is_no_report_is_critical(run: Program) -> None:
     _mirrored(FINE)
     Path("map.stores").write_text("{}")
     done = run("check", "--mirror", "--map", "map")
@@ -96,12 +87,12 @@ def test_what_is_no_report_is_critical(run: Run) -> None:
     assert "map.stores: expected the report of a mirror" in done.out
 
 
-def test_measures_of_the_other_kind_are_wrong_usage(run: Run) -> None:
+def test_measures_of_the_other_kind_are_wrong_usage(run: Program) -> None:
     assert run("check", "--mirror", "-w", "over=3").status == 3
     assert run("check", "-w", "stores=3").status == 3
 
 
-def test_the_metrics_have_each_store(run: Run) -> None:
+def test_the_metrics_have_each_store(run: Program) -> None:
     _mirrored(FINE, LAPSED, DOUBTED, WAITING, claimed=3)
     found = metric_samples(run("metrics", "--mirror", "--map", "map").out.encode())
     assert found.by_label("store_fresh", "store") == {
@@ -119,13 +110,13 @@ def test_the_metrics_have_each_store(run: Run) -> None:
     assert found.value("up") == found.value("map_entries") == 1
 
 
-def test_of_a_dead_mirror_no_store_is_fresh(run: Run) -> None:
+def test_of_a_dead_mirror_no_store_is_fresh(run: Program) -> None:
     _mirrored(FINE, age=500)
     found = metric_samples(run("metrics", "--mirror", "--map", "map").out.encode())
     assert found.by_label("store_fresh", "store") == {"store1": 0}
 
 
-def test_without_a_report_the_metrics_say_so(run: Run) -> None:
+def test_without_a_report_the_metrics_say_so(run: Program) -> None:
     _mirrored(FINE)
     Path("map.stores").unlink()
     done = run("metrics", "--mirror", "--map", "map", "-o", "a.prom")

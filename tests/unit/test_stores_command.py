@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 import attrs
 import pytest
@@ -14,9 +14,7 @@ from cyrusquota.engine.protocol import Stamp, StoreStatus, digest
 from cyrusquota.errors import BadStore
 from cyrusquota.maps.status import NEAR, OVER
 from tests.simulated_engine import Server, SimulatedEngine, Store
-from tests.unit.programs import Ran, program
-
-Run = Callable[..., Ran]
+from tests.unit.programs import Program, Ran
 
 
 @attrs.define
@@ -54,12 +52,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Written:
     return found
 
 
-@pytest.fixture
-def run(capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch) -> Run:
-    return program(capfdbinary, monkeypatch)
-
-
-def test_each_store_is_shown_with_who_is_in_two(run: Run, engine: Written) -> None:
+def test_each_store_is_shown_with_who_is_in_two(run: Program, engine: Written) -> None:
     shown = run("stores", "--watch", "0.05", "--expect", "store1,store3")
     assert shown.status == 0
     assert shown.out.splitlines() == [
@@ -72,7 +65,7 @@ def test_each_store_is_shown_with_who_is_in_two(run: Run, engine: Written) -> No
     ]
 
 
-def test_the_object_has_the_same(run: Run, engine: Written) -> None:
+def test_the_object_has_the_same(run: Program, engine: Written) -> None:
     engine.server.stores["bad"] = attrs.evolve(
         _store("x"), error=BadStore("store bad: makes no sense; restart its publisher")
     )
@@ -101,12 +94,12 @@ def test_the_object_has_the_same(run: Run, engine: Written) -> None:
     }
 
 
-def test_it_ends_as_soon_as_all_are_written(run: Run, engine: Written) -> None:
+def test_it_ends_as_soon_as_all_are_written(run: Program, engine: Written) -> None:
     del engine.server.stores["store2"]
     assert "store1  fresh" in run("stores", "--watch", "600").out
 
 
-def test_a_store_is_forgotten(run: Run, engine: Written) -> None:
+def test_a_store_is_forgotten(run: Program, engine: Written) -> None:
     assert run("stores", "--forget", "store2") == Ran(
         0, "store store2: removed, with 2 entries\n", ""
     )
@@ -115,7 +108,7 @@ def test_a_store_is_forgotten(run: Run, engine: Written) -> None:
 
 
 def test_a_store_that_is_written_meanwhile_is_not(
-    run: Run, engine: Written, monkeypatch: pytest.MonkeyPatch
+    run: Program, engine: Written, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     status = attrs.evolve(engine.server.stores["store2"].status, stamp=Stamp(3, 6))
     monkeypatch.setattr(Written, "status", lambda self, store: status)
@@ -125,7 +118,7 @@ def test_a_store_that_is_written_meanwhile_is_not(
     assert "store2" in engine.server.stores
 
 
-def test_a_change_is_accepted(run: Run, engine: Written) -> None:
+def test_a_change_is_accepted(run: Program, engine: Written) -> None:
     assert run("stores", "--accept-change", "store1", "500").status == 0
     assert engine.server.stores["store1"].status.accept == 500
     refused = run("stores", "--accept-change", "stor", "500")
@@ -133,7 +126,7 @@ def test_a_change_is_accepted(run: Run, engine: Written) -> None:
     assert "the stores in simulated: are: store1, store2" in refused.err
 
 
-def test_both_at_once_are_refused(run: Run, engine: Written) -> None:
+def test_both_at_once_are_refused(run: Program, engine: Written) -> None:
     refused = run("stores", "--forget", "store1", "--accept-change", "store1", "500")
     assert refused.status == 64
     assert engine.server.stores["store1"].status.accept is None
@@ -148,7 +141,7 @@ def test_who_is_in_several_stores_is_told_once() -> None:
     assert sorted(found.problems) == ["a", "b"]
 
 
-def test_entries_that_somebody_else_has_changed_are_noticed(run: Run, engine: Written) -> None:
+def test_entries_that_somebody_else_has_changed_are_noticed(run: Program, engine: Written) -> None:
     engine.server.stores["store2"].entries[b"sue@"] = OVER
     shown = run("stores", "--watch", "0.05").out.splitlines()
     assert shown[2].startswith("store2  unreadable")
