@@ -10,7 +10,7 @@ from cyrusquota.errors import count_of, printable
 from cyrusquota.follow.map_entries import MapEntries
 from cyrusquota.follow.state import FollowState
 from cyrusquota.maps.header import MapHeader
-from cyrusquota.publish.atomic import PublishResult
+from cyrusquota.publish.atomic import PublishResult, unguarded
 from cyrusquota.publish.guard import Limits, MapSummary
 from cyrusquota.publish.map_publisher import MapDocument, MapPublisher
 from cyrusquota.publish.sliding_guard import SlidingGuard
@@ -64,7 +64,7 @@ class FollowPublisher:
             if self.limits is not None and (self._guard is None or not old):
                 # Who removes the map accepts whatever comes.
                 self._guard = SlidingGuard(self.maps.summarize, self.limits)
-            guard = self._guard or _unguarded
+            guard = self._guard or unguarded
             result = self.maps.put(claim, document.content, guard, document)
         # What depends on the map may have missed a change before the start.
         self.is_written = is_first or result is PublishResult.WRITTEN
@@ -91,10 +91,6 @@ class FollowPublisher:
             return MapDocument(b"".join([head, *found.lines()]), summary, len(head))
         content = written.document(found.entries(), header.comments())
         return MapDocument(content, summary, found.body())
-
-
-def _unguarded(old: bytes, new: bytes) -> None:
-    return None
 
 
 def _named(what: str, keys: AbstractSet[bytes]) -> Iterator[str]:

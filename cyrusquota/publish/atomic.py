@@ -57,7 +57,8 @@ def _anything(old: bytes) -> bool:
     return True
 
 
-def _unguarded(old: bytes, new: bytes) -> Optional[Rejection]:
+def unguarded(old: bytes, new: bytes) -> Optional[Rejection]:
+    """Hold nothing back."""
     return None
 
 
@@ -80,7 +81,7 @@ class Claim:
         *,
         body: Callable[[bytes], object] = bytes,
         is_ours: Callable[[bytes], bool] = _anything,
-        guard: Callable[[bytes, bytes], Optional[Rejection]] = _unguarded,
+        guard: Callable[[bytes, bytes], Optional[Rejection]] = unguarded,
     ) -> PublishResult:
         """Make `content` the map, by renaming a finished and synced file over the one in place.
 
@@ -140,7 +141,7 @@ def publish(
     *,
     body: Callable[[bytes], object] = bytes,
     is_ours: Callable[[bytes], bool] = _anything,
-    guard: Callable[[bytes, bytes], Optional[Rejection]] = _unguarded,
+    guard: Callable[[bytes, bytes], Optional[Rejection]] = unguarded,
     follow_links: bool = False,
     wait: float = 0.0,
 ) -> PublishResult:
