@@ -52,18 +52,16 @@ def engine(
     versions stay where they are, so that hosts can be upgraded one after the other. In the lines of
     the ACL file (aclfile in redis.conf), replace PASSWORD.
     """
+    from cyrusquota.engine import functions
+
     kinds = (backend is not None) + mirror + admin
     if what == "functions":
         if kinds or name is not None:
             raise OptionError("engine functions: takes no options; leave them out")
-        from cyrusquota.engine import functions
-
         click.echo(functions.text(), nl=False)
         return
     if kinds != 1:
         raise OptionError("engine acl: expected one of --backend STORE, --mirror and --admin")
-    from cyrusquota.engine import functions
-
     if backend is not None:
         line = functions.backend_rights(name or f"backend-{backend}", backend)
     elif mirror:

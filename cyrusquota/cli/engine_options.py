@@ -139,7 +139,7 @@ def engine_options(
                 metavar="NAME",
                 needs=needs,
                 callback=store_name,
-                help=f"{_STORE_HELP}",
+                help=_STORE_HELP,
             )
         )
 
