@@ -103,11 +103,6 @@ class EngineOptions:
     store: Optional[str]
     values: Mapping[str, Any]
 
-    @property
-    def is_given(self) -> bool:
-        """Whether there is an engine."""
-        return self.url is not None
-
     def opened(self) -> RedisEngine:
         """Return the engine; nothing is asked of it yet.
 

@@ -95,8 +95,7 @@ def test_a_mirror_has_no_store() -> None:
 
 def test_without_a_file_there_is_none() -> None:
     found = _options(export, "")
-    assert not found.is_given
-    assert (found.store, found.values) == (None, {})
+    assert (found.url, found.store, found.values) == (None, None, {})
 
 
 @pytest.mark.parametrize(
