@@ -7,7 +7,8 @@ import os
 from typing import Optional
 
 from cyrusquota.cyrusdb.database import Snapshot, Unreadable
-from cyrusquota.cyrusdb.follow import Appended, FollowedLog, LogHeader, NeedsRescan, record_from
+from cyrusquota.cyrusdb.follow import NeedsRescan
+from cyrusquota.cyrusdb.followed_log import Appended, FollowedLog, LogHeader, record_from
 from cyrusquota.cyrusdb.skiplist import layout, records
 
 

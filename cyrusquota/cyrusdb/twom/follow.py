@@ -6,12 +6,12 @@ import os
 from typing import Optional
 
 from cyrusquota.cyrusdb.database import Unreadable, attempts
-from cyrusquota.cyrusdb.follow import (
+from cyrusquota.cyrusdb.follow import NeedsRescan
+from cyrusquota.cyrusdb.followed_log import (
     HEADER_LOOKS,
     Appended,
     FollowedLog,
     LogHeader,
-    NeedsRescan,
     record_from,
 )
 from cyrusquota.cyrusdb.twom import layout, records

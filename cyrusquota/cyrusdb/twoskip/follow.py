@@ -7,15 +7,8 @@ import os
 from typing import AbstractSet, Optional
 
 from cyrusquota.cyrusdb.database import Unreadable, attempts
-from cyrusquota.cyrusdb.follow import (
-    HEADER_LOOKS,
-    Appended,
-    FollowedLog,
-    Gap,
-    LogHeader,
-    NeedsRescan,
-    in_gaps,
-)
+from cyrusquota.cyrusdb.follow import Gap, NeedsRescan, in_gaps
+from cyrusquota.cyrusdb.followed_log import HEADER_LOOKS, Appended, FollowedLog, LogHeader
 from cyrusquota.cyrusdb.selection import FastPathUnsupported
 from cyrusquota.cyrusdb.twoskip import layout, records
 from cyrusquota.cyrusdb.twoskip.lookup import LiveRecords
