@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cyrusquota.doctor.kinds import ERROR, OK, WARNING, Kind
+from cyrusquota.maps.installed import MIRROR_MAX_AGE
 
 ENGINE_KINDS = (
     Kind("engine", OK, "The engine that hosts share answers, and has the functions."),
@@ -100,6 +101,7 @@ ENGINE_KINDS = (
         "The maximum age of the map does not fit a mirror, which renews it every half a minute. If"
         " it is long, users stay deferred for long when the mirror stops; if it is very short, the"
         " router ignores a good map.",
-        "set CYRUSQUOTA_MAX_AGE to 300 (cyrusquota router --max-age 300)",
+        f"set CYRUSQUOTA_MAX_AGE to {MIRROR_MAX_AGE}"
+        f" (cyrusquota router --max-age {MIRROR_MAX_AGE})",
     ),
 )
