@@ -73,7 +73,7 @@ fuzz: $(VENV)/fuzzed
 
 # Needs root and Cyrus; takes some minutes. For example OPTIONS='--backend skiplist --seconds 600'.
 bench-follow: $(VENV)/tested
-	$(BIN)/python bench/follow.py $(OPTIONS)
+	$(BIN)/python -m bench.follow $(OPTIONS)
 
 # The targets below build packages into dist/. The same commit always gives the same bytes.
 dists: $(VENV)/released

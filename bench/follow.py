@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure how soon the map has a change after Cyrus commits it, and at what cost.
 
-    sudo python3 bench/follow.py --roots 1000000 --rate 1000 --seconds 60
+    sudo python3 -m bench.follow --roots 1000000 --rate 1000 --seconds 60
 
 Makes a quota database with cyr_dbtool, starts `cyrusquota-export --follow`, and lets cyr_dbtool
 commit RATE updates a second, each in its own transaction. Most change no verdict; with a few each
@@ -23,6 +23,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Iterator
+
+from tests.integration.processes import cpu_seconds
 
 PROJECT = Path(__file__).resolve().parents[1]
 TOOL = "/usr/lib/cyrus/bin/cyr_dbtool"
@@ -110,18 +112,6 @@ def follow(conf: Path, output: Path, *, with_headers: bool) -> subprocess.Popen[
     return subprocess.Popen([sys.executable, *words], env=environment)
 
 
-def seconds_of(process: int) -> float:
-    """Return the processor time of a process and its children."""
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    # utime, stime, and those of the children that have ended.
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-
-
-def own_seconds_of(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
-
-
 def memory_of(process: int) -> int:
     """Return the resident memory of a process, in KiB."""
     return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * resource.getpagesize() >> 10
@@ -180,8 +170,8 @@ def measure(cyrus: Cyrus, asked: argparse.Namespace, output: Path) -> None:
     done, overtaken = 0, 0
     begun = time.monotonic()
     cpu, own, memory = (
-        seconds_of(follower.pid),
-        own_seconds_of(follower.pid),
+        cpu_seconds(follower.pid, with_children=True),
+        cpu_seconds(follower.pid),
         memory_of(follower.pid),
     )
     samples = [memory]
@@ -212,7 +202,8 @@ def measure(cyrus: Cyrus, asked: argparse.Namespace, output: Path) -> None:
     samples.append(memory_of(follower.pid))
     writer.stdin.close()
     writer.wait()
-    all_cpu, own_cpu = seconds_of(follower.pid) - cpu, own_seconds_of(follower.pid) - own
+    all_cpu = cpu_seconds(follower.pid, with_children=True) - cpu
+    own_cpu = cpu_seconds(follower.pid) - own
     follower.terminate()
     ended = time.monotonic()
     status = follower.wait()

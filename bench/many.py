@@ -32,6 +32,7 @@ from cyrusquota.engine import functions, protocol
 from tests.integration import cyrus, exim, redis_server
 from tests.integration.exim_daemon import Daemon
 from tests.integration.many_hosts import PROJECT, TIMES, Command, publisher
+from tests.integration.processes import cpu_seconds
 from tests.integration.redis_server import Redis
 
 MIRRORS = 6
@@ -94,7 +95,7 @@ class Used:
         self._before = self._seconds()
 
     def _seconds(self) -> float:
-        return sum(one.cpu_seconds() for one in self._processes)
+        return sum(cpu_seconds(one.process.pid) for one in self._processes)
 
     def share(self, seconds: float) -> str:
         """Return the part of one core, if they had so many seconds of changes to deal with.

@@ -136,10 +136,6 @@ class Command:
         """What it has said."""
         return self.said.read_text().splitlines()
 
-    def cpu_seconds(self) -> float:
-        """The processor time that it has used."""
-        return processes.cpu_seconds(self.process)
-
 
 class Answer(NamedTuple):
     """What Exim said to RCPT, when, and how long it took."""

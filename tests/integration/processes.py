@@ -42,10 +42,10 @@ def until(is_so: Callable[[], bool], what: str = "it is so", seconds: float = PA
         time.sleep(0.01)
 
 
-def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
-    """The processor time that a process has used."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+def cpu_seconds(pid: int, *, with_children: bool = False) -> float:
+    """The processor time that a process has used; on request, with its children that have ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11 : 15 if with_children else 13])) / os.sysconf("SC_CLK_TCK")
 
 
 def end(process: subprocess.Popen[bytes], by: signal.Signals = signal.SIGTERM) -> None:

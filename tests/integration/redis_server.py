@@ -144,10 +144,6 @@ class _Server:
         assert done.returncode == 0, done
         return done.stdout.decode().rstrip("\n")
 
-    def cpu_seconds(self) -> float:
-        """The processor time that the server has used."""
-        return processes.cpu_seconds(self.process)
-
 
 class Redis(_Server):
     """A Redis server. It keeps nothing over a restart, unless `options` say so.
