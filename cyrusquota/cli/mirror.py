@@ -38,6 +38,8 @@ from cyrusquota.maps.values import MapValues
 from cyrusquota.publish.guard import Limits
 from cyrusquota.publish.map_publisher import MapPublisher
 
+#: Seconds between two maps. The backends collect changes before the mirror does.
+_DEBOUNCE = 0.25
 _written, _how = under(Heading.WRITTEN), under(Heading.RUN)
 
 
@@ -147,7 +149,7 @@ class Mirroring:
             limits=map_options.limits,
             clock=clock,
         )
-        self._pace = MapPace(notices, clock, protocol.LAPSE / 2)
+        self._pace = MapPace(notices, clock, protocol.LAPSE / 2, _DEBOUNCE)
         self._has_sizes = _compares_sizes(map_options.values.format)
 
     @property

@@ -29,12 +29,16 @@ class MapPace:
     notices: Notices
     clock: Callable[[], float] = time.monotonic
     renew: float = RENEW
+    debounce: float = DEBOUNCE
     cpu: Callable[[], float] = time.process_time
-    _pause: float = DEBOUNCE
+    _pause: float = attrs.field(init=False)
     _version: object = None
     _put_at: float = float("-inf")
     _not_before: float = float("-inf")
     _locked_since: Optional[float] = None
+
+    def __attrs_post_init__(self) -> None:
+        self._pause = self.debounce
 
     def has_put(self, version: object) -> bool:
         """Return whether the map `version` is the one in place."""
@@ -69,7 +73,7 @@ class MapPace:
         except CyrusQuotaError as error:
             self.notices.wrong("map", str(error))
             return
-        self._pause = max(DEBOUNCE, SHARE * (self.cpu() - begun))
+        self._pause = max(self.debounce, SHARE * (self.cpu() - begun))
         self._locked_since = None
         self.notices.right("map")
         self._version, self._put_at = version, now

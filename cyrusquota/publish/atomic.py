@@ -62,16 +62,20 @@ def unguarded(old: bytes, new: bytes) -> Optional[Rejection]:
     return None
 
 
-@attrs.frozen
+@attrs.define
 class Claim:
-    """The right to put a map in place while no other run does."""
+    """The right to put a map in place while no other run does.
+
+    `known` is the map that this process put there last, if it did.
+    """
 
     _directory: Directory
+    known: Optional[InPlace] = None
 
     def in_place(self) -> Optional[bytes]:
         """Return the map in place, or None. Raises `MapError`."""
         with map_os_errors(self._directory.path):
-            old = self._directory.in_place()
+            old = self._directory.in_place(self.known)
         return None if old is None else old.content
 
     def put(
@@ -92,7 +96,7 @@ class Claim:
         """
         ids = _ids(ownership)
         with map_os_errors(self._directory.path):
-            old = self._directory.in_place()
+            old = self._directory.in_place(self.known)
             # An empty file has nothing to lose.
             if old is not None and old.content:
                 self._must_be_replaceable(old.content, content, is_ours, guard)
@@ -100,7 +104,9 @@ class Claim:
             if old is not None and _is_current(old, content, ownership.mode, ids, body):
                 self._directory.renew()
                 return PublishResult.REFRESHED
-            _replace(self._directory, content, ownership.mode, ids, old.label if old else None)
+            label = None if old is None else old.label
+            status = _replace(self._directory, content, ownership.mode, ids, label)
+            self.known = InPlace(content, status, label)
             return PublishResult.WRITTEN
 
     def _must_be_replaceable(
@@ -121,8 +127,16 @@ class Claim:
 
 
 @contextlib.contextmanager
-def claim(path: AnyPath, *, wait: float = 0.0, follow_links: bool = False) -> Iterator[Claim]:
+def claim(
+    path: AnyPath,
+    *,
+    wait: float = 0.0,
+    follow_links: bool = False,
+    known: Optional[InPlace] = None,
+) -> Iterator[Claim]:
     """Keep every other run from writing the map at `path`; remove what a killed run left.
+
+    `known` is that of the last claim of this process; the map is not read again while it is there.
 
     Raises `MapLocked` if another run holds the lock for more than `wait` seconds, and another
     `MapError` where no map can be written. If `path` is a symbolic link, the map is the file it
@@ -131,7 +145,7 @@ def claim(path: AnyPath, *, wait: float = 0.0, follow_links: bool = False) -> It
     with target_directory.opened(path, follow_links=follow_links) as held, locked(held, wait):
         with map_os_errors(held.path.with_name(_temporary(held))):
             held.discard(_temporary(held))
-        yield Claim(held)
+        yield Claim(held, known)
 
 
 def publish(
@@ -172,7 +186,8 @@ def _is_current(
 
 def _replace(
     held: Directory, content: bytes, mode: int, ids: tuple[int, int], label: Optional[bytes]
-) -> None:
+) -> os.stat_result:
+    """Replace the map, and return the status of the new one."""
     temporary = _temporary(held)
     fd = held.create(temporary)
     try:
@@ -184,6 +199,7 @@ def _replace(
             os.fchmod(fd, mode)
             target_directory.set_label(fd, label)
             os.fsync(fd)
+            status = os.fstat(fd)
         finally:
             close_quietly(fd)
         held.rename(temporary)
@@ -195,6 +211,7 @@ def _replace(
     # new one, and some file systems cannot sync a directory at all.
     with contextlib.suppress(OSError):
         os.fsync(held.fd)
+    return status
 
 
 def _write(fd: int, content: bytes) -> None:

@@ -15,6 +15,7 @@ from cyrusquota.maps import FORMATS, Format
 from cyrusquota.maps.header import is_header
 from cyrusquota.publish.atomic import Claim, Ownership, PublishResult, claim, in_place
 from cyrusquota.publish.guard import MapSummary, Rejection
+from cyrusquota.publish.target_directory import InPlace
 
 
 @attrs.frozen
@@ -54,10 +55,13 @@ class MapPublisher:
     converted: Optional[str] = attrs.field(init=False, default=None)
     _new: Optional[MapDocument] = attrs.field(init=False, default=None)
     _old: Optional[MapDocument] = attrs.field(init=False, default=None)
+    _in_place: Optional[InPlace] = attrs.field(init=False, default=None)
 
     def claim(self) -> ContextManager[Claim]:
         """Keep every other run from writing this map; raises as `publish.claim` does."""
-        return claim(self.path, wait=self.wait, follow_links=self.follow_links)
+        return claim(
+            self.path, wait=self.wait, follow_links=self.follow_links, known=self._in_place
+        )
 
     def in_place(self) -> Optional[bytes]:
         """Return the map in place, or None where there is none. Raises `MapError`."""
@@ -85,6 +89,7 @@ class MapPublisher:
         )
         if result is PublishResult.WRITTEN:
             self._old, self._new = self._new, None
+            self._in_place = claim.known
         return result
 
     def summarize(self, content: bytes) -> MapSummary:

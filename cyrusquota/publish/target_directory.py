@@ -19,7 +19,7 @@ import attrs
 from cyrusquota.errors import AnyPath, CannotCreateMap, MapForbidden, map_os_errors, printable
 
 _LABEL = "security.selinux"
-_CHUNK = 1 << 20
+_CHUNK, _MOST = 1 << 20, 1 << 28
 
 
 @attrs.frozen
@@ -29,6 +29,14 @@ class InPlace:
     content: bytes
     status: os.stat_result
     label: Optional[bytes]
+
+    def is_still(self, status: os.stat_result) -> bool:
+        """Return whether a file with this status has the same content."""
+        # Renaming a file changes its ctime.
+        return all(
+            getattr(status, name) == getattr(self.status, name)
+            for name in ("st_dev", "st_ino", "st_size", "st_mtime_ns")
+        )
 
 
 @attrs.frozen
@@ -50,8 +58,11 @@ class Directory:
         except FileNotFoundError:
             return None
 
-    def in_place(self) -> Optional[InPlace]:
-        """Return the map in place, or None. Raises `CannotCreateMap` for what is no plain file."""
+    def in_place(self, known: Optional[InPlace] = None) -> Optional[InPlace]:
+        """Return the map in place, or None. Raises `CannotCreateMap` for what is no plain file.
+
+        A file that is still `known` is not read again.
+        """
         status = self.status(self.name)
         if status is None:
             return None
@@ -62,7 +73,11 @@ class Directory:
         try:
             status = os.fstat(fd)
             _must_be_plain(self.path, status)
-            return InPlace(_content(fd), status, label(fd))
+            if known is not None and known.is_still(status):
+                content = known.content
+            else:
+                content = _content(fd, status.st_size)
+            return InPlace(content, status, label(fd))
         finally:
             close_quietly(fd)
 
@@ -136,13 +151,16 @@ def close_quietly(fd: int) -> None:
         os.close(fd)
 
 
-def _content(fd: int) -> bytes:
+def _content(fd: int, size: int) -> bytes:
+    # Mostly the first piece is all there is, and join does not copy a large map again.
     chunks: list[bytes] = []
+    wanted = min(max(size, _CHUNK), _MOST)
     while True:
-        chunk = os.read(fd, _CHUNK)
+        chunk = os.read(fd, wanted)
         if not chunk:
             return b"".join(chunks)
         chunks.append(chunk)
+        wanted = _CHUNK
 
 
 def _must_be_plain(path: Path, status: os.stat_result) -> None:

@@ -558,3 +558,44 @@ def test_directory_names_are_looked_up_once(old: Path) -> None:
         found = held.in_place()
         assert found is not None
         assert found.content == OLD
+
+
+def test_a_map_that_was_put_there_is_not_read_again_while_it_is_there(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with publish.claim(place) as first:
+        assert first.put(OLD) is PublishResult.WRITTEN
+        assert first.known is not None
+
+    with monkeypatch.context() as patched:
+        patched.setattr(target_directory, "_content", lambda fd, size: pytest.fail("was read"))
+        with publish.claim(place, known=first.known) as second:
+            assert second.in_place() == OLD
+            assert second.put(OLD) is PublishResult.REFRESHED
+
+
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_a_map_that_somebody_has_changed_is_read_again(is_replaced: bool, place: Path) -> None:
+    """Also where it has as many bytes as before."""
+    with publish.claim(place) as first:
+        first.put(OLD)
+    changed = place.with_name("changed") if is_replaced else place
+    changed.write_bytes(OLD[::-1])
+    assert first.known is not None
+    # As late as any editor would be.
+    os.utime(changed, ns=(0, first.known.status.st_mtime_ns + 10_000_000))
+    changed.replace(place)
+    with publish.claim(place, known=first.known) as second:
+        assert second.in_place() == OLD[::-1]
+        assert second.put(OLD) is PublishResult.WRITTEN
+    assert place.read_bytes() == OLD
+
+
+@pytest.mark.parametrize("size", [0, 1, 5_000, 3 << 20])
+def test_a_map_is_read_whole_though_it_grows_meanwhile(size: int, place: Path) -> None:
+    content = random.Random(size).randbytes(size)
+    place.write_bytes(content)
+    with place.open("rb") as file:
+        for told in (0, size // 2, size, size + 1):
+            file.seek(0)
+            assert target_directory._content(file.fileno(), told) == content
