@@ -23,6 +23,8 @@ _NAME = re.compile(r"(?:((?!user\.)[^!]+|user\.[^!]*(?=!(?:user\.|user$|$)))!)?(
 #: The local parts that lmtpd can be given: it takes no quoted ones, nothing that is not ASCII,
 #: and reads what stands behind a `+` as a folder (imap/lmtpengine.c).
 _LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*/=?^_`{|}~.-]+")
+#: The INBOX of a user whom mail can reach, as most are called: the domain, the local part with `^`.
+_USUAL_INBOX = re.compile(r"(?:([a-z0-9.-]+)!)?user\.([a-z0-9_^-]+)")
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
@@ -149,13 +151,19 @@ def ancestors(name: str, *, virtdomains: bool = True) -> Iterator[str]:
 
 def recipient(name: str, naming: Naming) -> Optional[Recipient]:
     """Return the user whose mail the quota root `name` can bounce, or None if there is none."""
-    owner = inbox_owner(name)
-    if owner is None:
-        return None
-    domain, local = owner
+    usual = _USUAL_INBOX.fullmatch(name)
+    if usual is not None:
+        domain, local = usual[1], usual[2].replace("^", ".")
+    else:
+        owner = inbox_owner(name)
+        if owner is None:
+            return None
+        domain, local = owner
     if domain is not None and (naming.virtdomains is False or domain == naming.defaultdomain):
         # lmtpd ignores the recipient's domain then, or the default one, and looks for user.LOCAL.
         return None
+    if usual is not None and (domain is not None or not naming.virtdomains):
+        return Recipient(local, domain)
     if domain is None and "@" in local:
         # 2.x without virtdomains kept whole addresses as user names: user.jane@example^org.
         local, _, domain = local.rpartition("@")

@@ -81,12 +81,12 @@ def entries(
     different values, neither is listed. `exempt` has local parts or addresses never to list.
     Raises `OptionError` where `form` asks for the address of a recipient without a domain.
     """
-    spared, found = never_listed(exempt), dict[bytes, set[bytes]]()
+    spared, found, unclear = never_listed(exempt), dict[bytes, bytes](), set[bytes]()
     for recipient, value in values:
         key = key_of(recipient, form, spared)
-        if key is not None:
-            found.setdefault(key, set()).add(value)
-    return [Entry(key, *values) for key, values in sorted(found.items()) if len(values) == 1]
+        if key is not None and found.setdefault(key, value) != value:
+            unclear.add(key)
+    return [Entry(key, value) for key, value in sorted(found.items()) if key not in unclear]
 
 
 def document(written: Format, entries: Sequence[Entry], header: MapHeader) -> bytes:
@@ -113,7 +113,8 @@ def key_of(recipient: Recipient, form: KeyForm, spared: AbstractSet[bytes]) -> O
 
     Raises `OptionError` as `entries` does.
     """
-    local, address = _lower(recipient.local), _lower(str(recipient))
+    local = _lower(recipient.local)
+    address = local if recipient.domain is None else local + b"@" + _lower(recipient.domain)
     if local in spared or address in spared:
         return None
     if form is KeyForm.ADDRESS and recipient.domain is None:

@@ -47,13 +47,17 @@ def document(entries: Iterable[Entry], comments: Iterable[str]) -> bytes:
 
 def lines(entries: Iterable[Entry]) -> Iterator[bytes]:
     """Return the line of each entry. Raises ValueError for a key that lsearch could never find."""
-    return (row(entry).line for entry in entries)
+    return (_line(_quoted(entry.key), entry.value) for entry in entries)
 
 
 def row(entry: Entry) -> Row:
     """Return an entry as it is written. Raises ValueError for a key that lsearch cannot find."""
     key = _quoted(entry.key)
-    return Row(key, b"%b: %b\n" % (key, entry.value))
+    return Row(key, _line(key, entry.value))
+
+
+def _line(quoted: bytes, value: bytes) -> bytes:
+    return b"%b: %b\n" % (quoted, value)
 
 
 def body(content: bytes) -> bytes:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Optional
+from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cyrusquota.cyrus import names
 from cyrusquota.cyrus.names import Naming, inbox_owner, internal_name, recipient
 from cyrusquota.maps import KeyForm, entries, lsearch
 
@@ -18,6 +21,12 @@ _names = st.one_of(
     st.lists(st.sampled_from(["user", ".", "!", "@", "^", "/", "+", "a", "A", "\0", " "])).map(
         "".join
     ),
+)
+#: Mostly like a user's INBOX.
+_usual_names = st.builds(
+    "{}user.{}".format,
+    st.text("ab.!-", max_size=6).map(lambda text: f"{text}!") | st.sampled_from(["", "user.a!"]),
+    st.text("ab.!@^-_~A", min_size=1, max_size=6),
 )
 _namings = st.builds(
     Naming,
@@ -44,6 +53,15 @@ def test_any_name_has_a_recipient_or_none(name: str, naming: Naming) -> None:
         for form in (KeyForm.AUTO, KeyForm.LOCAL):
             written = b"".join(lsearch.lines(entries([(to, b"full")], form=form)))
             assert written.count(b"\n") == (to.local.lower() != "postmaster")
+
+
+@given(_usual_names | _names, _namings)
+def test_a_usual_name_has_the_same_recipient_without_the_fast_way(
+    name: str, naming: Naming
+) -> None:
+    with mock.patch.object(names, "_USUAL_INBOX", re.compile("(?!)")):
+        expected = recipient(name, naming)
+    assert recipient(name, naming) == expected
 
 
 @given(_names)
