@@ -151,7 +151,7 @@ class _Bench:
                     Command("cyr_dbtool show", show),
                     Command("quota", shown.quota()),
                     self.export(*db),
-                    _command("check", *db),
+                    _command("check", "--no-map", *db),
                     _command("metrics", *db),
                     _command("report", *db),
                     _command("report", *db, "--html", "-"),
@@ -191,7 +191,7 @@ class _Bench:
                 [
                     Command("cyr_dbtool show", shown.tool("show")),
                     self.export(*conf),
-                    _command("check", *conf),
+                    _command("check", "--no-map", *conf),
                     _command("metrics", *conf),
                     _command("report", *conf),
                     _command("list", *conf, "--format", "csv"),
