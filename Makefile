@@ -28,7 +28,7 @@ demo: $(VENV)/installed
 test: $(VENV)/tested
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile $(TESTS)
 
-# Needs root, Cyrus and 1 GB of memory for files; takes about ten minutes.
+# Needs root, Cyrus and 1 GB of memory for files; takes about fifty minutes.
 # Smaller: make bench BENCH="--roots 100000 --files 20000 --runs 3"
 bench: $(VENV)/tested
 	$(BIN)/python -m bench $(BENCH)

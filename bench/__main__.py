@@ -219,6 +219,8 @@ class _Bench:
             ],
             count,
         )
+        if not self.asked.disk:
+            return
         if not os.access(timing.DROP_CACHES, os.W_OK):
             print(f"\nNot measured with a cold cache: {timing.DROP_CACHES} cannot be written")
             return
@@ -353,7 +355,9 @@ def main() -> None:
     parser.add_argument("--over", type=float, default=0.02, help="share of roots over quota")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--directory", default="/dev/shm", help="where the data is made")
-    parser.add_argument("--disk", default="/var/tmp", help="what to read with a cold cache")
+    parser.add_argument(
+        "--disk", default="/var/tmp", help="what to read with a cold cache; empty for nothing"
+    )
     parser.add_argument("--only", choices=_PARTS, action="append")
     asked = parser.parse_args()
     # As in every installation, also where PYTHONDONTWRITEBYTECODE is set.

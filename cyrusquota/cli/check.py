@@ -43,9 +43,12 @@ MEASURES = {
     "stores_missing": "",
     "stores_doubted": "",
     "claimed_twice": "",
+    "without_domain": "",
 }
 _MAP_MEASURES = ("map_age", "map_entries", "held_back")
-_STORE_MEASURES = ("stores", "stores_missing", "stores_doubted", "claimed_twice")
+_STORE_MEASURES = (
+    *("stores", "stores_missing", "stores_doubted", "claimed_twice", "without_domain"),
+)
 #: Those of --mirror.
 MIRROR_MEASURES = ("map_age", "map_entries", *_STORE_MEASURES)
 _DEFAULT_WARNINGS = {"problems": Range.of("0"), "held_back": Range.of("0")}
@@ -230,9 +233,10 @@ def check(
     stores_missing  stores that are expected or were there, and are not written
     stores_doubted  stores whose last change is not believed
     claimed_twice   users in more than one store, which is normal during a move
+    without_domain  users left out by --key address, as no domain is known
 
-    A store that is missing is critical, one that is doubted a warning, unless a
-    range says otherwise.
+    A store that is missing is critical, one that is doubted a warning, and so
+    are users without a domain, unless a range says otherwise.
     """
     asked = warnings.keys() | criticals.keys()
     if "near" in asked and raw.reserve == Reserve():

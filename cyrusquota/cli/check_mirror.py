@@ -20,7 +20,7 @@ from cyrusquota.monitoring.nagios import (
 )
 
 _NOT_SEEN = "not written since the mirror was started"
-_WARNINGS = {"stores_doubted": Range.of("0")}
+_WARNINGS = {"stores_doubted": Range.of("0"), "without_domain": Range.of("0")}
 _CRITICALS = {"map_age": Range.of(str(MIRROR_MAX_AGE)), "stores_missing": Range.of("0")}
 
 
@@ -80,6 +80,7 @@ class _Check:
             yield "stores_missing", sum(store.is_absent for store in stores)
             yield "stores_doubted", sum(store.is_doubted for store in stores)
             yield "claimed_twice", self.seen.claimed_twice
+            yield "without_domain", self.seen.without_domain
 
     def _parts(self, measured: Mapping[str, int]) -> Iterator[str]:
         for text in self.wrong:
@@ -102,9 +103,13 @@ class _Check:
             if stores or reasons:
                 texts = [f"{one.store} {one.state}: {one.problem or _NOT_SEEN}" for one in stores]
                 yield f"{'; '.join(texts) or 'none'}{reasons}"
-        claimed, reasons = measured["claimed_twice"], self._reasons(measured, "claimed_twice")
-        if claimed or reasons:
-            yield f"{count_of(claimed, 'user')} in more than one store{reasons}"
+        for name, what in (
+            ("claimed_twice", "in more than one store"),
+            ("without_domain", "not listed, as no domain is known"),
+        ):
+            users, reasons = measured[name], self._reasons(measured, name)
+            if users or reasons:
+                yield f"{count_of(users, 'user')} {what}{reasons}"
 
     def _reasons(self, measured: Mapping[str, int], *names: str) -> str:
         return alert_reasons(self.thresholds, measured, *names)

@@ -174,12 +174,13 @@ class Mirroring:
 
     def _report_if_due(self) -> None:
         """Tell monitoring on this host how the stores are: at once after a change, or again."""
-        found = report.made(self._engine.name, self._mirror)
+        found = report.made(self._engine.name, self._mirror, len(self._nameless))
         states = tuple((one.store, one.state, one.is_doubted) for one in found.stores)
+        seen = (bool(self._nameless), *states)
         now = self._clock()
-        if states == self._reported and now - self._reported_at < protocol.LAPSE / 2:
+        if seen == self._reported and now - self._reported_at < protocol.LAPSE / 2:
             return
-        self._reported, self._reported_at = states, now
+        self._reported, self._reported_at = seen, now
         maps = self._map.publisher.maps
         try:
             publish.publish(report.place(maps.path), found.content(), maps.ownership)

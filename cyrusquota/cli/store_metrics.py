@@ -18,6 +18,11 @@ def of_stores(seen: MirrorReport) -> Iterator[Metric]:
     yield Metric.single(
         "cyrusquota_claimed_twice", "Users in more than one store.", seen.claimed_twice
     )
+    yield Metric.single(
+        "cyrusquota_without_domain",
+        "Users who are not in the map, which has addresses, as no domain is known for them.",
+        seen.without_domain,
+    )
     stores = [({"store": one.store}, one) for one in seen.stores]
     about = "Whether the mirror sees the store written (1), so that its users are in the map."
     # A mirror that does not run renews no map.

@@ -70,11 +70,15 @@ class StoreReport:
 
 @attrs.frozen
 class MirrorReport:
-    """All stores as a mirror saw them at the time `written`, in seconds since 1970."""
+    """All stores as a mirror saw them at the time `written`, in seconds since 1970.
+
+    `without_domain` users are not in the map, which has addresses, as no domain is known for them.
+    """
 
     engine: str
     written: float
     claimed_twice: int
+    without_domain: int
     stores: Sequence[StoreReport]
 
     def content(self) -> bytes:
@@ -91,11 +95,12 @@ class MirrorReport:
         return abs(self.age()) <= LAPSE
 
 
-def made(engine: str, mirror: Mirror) -> MirrorReport:
+def made(engine: str, mirror: Mirror, without_domain: int) -> MirrorReport:
     """Return the report of what a mirror sees now."""
     is_settled = mirror.is_settled
     stores = [StoreReport.of(view, is_settled=is_settled) for view in mirror.stores()]
-    return MirrorReport(engine, round(time.time(), 3), mirror.claimed_twice, stores)
+    now = round(time.time(), 3)
+    return MirrorReport(engine, now, mirror.claimed_twice, without_domain, stores)
 
 
 def place(map_path: AnyPath) -> str:
@@ -141,7 +146,11 @@ def _parsed(content: bytes) -> MirrorReport:
         raise ValueError
     stores = [_store(one) for one in found.pop("stores")]
     return MirrorReport(
-        str(found["engine"]), float(found["written"]), int(found["claimed_twice"]), stores
+        str(found["engine"]),
+        float(found["written"]),
+        int(found["claimed_twice"]),
+        int(found["without_domain"]),
+        stores,
     )
 
 

@@ -29,7 +29,7 @@ def test_every_metric_in_a_rule_is_written(
     done = metrics("--dump", "-", stdin=b"user.jane\t2000 1\n")
     assert done.status == 0
     stores = [StoreReport("store1", "fresh", True, 1.0, 0, "be1:a", None)]
-    Path(report.place(overquota)).write_bytes(MirrorReport("redis:", 0, 0, stores).content())
+    Path(report.place(overquota)).write_bytes(MirrorReport("redis:", 0, 0, 0, stores).content())
     mirrored = metrics("--mirror")
     assert mirrored.status == 0
     written = set(re.findall(r"^(cyrusquota_\w+)[ {]", done.out + mirrored.out, re.MULTILINE))

@@ -82,7 +82,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Host:
 def mx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Host:
     monkeypatch.setattr(watch, "LOOK", 0.0)
     engine, path = _engine(), str(tmp_path / "overquota")
-    seen = MirrorReport("simulated:", time.time(), 0, [])
+    seen = MirrorReport("simulated:", time.time(), 0, 0, [])
     Path(report.place(path)).write_bytes(seen.content())
     shared = SharedEngine(
         lambda: engine, None, ("store1", "store2"), path, max_age=300, seconds=0.05
@@ -114,7 +114,7 @@ def _expected(host: Host) -> None:
 def _reported(age: float) -> Callable[[Host], None]:
     def spoil(host: Host) -> None:
         assert host.shared.map is not None
-        seen = MirrorReport("simulated:", time.time() - age, 0, [])
+        seen = MirrorReport("simulated:", time.time() - age, 0, 0, [])
         Path(report.place(host.shared.map)).write_bytes(seen.content())
 
     return spoil

@@ -46,7 +46,7 @@ def _mirrored(entries: dict[bytes, bytes], *states: str) -> None:
         StoreReport(f"store{number}", state, True, _silence(state), 1, "be:1", None)
         for number, state in enumerate(states, 1)
     ]
-    seen = MirrorReport("simulated:", time.time(), 0, stores)
+    seen = MirrorReport("simulated:", time.time(), 0, 0, stores)
     Path(report.place("map")).write_bytes(seen.content())
 
 

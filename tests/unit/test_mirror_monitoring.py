@@ -23,12 +23,12 @@ WAITING = StoreReport("store4", "waiting", True, None, 0, "be4:d", None)
 DOUBTED = StoreReport("store5", "fresh", True, 2.0, 7, "be5:e", "grew too much")
 
 
-def _mirrored(*stores: StoreReport, claimed: int = 0, age: float = 0.0) -> None:
+def _mirrored(*stores: StoreReport, claimed: int = 0, nameless: int = 0, age: float = 0.0) -> None:
     """Write a map, and the report of a mirror that saw these stores."""
     entries = [Entry(b"jane@a.org", b":defer: full")]
     header = MapHeader("redis://host", stores=1)
     Path("map").write_bytes(document(FORMATS["lsearch"], entries, header))
-    seen = MirrorReport("redis://host", time.time() - age, claimed, stores)
+    seen = MirrorReport("redis://host", time.time() - age, claimed, nameless, stores)
     Path(report.place("map")).write_bytes(seen.content())
 
 
@@ -63,6 +63,17 @@ def test_users_in_two_stores_are_told_and_can_be_a_warning(run: Program) -> None
     assert done.status == 0
     assert "3 users in more than one store" in done.out
     assert run("check", "--mirror", "--map", "map", "-w", "claimed_twice=2").status == 1
+
+
+def test_users_without_a_domain_are_a_warning(run: Program) -> None:
+    _mirrored(FINE, nameless=3)
+    done = run("check", "--mirror", "--map", "map")
+    assert done.status == 1
+    said = "3 users not listed, as no domain is known [warning: without_domain above 0]"
+    assert said in done.out
+    assert run("check", "--mirror", "--map", "map", "-w", "without_domain=3").status == 0
+    found = metric_samples(run("metrics", "--mirror", "--map", "map").out.encode())
+    assert found.value("without_domain") == 3
 
 
 def test_a_mirror_that_does_not_run_is_critical(run: Program) -> None:

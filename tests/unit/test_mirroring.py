@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Optional
@@ -105,11 +106,13 @@ def test_a_backend_that_knows_no_domains_does_not_end_a_map_of_addresses(hosts: 
     assert hosts.keys() == {b"jane@example.org", b"joe@example.org"}
     (said,) = hosts.said
     assert "no domain is known for 2 users" in said
+    assert report.load(report.place(hosts.path)).without_domain == 2
     # They are listed as soon as their domain is known, and what is told then is told again.
     known = {b"max@example.org": OVER, b"kate@example.org": OVER, b"joe@example.org": OVER}
     hosts.publish("store2", known)
     hosts.run(5)
     assert hosts.keys() == {b"jane@example.org", *known}
+    assert report.load(report.place(hosts.path)).without_domain == 0
     hosts.publish("store2", {**known, b"ken@": OVER})
     hosts.run(5)
     assert hosts.keys() == {b"jane@example.org", *known}
@@ -261,6 +264,12 @@ def test_it_is_renewed_although_nothing_changes(hosts: Hosts) -> None:
     assert path.exists()
 
 
+def _report(**members: object) -> bytes:
+    """A report without stores, but for these members."""
+    whole = json.loads(MirrorReport("redis://host", 1, 0, 0, []).content())
+    return json.dumps({**whole, **members}).encode()
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -269,11 +278,12 @@ def test_it_is_renewed_although_nothing_changes(hosts: Hosts) -> None:
         b"[]",
         b"null",
         b"\xff",
-        b'{"version": 2, "engine": "", "written": 1, "claimed_twice": 0, "stores": []}',
-        b'{"version": 1, "engine": "", "written": "x", "claimed_twice": 0, "stores": []}',
-        b'{"version": 1, "engine": "", "written": 1, "claimed_twice": 0, "stores": [1]}',
-        b'{"version": 1, "engine": "", "written": 1, "claimed_twice": 0, "stores": [{}]}',
-        b'{"version": 1, "engine": "", "written": 1, "claimed_twice": Infinity, "stores": []}',
+        _report(version=2),
+        _report(written="x"),
+        _report(claimed_twice=float("inf")),
+        _report(without_domain=None),
+        _report(stores=[1]),
+        _report(stores=[{}]),
         b"[" * 100_000,
     ],
 )
@@ -283,12 +293,17 @@ def test_any_other_file_is_no_report(tmp_path: Path, content: bytes) -> None:
         report.load(tmp_path / "report")
 
 
+def test_a_report_without_stores_is_one(tmp_path: Path) -> None:
+    (tmp_path / "report").write_bytes(_report())
+    assert report.load(tmp_path / "report").stores == []
+
+
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     stores = [
         StoreReport("a", "fresh", True, 1.5, 3, "be:1", None),
         StoreReport("b", "missing", False, None, 0, None, "is not there"),
     ]
-    wanted = MirrorReport("redis://host", 1790000000.25, 2, stores)
+    wanted = MirrorReport("redis://host", 1790000000.25, 2, 1, stores)
     (tmp_path / "report").write_bytes(wanted.content())
     found = report.load(tmp_path / "report")
     assert found == wanted
