@@ -32,6 +32,7 @@ class _Bench:
         self.asked = asked
         self.directory = directory
         self.map = directory / "map"
+        self.with_mailboxes: set[data.Site] = set()
         # All sites share one map, so it changes completely each time.
         self.output = ("-o", str(self.map), "--max-change", "off")
 
@@ -201,8 +202,16 @@ class _Bench:
             )
 
     def add_mailboxes(self, site: data.Site) -> None:
-        if not site.mailboxes.exists():
-            data.add_mailboxes(site, self.asked.roots)
+        """Give a site as many mailboxes as roots, and see that they count, unless it has them."""
+        count = self.asked.roots
+        if site in self.with_mailboxes:
+            return
+        data.add_mailboxes(site, count)
+        self.with_mailboxes.add(site)
+        check = _command("check", "--no-map", "-C", str(site.conf)).words
+        said = subprocess.run(check, capture_output=True, text=True, check=True).stdout
+        if f" of {count} users over quota" not in said:
+            raise RuntimeError(f"{site.backend}: {count} users have mailboxes, but: {said}")
 
     def quotalegacy(self) -> None:
         count = self.asked.files

@@ -119,6 +119,8 @@ def add_mailboxes(site: Site, count: int) -> None:
 
     Each has a row by name and a row by id.
     """
+    # Cyrus's tools have made an empty one.
+    site.mailboxes.unlink(missing_ok=True)
     with site.conf.open("a") as conf:
         conf.write(f"mboxlist_db: {site.backend}\n")
     rows = _mailbox_rows(count)

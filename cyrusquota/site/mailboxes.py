@@ -24,6 +24,8 @@ _NEW_KEY = re.compile(rb"N(?:([^\x1d\x1f]+)\x1d)?user\x1f([^\x1d\x1f]+)", re.DOT
 _ODD_KEY = re.compile(rb"N(user\.[^.\x1d\x1f]+)\x1d([^\x1d\x1f]+)", re.DOTALL)
 #: Up to 3.4: the internal name.
 _OLD_KEY = re.compile(rb"(?:[^!$]+!)?user\.[^.]+", re.DOTALL)
+#: Any of them.
+_INBOX_KEY = re.compile(b"|".join(one.pattern for one in (_NEW_KEY, _ODD_KEY, _OLD_KEY)), re.DOTALL)
 #: Up to 2.4: `TYPE PARTITION ACL`; development versions have a list before it. Type 0 is mail.
 _NUMBERED = re.compile(rb"(?:\([^)]*\) )?([0-9]+) ([^ ]+)(?: (?P<acl>.*))?", re.DOTALL)
 _BANG = ord("!")
@@ -182,10 +184,13 @@ def row_keys(names: Iterable[str]) -> Optional[frozenset[bytes]]:
     return frozenset(found) if len(found) <= _MOST_KEYS else None
 
 
-#: Most rows of INBOXes that mail is delivered to, since 2.5: no type, no server.
+_WORD = rb"[!#$&'*+,./0-9:;<=>?@A-Z\[\]^_`a-z|~-]+"
+_ACCESS_LIST = rb"A %%\((?:%b %b(?: %b %b)*)?\)" % ((_WORD,) * 4)
+#: Most rows of INBOXes that mail is delivered to: no server, and before 3.6, which wrote the access
+#: list first, no type.
 _LIVE_ROW = re.compile(
-    rb"%\((?:A %\([^()]*\) )?I [0-9A-Za-z-]+ P [0-9A-Za-z_-]+"
-    rb"(?: (?:V|F|C|M) [0-9]+)*\)"
+    rb"%%\((?:%b )?(?:T [el]{1,2} )?I [0-9A-Za-z-]+ (?:J %b )?P [0-9A-Za-z_-]+"
+    rb"(?: [VFCM] [0-9]+)*(?: %b)?\)" % (_ACCESS_LIST, _WORD, _ACCESS_LIST)
 )
 
 
@@ -200,10 +205,11 @@ class InboxCount:
     ) -> Iterator[tuple[bytes, bytes]]:
         """Yield one pair, of which the second has all, for `marshal`."""
         kept = [(keys[at], values[at]) for at in self.wanted(keys)]
-        is_modern, is_old, is_live = _NEW_KEY.fullmatch, _OLD_KEY.fullmatch, _LIVE_ROW.fullmatch
+        is_inbox, is_live = _INBOX_KEY.fullmatch, _LIVE_ROW.fullmatch
         count, others = 0, list[tuple[bytes, bytes]]()
         for key, value in zip(keys, values):
-            if is_modern(key) or is_old(key) or _ODD_KEY.fullmatch(key):
+            # Half of the rows of 3.6 go by id, and need no pattern.
+            if b"user" in key and is_inbox(key):
                 if is_live(value) and b"@" not in key:
                     count += 1
                 else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import marshal
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -15,7 +16,7 @@ from cyrusquota.errors import CyrusQuotaError
 from cyrusquota.parse import columns, value
 from cyrusquota.quota import QuotaRoot, Usage
 from cyrusquota.site import source
-from cyrusquota.site.mailboxes import is_delivered_to
+from cyrusquota.site.mailboxes import InboxCount, InboxKeys, inboxes, is_delivered_to
 from cyrusquota.site.site import Site
 from cyrusquota.verdicts import evaluator
 from cyrusquota.verdicts.evaluator import Query
@@ -24,6 +25,7 @@ from cyrusquota.verdicts.summary import Summary, Users
 from cyrusquota.verdicts.survey import Survey, survey
 
 from ..recorded_fixtures import FIXTURES
+from .strategies import mutated
 from .test_fast_paths import any_value, policies, reserves, small
 
 _few = st.integers(0, 30)
@@ -196,6 +198,44 @@ def test_a_survey_comes_to_what_reading_one_by_one_does(
 def sorted_rows(rows: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
     """In the order of a flat file."""
     return sorted(rows.items(), key=lambda row: row[0].replace(b".", b"\2"))
+
+
+_mailbox_keys = st.sampled_from(
+    [
+        b"user.jane",
+        b"x.org!user.jane",
+        b"Nuser\x1fjane",
+        b"Nx.org\x1duser\x1fj.d",
+        b"Ia",
+        b"user.a.b",
+    ]
+)
+#: As 3.4, 3.6 and 3.13 write them.
+_mailbox_rows = st.sampled_from(
+    [
+        b"%(A %(jane lrs) I 6ed7d5a4-8c5b P default V 16 C 1 F 4 M 16)",
+        b"%(T e I 0mzlbe297tpdegg P default V 17 C 3 F 6 M 17 A %(bob lrs cyrus lrs))",
+        b"%(T el I cc1bacaa-2812 J NIL P p1 M 17 A %(rosa lrs))",
+        b"%(I a P b A %())",
+    ]
+)
+
+
+@given(
+    st.lists(
+        st.tuples(_mailbox_keys, _mailbox_rows | mutated(_mailbox_rows, b' ()%"{}\\!SATeldr')),
+        min_size=1,
+        max_size=5,
+    )
+)
+@example([(b"user.jane", b"%(A %(jane) I a P b)")])
+@example([(b"user.jane", b"%(A %(jane lrs joe) I a P b)")])
+def test_inboxes_are_counted_as_each_row_says(rows: list[tuple[bytes, bytes]]) -> None:
+    keys, values = zip(*rows)
+    ((_, state),) = InboxCount(InboxKeys(["user.jane"]))(keys, values)
+    _, count, kept = marshal.loads(state)
+    assert count == sum(map(is_delivered_to, inboxes(rows)))
+    assert kept == [row for row in rows if row[0] in (b"user.jane", b"Nuser\x1fjane")]
 
 
 def test_there_is_a_survey_of_every_recorded_mailboxes_db() -> None:
