@@ -112,7 +112,7 @@ _who, _written, _how = under(Heading.WHO), under(Heading.WRITTEN), under(Heading
     metavar="SECONDS",
     needs="--follow",
     type=Seconds(min=0.05, max=10),
-    default=0.5,
+    default=0.4,
     show_default=True,
     help="With --follow: how often to look for changes.",
 )

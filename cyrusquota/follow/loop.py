@@ -110,7 +110,7 @@ class Follower:
         map_entries: Callable[[], MapEntries],
         publish: Callable[[FollowState], None],
         notices: Notices,
-        poll: float = 0.5,
+        poll: float = 0.4,
         headers: float = HEADERS,
         totals: float = TOTALS,
         clock: Callable[[], float] = time.monotonic,
