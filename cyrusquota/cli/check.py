@@ -47,7 +47,11 @@ MEASURES = {
 }
 _MAP_MEASURES = ("map_age", "map_entries", "held_back")
 _STORE_MEASURES = (
-    *("stores", "stores_missing", "stores_doubted", "claimed_twice", "without_domain"),
+    "stores",
+    "stores_missing",
+    "stores_doubted",
+    "claimed_twice",
+    "without_domain",
 )
 #: Those of --mirror.
 MIRROR_MEASURES = ("map_age", "map_entries", *_STORE_MEASURES)

@@ -1,6 +1,6 @@
 """Follow the source, and publish within a second of each change.
 
-    follower = Follower(config, map_entries=..., publish=..., notices=...)
+    follower = Follower(config, map_entries=..., publish=..., notices=..., poll=0.4)
     while True:
         wait(follower.step(), follower.fds())
 
@@ -99,8 +99,9 @@ def opened(config: FollowConfig) -> _Databases:
 class Follower:
     """Keeps a map up to date. `publish` puts a state in place, and raises what `Claim.put` does.
 
-    `rights` returns a context in which the source may be read. `headers` and `totals` are the ages
-    in seconds at which headers and conversations totals are read again. `scans` counts full scans.
+    `rights` returns a context in which the source may be read. `poll` is the time in seconds
+    between two looks; `headers` and `totals` are the ages at which headers and conversations totals
+    are read again. `scans` counts full scans.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class Follower:
         map_entries: Callable[[], MapEntries],
         publish: Callable[[FollowState], None],
         notices: Notices,
-        poll: float = 0.4,
+        poll: float,
         headers: float = HEADERS,
         totals: float = TOTALS,
         clock: Callable[[], float] = time.monotonic,

@@ -31,14 +31,12 @@ class MapPace:
     renew: float = RENEW
     debounce: float = DEBOUNCE
     cpu: Callable[[], float] = time.process_time
-    _pause: float = attrs.field(init=False)
+    #: Counts after the first map.
+    _pause: float = 0.0
     _version: object = None
     _put_at: float = float("-inf")
     _not_before: float = float("-inf")
     _locked_since: Optional[float] = None
-
-    def __attrs_post_init__(self) -> None:
-        self._pause = self.debounce
 
     def has_put(self, version: object) -> bool:
         """Return whether the map `version` is the one in place."""

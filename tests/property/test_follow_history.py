@@ -118,6 +118,7 @@ class _Following(RuleBasedStateMachine):
             map_entries=self._listing,
             publish=self._publish,
             notices=Notices(self.said.append, lambda line: None),
+            poll=0.4,
             clock=lambda: self.now,
             start=self._start,
             headers=90.0,

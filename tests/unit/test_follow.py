@@ -212,6 +212,7 @@ class Scene:
             map_entries=lambda: MapEntries(self._entries, lsearch.row),
             publish=self._publish,
             notices=Notices(self.said.append, self.told.append),
+            poll=0.4,
             clock=lambda: self.now,
             start=AtOnce,
         )
